@@ -1,0 +1,173 @@
+"""The configuration of Sineformer: the sizes and choices of one encoder-decoder Transformer."""
+
+from typing import Any, ClassVar, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+
+@strict
+class SineformerConfig(PreTrainedConfig):
+    r"""Sizes, regularisation and token ids of a Sineformer model.
+
+    Field names are those of BART and Marian; the defaults are the base model of Vaswani et al. (2017), Table 3.
+
+    Args:
+        vocab_size (`int`): number of source tokens, and of target tokens unless `decoder_vocab_size` is given.
+        decoder_vocab_size (`int`, *optional*): number of target tokens when source and target have vocabularies of
+            their own; needs `share_encoder_decoder_embeddings=False`.
+        d_model (`int`): width of every layer, D. Even, and a multiple of both numbers of heads.
+        encoder_layers, decoder_layers (`int`): number of layers, N.
+        encoder_attention_heads, decoder_attention_heads (`int`): number of attention heads, H.
+        encoder_ffn_dim, decoder_ffn_dim (`int`): inner width of the feed-forward layers, F.
+        dropout (`float`): on the embeddings and on the output of each sub-layer (section 5.4).
+        attention_dropout (`float`): on the attention weights.
+        activation_dropout (`float`): inside the feed-forward layers, after the activation.
+        activation_function (`str`): of the feed-forward layers, a name known to `transformers.activations.ACT2FN`.
+        max_position_embeddings (`int`): number of rows of the table of positions. Longer input makes it grow.
+        position_layout (`str`): "interleaved" puts sin on even and cos on odd features, as in the paper (section 3.5);
+            "halves" puts all sines before all cosines, as in tensor2tensor and Marian.
+        sliding_window (`int`, *optional*): if given, self-attention sees only that many tokens around (encoder) or
+            before and including (decoder) the current one. Cross-attention always sees the whole source.
+        scale_embedding (`bool`): multiply embeddings by sqrt(d_model) (section 3.4).
+        share_encoder_decoder_embeddings (`bool`): one matrix for source and target embeddings.
+        tie_word_embeddings (`bool`): the output projection uses the target embedding matrix.
+        normalize_before (`bool`): layer normalisation before each sub-layer (pre-norm) and once after the last layer,
+            instead of after each residual addition as in the paper (post-norm).
+        layer_norm_eps (`float`): added to the variance in layer normalisation.
+        init_std (`float`, *optional*): standard deviation of fresh embeddings; `d_model ** -0.5` if not given.
+        use_cache (`bool`): whether decoding keeps keys and values of earlier steps.
+        pad_token_id, bos_token_id, eos_token_id, decoder_start_token_id (`int`): token ids. Decoding starts from
+            `decoder_start_token_id`.
+
+    Raises:
+        huggingface_hub.errors.StrictDataclassError: a field has the wrong type, or fields do not fit together; the
+            message names the fields and the mend.
+
+    ```python
+    >>> from sineformer import SineformerConfig
+    >>> SineformerConfig().d_model
+    512
+
+    ```
+    """
+
+    model_type = "sineformer"
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values"]
+    attribute_map: ClassVar[dict[str, str]] = {
+        "hidden_size": "d_model",
+        "num_attention_heads": "encoder_attention_heads",
+        "num_hidden_layers": "encoder_layers",
+    }
+    base_model_tp_plan: ClassVar[dict[str, Any]] = {
+        "encoder.layers.*.self_attn.q_proj": "colwise",
+        "encoder.layers.*.self_attn.k_proj": "colwise",
+        "encoder.layers.*.self_attn.v_proj": "colwise",
+        "encoder.layers.*.self_attn.out_proj": "rowwise",
+        "encoder.layers.*.fc1": "colwise",
+        "encoder.layers.*.fc2": "rowwise",
+        "decoder.layers.*.self_attn.q_proj": "colwise",
+        "decoder.layers.*.self_attn.k_proj": "colwise",
+        "decoder.layers.*.self_attn.v_proj": "colwise",
+        "decoder.layers.*.self_attn.out_proj": "rowwise",
+        "decoder.layers.*.encoder_attn.q_proj": "colwise",
+        "decoder.layers.*.encoder_attn.k_proj": "colwise",
+        "decoder.layers.*.encoder_attn.v_proj": "colwise",
+        "decoder.layers.*.encoder_attn.out_proj": "rowwise",
+        "decoder.layers.*.fc1": "colwise",
+        "decoder.layers.*.fc2": "rowwise",
+    }
+    base_model_fsdp_plan: ClassVar[dict[Any, str]] = {
+        "encoder.layers.*": "free_full_weight",
+        "decoder.layers.*": "free_full_weight",
+    }
+
+    vocab_size: int = 37000
+    decoder_vocab_size: int | None = None
+    d_model: int = 512
+    encoder_layers: int = 6
+    decoder_layers: int = 6
+    encoder_attention_heads: int = 8
+    decoder_attention_heads: int = 8
+    encoder_ffn_dim: int = 2048
+    decoder_ffn_dim: int = 2048
+    dropout: float | int = 0.1
+    attention_dropout: float | int = 0.0
+    activation_dropout: float | int = 0.0
+    activation_function: str = "relu"
+    max_position_embeddings: int = 1024
+    position_layout: Literal["interleaved", "halves"] = "interleaved"
+    sliding_window: int | None = None
+    scale_embedding: bool = True
+    share_encoder_decoder_embeddings: bool = True
+    tie_word_embeddings: bool = True
+    normalize_before: bool = False
+    layer_norm_eps: float = 1e-5
+    init_std: float | None = None
+    use_cache: bool = True
+    is_encoder_decoder: bool = True
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = 2
+    eos_token_id: int | list[int] | None = 3
+    decoder_start_token_id: int | None = 2
+
+    def __post_init__(self, **kwargs):
+        if self.decoder_vocab_size is None:
+            self.decoder_vocab_size = self.vocab_size
+        super().__post_init__(**kwargs)
+
+    @property
+    def layer_types(self) -> list[str]:
+        """What each layer keeps in the cache: everything, also with a sliding window, which is applied as a mask.
+
+        transformers would otherwise cut the cache of the cross-attention to the window as well.
+        """
+        return ["full_attention"] * self.num_hidden_layers
+
+    def validate_sizes(self):
+        """Part of the `@strict` validation: every size is positive and every dropout a probability below 1."""
+        for name in (
+            *("vocab_size", "decoder_vocab_size", "d_model", "max_position_embeddings"),
+            *("encoder_layers", "decoder_layers", "encoder_attention_heads", "decoder_attention_heads"),
+            *("encoder_ffn_dim", "decoder_ffn_dim", "sliding_window"),
+        ):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"`{name}` is {value}; give a positive number.")
+        for name in ("dropout", "attention_dropout", "activation_dropout"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise ValueError(f"`{name}` is {value}; give a probability in [0, 1).")
+
+    def validate_architecture(self):
+        """Part of the `@strict` validation: the heads divide the width, and sine and cosine share it evenly."""
+        if self.d_model % 2:
+            raise ValueError(
+                f"`d_model` is {self.d_model}; it must be even, since each frequency of the positional encoding "
+                f"takes one sine and one cosine feature. Use {self.d_model - 1} or {self.d_model + 1}."
+            )
+        for name in ("encoder_attention_heads", "decoder_attention_heads"):
+            heads = getattr(self, name)
+            if self.d_model % heads:
+                raise ValueError(
+                    f"`d_model` ({self.d_model}) is not divisible by `{name}` ({heads}); every head needs the same "
+                    f"width d_model / heads. Use a `d_model` of {self.d_model // heads * heads or heads} or "
+                    f"{(self.d_model // heads + 1) * heads}, or another number of heads."
+                )
+
+    def validate_vocabulary(self):
+        """Part of the `@strict` validation: embeddings can be shared only if there is one vocabulary."""
+        if self.share_encoder_decoder_embeddings and self.decoder_vocab_size != self.vocab_size:
+            raise ValueError(
+                f"`decoder_vocab_size` ({self.decoder_vocab_size}) differs from `vocab_size` ({self.vocab_size}), so "
+                "source and target cannot share embeddings: set `share_encoder_decoder_embeddings=False`."
+            )
+        limits = {"pad_token_id": min(self.vocab_size, self.decoder_vocab_size)}
+        limits["decoder_start_token_id"] = self.decoder_vocab_size
+        for name, limit in limits.items():
+            token_id = getattr(self, name)
+            if token_id is not None and not 0 <= token_id < limit:
+                raise ValueError(f"`{name}` is {token_id}; it must lie in the vocabulary, from 0 to {limit - 1}.")
+
+
+__all__ = ["SineformerConfig"]

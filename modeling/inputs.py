@@ -1,0 +1,99 @@
+"""Checks of what a caller sends, and the shift that turns labels into decoder inputs.
+
+Every error names the argument and the mend. Checks look at shapes, which costs nothing; token ids are looked at only
+where that costs nothing either, on the CPU outside a compiler. Letters: B batch, S length, D d_model.
+"""
+
+import difflib
+
+import torch
+from torch import nn
+
+from .loss import IGNORED
+
+# What forward takes beyond its signature: choices of output, and what a flash-attention kernel wants to know.
+KEYWORDS = (
+    *("output_attentions", "output_hidden_states"),
+    *("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k"),
+)
+
+
+def check_keywords(keywords: dict, parameters: tuple[str, ...]) -> None:
+    """Raise TypeError for a keyword that nothing would look at, instead of ignoring a misspelt one."""
+    for name in keywords:
+        if name not in KEYWORDS:
+            near = difflib.get_close_matches(name, (*KEYWORDS, *parameters), n=1)
+            raise TypeError(f"forward() got an unexpected argument `{name}`." + (f" Use `{near[0]}`?" if near else ""))
+
+
+def check_exactly_one(**arguments: object) -> None:
+    """Raise ValueError unless exactly one of the arguments is given."""
+    given = [name for name, value in arguments.items() if value is not None]
+    if len(given) != 1:
+        names = " or ".join(f"`{name}`" for name in arguments)
+        found = "none of them" if not given else " and ".join(f"`{name}`" for name in given)
+        raise ValueError(f"Give exactly one of {names}; got {found}.")
+
+
+def check_token_ids(name: str, token_ids: torch.Tensor, embedding: nn.Module) -> None:
+    """Raise unless `token_ids` is `[B, S]`, integer, and (on the CPU) inside the vocabulary of `embedding`."""
+    if token_ids.ndim != 2:
+        raise ValueError(f"`{name}` has shape {list(token_ids.shape)}; it must be [batch, length].")
+    if token_ids.is_floating_point() or token_ids.dtype == torch.bool:
+        raise TypeError(f"`{name}` has dtype {token_ids.dtype}; token ids are torch.long.")
+    size = getattr(embedding, "num_embeddings", None)
+    if size is not None and _can_look_at(token_ids):
+        lowest, highest = (int(bound) for bound in token_ids.aminmax())
+        if lowest < 0 or highest >= size:
+            raise ValueError(
+                f"`{name}` holds token id {lowest if lowest < 0 else highest}, but the vocabulary has ids 0 to "
+                f"{size - 1}. Use the tokenizer this model was trained with, or `resize_token_embeddings`."
+            )
+
+
+def check_mask(name: str, mask: torch.Tensor | None, length: int | None) -> None:
+    """Raise ValueError unless `mask` is None, `[B, length]` or an already prepared `[B, 1 or H, T, S]`."""
+    if mask is None or mask.ndim == 4:
+        return
+    if mask.ndim != 2 or (length is not None and mask.shape[1] != length):
+        expected = f"[batch, {length if length is not None else 'length'}]"
+        raise ValueError(
+            f"`{name}` has shape {list(mask.shape)}; it must be {expected}, 1 for real tokens and 0 for padding, "
+            "with one column for each token, those in the cache included (or a prepared mask of 4 dimensions)."
+        )
+
+
+def check_labels(labels: torch.Tensor, decoder_inputs: torch.Tensor, embedding: nn.Module) -> None:
+    """Raise ValueError unless `labels` has the shape of the decoder's input and, on the CPU, ids of the vocabulary."""
+    if labels.shape != decoder_inputs.shape[:2]:
+        raise ValueError(
+            f"`labels` has shape {list(labels.shape)}, but the decoder's input {list(decoder_inputs.shape[:2])}; "
+            "they must be equal: labels are not shifted again."
+        )
+    check_token_ids("labels", labels.masked_fill(labels == IGNORED, 0), embedding)
+
+
+def shift_tokens_right(
+    labels: torch.Tensor, pad_token_id: int | None, decoder_start_token_id: int | None
+) -> torch.Tensor:
+    """Decoder input for `labels` `[B, T]`: the start token, then all labels but the last; -100 becomes padding.
+
+    Raises:
+        ValueError: an id that this needs is not set in the configuration.
+    """
+    for name, token_id in (("pad_token_id", pad_token_id), ("decoder_start_token_id", decoder_start_token_id)):
+        if token_id is None:
+            raise ValueError(
+                f"`labels` were given, but `config.{name}` is None, so they cannot be turned into decoder inputs. "
+                f"Set `config.{name}`, or give `decoder_input_ids`."
+            )
+    if labels.ndim != 2:
+        raise ValueError(f"`labels` has shape {list(labels.shape)}; it must be [batch, length].")
+    shifted = labels.roll(1, dims=1)  # [B, T]
+    shifted[:, 0] = decoder_start_token_id
+    return shifted.masked_fill(shifted == IGNORED, pad_token_id)
+
+
+def _can_look_at(tensor: torch.Tensor) -> bool:
+    plain = type(tensor) is torch.Tensor and tensor.device.type == "cpu" and tensor.numel() > 0
+    return plain and not (torch.compiler.is_compiling() or torch.jit.is_tracing())

@@ -1,0 +1,104 @@
+r"""The layers of encoder and decoder (Vaswani et al., 2017, section 3.1) and their feed-forward network (3.3).
+
+        post-norm (the paper):      x = LayerNorm(x + Dropout(Sublayer(x)))
+        pre-norm:                   x = x + Dropout(Sublayer(LayerNorm(x)))
+
+        FFN(x) = max(0, x W_1 + b_1) W_2 + b_2                                                          (equation 2)
+
+Letters of the shape comments: B batch, S source length, T target length, D d_model, F inner width of the FFN.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig
+from transformers.activations import ACT2FN
+from transformers.cache_utils import Cache
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from .attention import MultiHeadAttention
+
+
+class SineformerLayer(GradientCheckpointingLayer):
+    """What the layers of encoder and decoder have in common: residual connections and the feed-forward network."""
+
+    def __init__(self, config: PreTrainedConfig, ffn_dim: int):
+        super().__init__()
+        self.normalize_before = config.normalize_before
+        self.dropout = config.dropout
+        self.activation_dropout = config.activation_dropout
+        self.activation_fn = ACT2FN[config.activation_function]
+        self.self_attn_layer_norm = nn.LayerNorm(config.d_model, eps=config.layer_norm_eps)
+        self.fc1 = nn.Linear(config.d_model, ffn_dim)
+        self.fc2 = nn.Linear(ffn_dim, config.d_model)
+        self.final_layer_norm = nn.LayerNorm(config.d_model, eps=config.layer_norm_eps)
+
+    def residual(
+        self, states: torch.Tensor, sublayer: Callable[[torch.Tensor], torch.Tensor], norm: nn.LayerNorm
+    ) -> torch.Tensor:
+        """One sub-layer with dropout (section 5.4), residual connection and layer normalisation, on `[B, T, D]`."""
+        output = sublayer(norm(states) if self.normalize_before else states)
+        states = states + nn.functional.dropout(output, self.dropout, self.training)
+        return states if self.normalize_before else norm(states)
+
+    def feed_forward(self, states: torch.Tensor) -> torch.Tensor:
+        """Equation 2, on `[B, T, D]`."""
+        states = self.activation_fn(self.fc1(states))  # [B, T, F]
+        states = nn.functional.dropout(states, self.activation_dropout, self.training)
+        return self.fc2(states)  # [B, T, D]
+
+
+class SineformerEncoderLayer(SineformerLayer):
+    """Self-attention, then feed-forward."""
+
+    def __init__(self, config: PreTrainedConfig, layer_idx: int):
+        super().__init__(config, config.encoder_ffn_dim)
+        self.self_attn = MultiHeadAttention(config, config.encoder_attention_heads, layer_idx)
+
+    def forward(
+        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs
+    ) -> torch.Tensor:
+        """Map `[B, S, D]` to `[B, S, D]`."""
+        hidden_states = self.residual(
+            hidden_states, lambda x: self.self_attn(x, attention_mask, **kwargs)[0], self.self_attn_layer_norm
+        )
+        return self.residual(hidden_states, self.feed_forward, self.final_layer_norm)
+
+
+class SineformerDecoderLayer(SineformerLayer):
+    """Causal self-attention, attention to the encoder's output, then feed-forward."""
+
+    def __init__(self, config: PreTrainedConfig, layer_idx: int):
+        super().__init__(config, config.decoder_ffn_dim)
+        heads = config.decoder_attention_heads
+        self.self_attn = MultiHeadAttention(config, heads, layer_idx, is_causal=True)
+        self.encoder_attn = MultiHeadAttention(config, heads, layer_idx, is_cross_attention=True)
+        self.encoder_attn_layer_norm = nn.LayerNorm(config.d_model, eps=config.layer_norm_eps)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        encoder_hidden_states: torch.Tensor | None = None,
+        encoder_attention_mask: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        **kwargs,
+    ) -> torch.Tensor:
+        """Map `[B, T, D]` to `[B, T, D]`; `encoder_hidden_states` is `[B, S, D]`.
+
+        States come by position: gradient checkpointing tracks positional arguments only.
+        """
+        hidden_states = self.residual(
+            hidden_states,
+            lambda x: self.self_attn(x, attention_mask, past_key_values=past_key_values, **kwargs)[0],
+            self.self_attn_layer_norm,
+        )
+        hidden_states = self.residual(
+            hidden_states,
+            lambda x: self.encoder_attn(
+                x, encoder_attention_mask, encoder_hidden_states, past_key_values=past_key_values, **kwargs
+            )[0],
+            self.encoder_attn_layer_norm,
+        )
+        return self.residual(hidden_states, self.feed_forward, self.final_layer_norm)

@@ -1,0 +1,124 @@
+"""Cross-entropy with label smoothing (Vaswani et al., 2017, section 5.4; Szegedy et al., 2016, section 7).
+
+With smoothing e, vocabulary size V and logits x, the loss of a token y is
+
+        (1 - e) * -log p(y)  +  e/V * sum_c -log p(c)   =   logsumexp(x) - (1 - e) x_y - e * mean(x)
+
+which is what `torch.nn.functional.cross_entropy` computes. Letters: N tokens, D d_model, V vocabulary.
+"""
+
+import torch
+from torch import nn
+
+IGNORED = -100  # label of positions without a target, as everywhere in transformers
+# Logits held at a time: small enough for a processor's cache, large enough to keep an accelerator busy.
+LOGITS_PER_CHUNK = {"cpu": 2**20}
+LOGITS_PER_CHUNK_ON_ACCELERATOR = 2**26
+
+
+class LinearCrossEntropy(torch.autograd.Function):
+    """Sum over tokens of the cross-entropy of `hidden @ weight.T`, without the logits `[N, V]` as a whole.
+
+    The gradient of the logits, softmax(x) - (1 - e) onehot(y) - e/V, is known in the forward pass already. So each
+    chunk of tokens is taken to its gradients at once and then forgotten, and nothing is computed twice.
+    """
+
+    @staticmethod
+    def forward(ctx, hidden, weight, labels, label_smoothing):
+        chunk_size = max(1, LOGITS_PER_CHUNK.get(hidden.device.type, LOGITS_PER_CHUNK_ON_ACCELERATOR) // len(weight))
+        needs_hidden, needs_weight = ctx.needs_input_grad[:2]
+        grad_hidden = torch.empty_like(hidden) if needs_hidden else None
+        grad_weight = torch.zeros_like(weight) if needs_weight else None
+        loss = hidden.new_zeros((), dtype=torch.float32)
+        for start in range(0, len(hidden), chunk_size):
+            tokens = slice(start, start + chunk_size)
+            states, targets = hidden[tokens], labels[tokens].unsqueeze(-1)  # [n, D], [n, 1]
+            logits = (states @ weight.T).float()  # [n, V]
+            log_sum = logits.logsumexp(dim=-1, keepdim=True)  # [n, 1]
+            loss += (log_sum - (1 - label_smoothing) * logits.gather(-1, targets)).sum()
+            if label_smoothing:
+                loss -= label_smoothing * logits.mean(dim=-1).sum()
+            if needs_hidden or needs_weight:
+                grad = logits.sub_(log_sum).exp_()  # [n, V], softmax
+                if label_smoothing:
+                    grad.sub_(label_smoothing / len(weight))
+                grad.scatter_add_(-1, targets, grad.new_full(targets.shape, label_smoothing - 1.0))
+                grad = grad.to(states.dtype)
+            if needs_hidden:
+                grad_hidden[tokens] = grad @ weight
+            if needs_weight:
+                grad_weight += grad.T @ states
+        ctx.save_for_backward(grad_hidden, grad_weight)
+        return loss
+
+    @staticmethod
+    def backward(ctx, grad_loss):
+        grad_hidden, grad_weight = (
+            None if grad is None else grad * grad_loss.to(grad.dtype) for grad in ctx.saved_tensors
+        )
+        return grad_hidden, grad_weight, None, None
+
+
+def can_fuse(head: nn.Module) -> bool:
+    """Whether the loss may use the head's weight without calling the head.
+
+    Not where calling it does more than multiply: adapters, quantised or offloaded weights, tensor parallelism. Nor
+    while compiling, where the compiler fuses the plain computation itself.
+    """
+    return (
+        type(head) is nn.Linear
+        and head.bias is None
+        and type(head.weight) is nn.Parameter
+        and head.weight.device.type != "meta"
+        and not (head._forward_pre_hooks or head._forward_hooks or hasattr(head, "_hf_hook"))
+        and not torch.compiler.is_compiling()
+    )
+
+
+def translation_loss(
+    hidden: torch.Tensor,
+    head: nn.Module,
+    labels: torch.Tensor,
+    num_items_in_batch: torch.Tensor | int | None = None,
+    label_smoothing: float = 0.0,
+) -> torch.Tensor:
+    """The loss of predicting `labels` from the decoder's output, without keeping the logits `[B, T, V]`.
+
+    Args:
+        hidden: `[B, T, D]`, output of the decoder. head: the projection to the vocabulary.
+        labels: `[B, T]`, not shifted again; -100 where there is no target.
+        num_items_in_batch: number of targets by which the sum is divided. Given the count of a whole step, micro-
+            batches and processes add up to the gradient of one big batch. None: the mean over the targets here.
+        label_smoothing: e of section 5.4, in [0, 1).
+
+    Returns:
+        A scalar in fp32; 0 if there is no target.
+    """
+    if can_fuse(head):
+        real = labels != IGNORED  # [B, T]
+        states = hidden[real]  # [N, D]
+        if torch.is_autocast_enabled(hidden.device.type):
+            states = states.to(torch.get_autocast_dtype(hidden.device.type))
+        total = LinearCrossEntropy.apply(states, head.weight.to(states.dtype), labels[real], label_smoothing)
+        return total / (real.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch)
+    return cross_entropy(head(hidden), labels, num_items_in_batch, label_smoothing)
+
+
+def cross_entropy(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    num_items_in_batch: torch.Tensor | int | None = None,
+    label_smoothing: float = 0.0,
+) -> torch.Tensor:
+    """`translation_loss` for logits `[B, T, V]` that are there anyway."""
+    labels = labels.to(logits.device)
+    total = nn.functional.cross_entropy(
+        logits.float().flatten(0, 1),
+        labels.flatten(),
+        ignore_index=IGNORED,
+        reduction="sum",
+        label_smoothing=label_smoothing,
+    )
+    if num_items_in_batch is None:
+        return total / (labels != IGNORED).sum().clamp(min=1)
+    return total / num_items_in_batch

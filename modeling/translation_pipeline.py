@@ -1,0 +1,68 @@
+"""`pipeline("translation")` for Sineformer checkpoints; transformers 5 no longer has one of its own."""
+
+from typing import Any
+
+from transformers import GenerationConfig
+from transformers.pipelines.base import Pipeline
+
+
+class SineformerTranslationPipeline(Pipeline):
+    """Translate text with any sequence-to-sequence model and its tokenizer.
+
+    Takes a string, a list, a generator or a dataset column, and returns `[{"translation_text": ...}]` for a string, a
+    list of such dictionaries for a list. Arguments of `generate` (`num_beams`, `max_new_tokens`, ...) may be given
+    when the pipeline is made or when it is called. With `num_return_sequences=n`, every text has n dictionaries.
+
+    ```python
+    >>> from transformers import pipeline
+    >>> translate = pipeline("translation", model=DIR, trust_remote_code=True)  # doctest: +SKIP
+    >>> translate("A man is riding a horse.")  # doctest: +SKIP
+    [{'translation_text': 'Ein Mann reitet auf einem Pferd.'}]
+
+    ```
+    """
+
+    _load_processor = False
+    _load_image_processor = False
+    _load_feature_extractor = False
+    _load_tokenizer = True
+    _pipeline_calls_generate = True
+    _default_generation_config = GenerationConfig()
+
+    def _sanitize_parameters(self, truncation: bool | None = None, clean_up_tokenization_spaces=None, **generate):
+        preprocess = {} if truncation is None else {"truncation": truncation}
+        postprocess = {}
+        if clean_up_tokenization_spaces is not None:
+            postprocess["clean_up_tokenization_spaces"] = clean_up_tokenization_spaces
+        return preprocess, generate, postprocess
+
+    def __call__(self, *texts: Any, **kwargs: Any):
+        """Translate `texts`; see the class."""
+        outputs = super().__call__(*texts, **kwargs)
+        one_for_each = isinstance(outputs, list) and all(
+            isinstance(output, list) and len(output) == 1 for output in outputs
+        )
+        return [output[0] for output in outputs] if one_for_each else outputs
+
+    def preprocess(self, text: str, truncation: bool = False):
+        if not isinstance(text, str):
+            raise ValueError(f"The translation pipeline takes text, but got {type(text).__name__}: {text!r}.")
+        return self.tokenizer(text, return_tensors="pt", truncation=truncation)
+
+    def _forward(self, model_inputs, **generate):
+        batch_size = model_inputs["input_ids"].shape[0]
+        generate.setdefault("generation_config", self.generation_config)
+        output_ids = self.model.generate(
+            input_ids=model_inputs["input_ids"], attention_mask=model_inputs["attention_mask"], **generate
+        )
+        return {"output_ids": output_ids.reshape(batch_size, -1, output_ids.shape[-1])}
+
+    def postprocess(self, model_outputs, clean_up_tokenization_spaces: bool = False):
+        return [
+            {
+                "translation_text": self.tokenizer.decode(
+                    ids, skip_special_tokens=True, clean_up_tokenization_spaces=clean_up_tokenization_spaces
+                )
+            }
+            for ids in model_outputs["output_ids"][0]
+        ]
