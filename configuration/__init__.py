@@ -1,0 +1,5 @@
+"""The configuration of the model."""
+
+from .configuration_sineformer import SineformerConfig
+
+__all__ = ["SineformerConfig"]

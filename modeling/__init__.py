@@ -1,0 +1,17 @@
+"""The model: read `modeling_sineformer.py` first."""
+
+from .modeling_sineformer import (
+    SineformerDecoder,
+    SineformerEncoder,
+    SineformerForConditionalGeneration,
+    SineformerModel,
+    SineformerPreTrainedModel,
+)
+
+__all__ = [
+    "SineformerDecoder",
+    "SineformerEncoder",
+    "SineformerForConditionalGeneration",
+    "SineformerModel",
+    "SineformerPreTrainedModel",
+]

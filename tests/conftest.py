@@ -32,14 +32,15 @@ class BarePython:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment that programs run in: offline, with caches of its own, and no Python settings of the caller."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HF_", "TRANSFORMERS_"))}
+        """The environment that programs run in: offline, caches of its own, none of the caller's settings of these."""
+        foreign = ("PYTHON", "HF_", "TRANSFORMERS_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         return kept | {"HF_HOME": str(self.home / "hf"), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
     def run(self, program: str, *arguments: str | Path) -> str:
-        """Run Python source with `arguments` as `sys.argv[1:]` and return what it printed; fails with its error output."""
+        """Run Python source with `arguments` as `sys.argv[1:]`; gives what it printed, or fails with its error output."""
         command = [str(self.executable), "-I", "-c", program, *map(str, arguments)]
-        done = subprocess.run(command, cwd=self.home, env=self.environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=self.home, env=self.environment, capture_output=True, text=True)
         assert done.returncode == 0, f"the program exited with {done.returncode}:\n{done.stderr}"
         return done.stdout
 
@@ -70,14 +71,7 @@ def _interpreter(environment: Path) -> Path:
     return environment / "bin" / "python"
 
 
-@pytest.fixture(scope="session")
-def bare_python(tmp_path_factory: pytest.TempPathFactory) -> BarePython:
-    """A virtual environment whose packages are links to the installed torch, transformers and what they need: no more.
-
-    Links instead of an installation make it ready in a second. Nothing else of the running environment is visible
-    there, however Sineformer itself is installed.
-    """
-    home = tmp_path_factory.mktemp("bare")
+def _link_environment(home: Path) -> BarePython:
     venv.create(home / "venv", symlinks=True, with_pip=False)
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     for distribution in _needed_distributions(WHAT_A_USER_INSTALLS):
@@ -86,11 +80,29 @@ def bare_python(tmp_path_factory: pytest.TempPathFactory) -> BarePython:
 
 
 @pytest.fixture(scope="session")
+def bare_python(tmp_path_factory: pytest.TempPathFactory) -> BarePython:
+    """A virtual environment whose packages are links to the installed torch, transformers and what they need: no more.
+
+    Links instead of an installation make it ready in a second. Nothing else of the running environment is visible
+    there, however Sineformer itself is installed.
+    """
+    return _link_environment(tmp_path_factory.mktemp("bare"))
+
+
+@pytest.fixture
+def own_bare_python(tmp_path: Path) -> BarePython:
+    """Like `bare_python`, for this test alone: it may install something there."""
+    return _link_environment(tmp_path)
+
+
+@pytest.fixture(scope="session")
 def fresh_python(tmp_path_factory: pytest.TempPathFactory) -> BarePython:
     """A new virtual environment into which pip installed torch and transformers. For slow tests: it takes a minute."""
     home = tmp_path_factory.mktemp("fresh")
     venv.create(home / "venv", symlinks=True, with_pip=True)
-    python = _interpreter(home / "venv")
-    install = [python, "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", *WHAT_A_USER_INSTALLS]
-    subprocess.run(install, cwd=home, check=True)
-    return BarePython(python, home)
+    python = str(_interpreter(home / "venv"))
+    install = [python, "-m", "pip", "install", "-qq", "-c", str(ROOT / "constraints.txt"), *WHAT_A_USER_INSTALLS]
+    subprocess.run(
+        [python, "-m", "pip", "install", "-qq", "-c", constraints, *WHAT_A_USER_INSTALLS], cwd=home, check=True
+    )
+    return BarePython(Path(python), home)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import BarePython
+    from sineformer.tests.conftest import BarePython
 
 LOOK_AROUND = """
 import importlib.util, json, sys

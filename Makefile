@@ -1,0 +1,34 @@
+# One environment in .venv, made by the first target that needs it and again when the versions it holds change.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.PHONY: demo test test-slow lint types
+.DELETE_ON_ERROR:
+
+demo: $(READY)
+	@$(BIN)/python scripts/demo.py
+
+test: $(READY)
+	@$(BIN)/python -m pytest
+
+test-slow: $(READY)
+	@$(BIN)/python -m pytest -m slow
+
+lint: $(READY)
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+types: $(READY)
+	@MYPYPATH=$(VENV)/types $(BIN)/mypy --package sineformer
+
+# mypy does not run the import hook of an editable installation, and the root folder need not be called sineformer. So it
+# finds the package through a link with the right name, which is made here.
+$(READY): pyproject.toml constraints.txt
+	@echo "Installing into $(VENV); the first time takes a few minutes."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
+	@mkdir -p $(VENV)/types && ln -sfn ../.. $(VENV)/types/sineformer
+	@touch $@

@@ -1,0 +1,89 @@
+"""The one-way arrow configuration <- modeling <- training <- scripts: a folder imports only what is on its left."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FOLDERS = ["configuration", "modeling", "training", "scripts"]
+SOURCES = sorted(path.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+
+
+def imported_modules(source: str, file: Path) -> Iterator[str]:
+    """Absolute names of all modules that a file of the package imports, at the top or inside functions.
+
+    `from package import name` gives `package.name`: whether `name` is a module cannot be told from the text.
+    """
+    package = ["sineformer", *file.parent.parts]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package[: len(package) - node.level + 1] if node.level else []
+            base = [*parents, *(node.module.split(".") if node.module else [])]
+            yield from (".".join([*base, alias.name]) for alias in node.names)
+
+
+def backward_imports(source: str, file: Path) -> list[str]:
+    """The imports of a file that point to the right of its own folder, or to the root, which imports `modeling`."""
+    allowed = FOLDERS[: FOLDERS.index(file.parts[0]) + 1]
+    ours = [name.split(".") for name in imported_modules(source, file) if name.split(".")[0] == "sineformer"]
+    return [".".join(name) for name in ours if len(name) < 2 or name[1] not in allowed]
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=str)
+def test_no_import_points_against_the_arrow(file: Path) -> None:
+    assert backward_imports((ROOT / file).read_text(encoding="utf-8"), file) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from ..training.run import run",
+        "from .. import training",
+        "from .. import SineformerConfig",
+        "import sineformer",
+        "import sineformer.training.run as run",
+        "from sineformer.scripts import demo",
+        "def function():\n    from ..training import run",
+    ],
+)
+def test_every_way_of_importing_against_the_arrow_is_seen(source: str) -> None:
+    assert backward_imports(source, Path("modeling/attention.py")) != []
+
+
+@pytest.mark.parametrize(
+    "source", ["from .layers import Layer", "from ..configuration import SineformerConfig", "import torch"]
+)
+def test_imports_along_the_arrow_are_allowed(source: str) -> None:
+    assert backward_imports(source, Path("modeling/attention.py")) == []
+
+
+def _declared_distributions(name: str, extra: str = "") -> set[str]:
+    requirements = [Requirement(line) for line in metadata.requires(name) or []]
+    needed = [each.name for each in requirements if each.marker is None or each.marker.evaluate({"extra": extra})]
+    return {canonicalize_name(name) for name in needed}
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=str)
+def test_what_a_file_imports_is_declared_as_a_dependency(file: Path) -> None:
+    extra = "train" if file.parts[0] in ("training", "scripts") else ""
+    providers = metadata.packages_distributions()
+    imported = {name.split(".")[0] for name in imported_modules((ROOT / file).read_text(encoding="utf-8"), file)}
+    third_party = {canonicalize_name(each) for name in imported - {"sineformer"} for each in providers.get(name, [])}
+    # A model's files may use what transformers always brings along: huggingface_hub makes configurations strict.
+    assert third_party <= _declared_distributions("sineformer", extra) | _declared_distributions("transformers")
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "scripts").glob("[!_]*.py")), ids=lambda file: file.name)
+def test_no_script_hides_a_library_when_it_is_run_by_its_path(file: Path) -> None:
+    # `python scripts/x.py` puts scripts/ first on sys.path: a scripts/evaluate.py would be imported as `evaluate`.
+    assert file.stem not in sys.stdlib_module_names | metadata.packages_distributions().keys()

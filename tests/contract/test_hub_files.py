@@ -1,0 +1,78 @@
+"""Rules for the files that travel to the Hub, where they lie flat beside the weights and load without this package.
+
+transformers finds the siblings of a file with a text pattern (`transformers.dynamic_module_utils`), so what the pattern
+finds must be what Python imports.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+from transformers.dynamic_module_utils import get_imports, get_relative_imports
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CONFIGURATION = ROOT / "configuration" / "configuration_sineformer.py"
+MODELING = ROOT / "modeling" / "modeling_sineformer.py"
+HUB_FILES = [CONFIGURATION, *sorted(path for path in (ROOT / "modeling").glob("*.py") if path.name != "__init__.py")]
+CROSS_FOLDER_IMPORT = "from ..configuration.configuration_sineformer import SineformerConfig"
+# huggingface_hub is part of every installation of transformers, whose configurations take `strict` from it.
+ALLOWED_LIBRARIES = sys.stdlib_module_names | {"torch", "transformers", "huggingface_hub"}
+
+each_hub_file = pytest.mark.parametrize("file", HUB_FILES, ids=lambda file: file.name)
+
+
+def _imports(file: Path) -> list[ast.Import | ast.ImportFrom]:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
+def _relative_imports(file: Path) -> list[ast.ImportFrom]:
+    return [node for node in _imports(file) if isinstance(node, ast.ImportFrom) and node.level]
+
+
+@each_hub_file
+def test_only_the_standard_library_and_what_transformers_needs_is_imported(file: Path) -> None:
+    names = [
+        name
+        for node in _imports(file)
+        for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
+        if isinstance(node, ast.Import) or not node.level
+    ]
+    assert {name.split(".")[0] for name in names} <= ALLOWED_LIBRARIES
+
+
+@each_hub_file
+def test_siblings_are_imported_by_name_from_their_file(file: Path) -> None:
+    siblings = {path.stem for path in HUB_FILES if path.parent == file.parent}
+    for node in _relative_imports(file):
+        if ast.unparse(node) != CROSS_FOLDER_IMPORT:
+            assert node.level == 1, ast.unparse(node)
+            assert node.module in siblings, ast.unparse(node)
+
+
+def test_one_import_crosses_folders() -> None:
+    crossing = [(file, ast.unparse(node)) for file in HUB_FILES for node in _relative_imports(file) if node.level > 1]
+    assert crossing == [(MODELING, CROSS_FOLDER_IMPORT)]
+
+
+@each_hub_file
+def test_the_text_patterns_of_transformers_find_the_imports_of_python_and_no_others(file: Path) -> None:
+    written = {("." * (node.level - 1)) + (node.module or "") for node in _relative_imports(file)}
+    assert set(get_relative_imports(file)) == written
+    # A line of a docstring that looks like an import would be copied, or looked for among the installed packages.
+    assert set(get_imports(file)) <= ALLOWED_LIBRARIES
+
+
+@each_hub_file
+def test_the_class_of_a_config_is_never_asked(file: Path) -> None:
+    # The class loaded beside the weights and the installed class are two objects with one name.
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance"]
+    assert [ast.unparse(call) for call in calls if "SineformerConfig" in ast.unparse(call)] == []
+
+
+def test_names_are_distinct_so_that_the_files_can_lie_in_one_folder() -> None:
+    assert len({file.name for file in HUB_FILES}) == len(HUB_FILES)
