@@ -38,7 +38,7 @@ class BarePython:
         return kept | {"HF_HOME": str(self.home / "hf"), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
     def run(self, program: str, *arguments: str | Path) -> str:
-        """Run Python source with `arguments` as `sys.argv[1:]`; gives what it printed, or fails with its error output."""
+        """Run Python source with `sys.argv[1:]` given; returns what it printed, or fails with its error output."""
         command = [str(self.executable), "-I", "-c", program, *map(str, arguments)]
         done = subprocess.run(command, cwd=self.home, env=self.environment, capture_output=True, text=True)
         assert done.returncode == 0, f"the program exited with {done.returncode}:\n{done.stderr}"
@@ -101,8 +101,6 @@ def fresh_python(tmp_path_factory: pytest.TempPathFactory) -> BarePython:
     home = tmp_path_factory.mktemp("fresh")
     venv.create(home / "venv", symlinks=True, with_pip=True)
     python = str(_interpreter(home / "venv"))
-    install = [python, "-m", "pip", "install", "-qq", "-c", str(ROOT / "constraints.txt"), *WHAT_A_USER_INSTALLS]
-    subprocess.run(
-        [python, "-m", "pip", "install", "-qq", "-c", constraints, *WHAT_A_USER_INSTALLS], cwd=home, check=True
-    )
+    install = ["install", "-qq", "-c", str(ROOT / "constraints.txt"), *WHAT_A_USER_INSTALLS]
+    subprocess.run([python, "-m", "pip", *install], cwd=home, check=True)
     return BarePython(Path(python), home)
