@@ -1,0 +1,127 @@
+"""Which sentence pairs are fit for training, and a full account of the others."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from .sources import NOT_UTF8, Row, is_unicode
+
+OnBadRows = Literal["drop", "refuse"]
+EMPTY_SOURCE = "empty source side"
+EMPTY_TARGET = "empty target side"
+PLACES_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a usable pair may look like, in characters.
+
+    `max_length_ratio` bounds longer side / shorter side. Both sides count as at least `ratio_floor` characters there:
+    "Ja." for "Yes, I think so." is a translation, ten words for two hundred are not.
+    """
+
+    max_characters: int = 2000
+    max_length_ratio: float = 5.0
+    ratio_floor: int = 20
+
+
+@dataclass
+class ParallelText:
+    """Sentence pairs in reading order: `sources[i]` means `targets[i]`, found at line `lines[i]` of `files[i]`."""
+
+    sources: list[str] = field(default_factory=list)
+    targets: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def place(self, index: int) -> str:
+        """File and line of a pair, as error messages show it."""
+        return f"{self.files[index]}:{self.lines[index]}"
+
+
+@dataclass
+class BadRows:
+    """How many rows one reason took, and where the first of them are."""
+
+    count: int = 0
+    places: list[str] = field(default_factory=list)
+
+
+@dataclass
+class CleaningReport:
+    """Counts of rows read, kept and, per reason, found bad. `str()` of it is the text to show."""
+
+    on_bad_rows: OnBadRows = "drop"
+    read: int = 0
+    kept: int = 0
+    reasons: dict[str, BadRows] = field(default_factory=dict)
+
+    @property
+    def bad(self) -> int:
+        return sum(rows.count for rows in self.reasons.values())
+
+    def add(self, reason: str, place: str) -> None:
+        """Count one bad row."""
+        rows = self.reasons.setdefault(reason, BadRows())
+        rows.count += 1
+        if rows.count <= PLACES_SHOWN:
+            rows.places.append(place)
+
+    def settle(self) -> None:
+        """Raise a `ValueError` with the whole report if there are bad rows and they are refused, or no pair is left."""
+        if self.on_bad_rows == "refuse" and self.bad:
+            raise ValueError(f"bad rows are refused here; mend these, or have them dropped (on_bad_rows: drop)\n{self}")
+        if not self.kept:
+            raise ValueError(f"no usable sentence pair is left; check the files, the columns and the limits\n{self}")
+
+    def __str__(self) -> str:
+        lines = [f"{self.read:,} sentence pairs read, {self.kept:,} usable, {self.bad:,} bad"]
+        for reason, rows in sorted(self.reasons.items(), key=lambda item: (-item[1].count, item[0])):
+            more = ", ..." if rows.count > len(rows.places) else ""
+            lines.append(f"  {reason}: {rows.count:,} ({', '.join(rows.places)}{more})")
+        return "\n".join(lines)
+
+
+def clean(rows: Iterable[Row], limits: Limits, on_bad_rows: OnBadRows) -> tuple[ParallelText, CleaningReport]:
+    """Keep the usable pairs, word for word as they are, and account for every other row.
+
+    Raises:
+        ValueError: with `on_bad_rows="refuse"` for any bad row (after reading all of them, listing every reason), and
+            always when no pair is left.
+    """
+    if on_bad_rows not in ("drop", "refuse"):
+        raise ValueError(f"on_bad_rows is {on_bad_rows!r}; choose 'drop' or 'refuse'")
+    text, report = ParallelText(), CleaningReport(on_bad_rows)
+    for row in rows:
+        report.read += 1
+        reason = row.problem or _problem(row.source or "", row.target or "", limits)
+        if reason is not None:
+            report.add(reason, f"{row.file}:{row.line}")
+            continue
+        text.sources.append(row.source or "")
+        text.targets.append(row.target or "")
+        text.files.append(row.file)
+        text.lines.append(row.line)
+    report.kept = len(text)
+    report.settle()
+    return text, report
+
+
+def _problem(source: str, target: str, limits: Limits) -> str | None:
+    """The first thing wrong with a pair that could be read."""
+    if not source.strip():
+        return EMPTY_SOURCE
+    if not target.strip():
+        return EMPTY_TARGET
+    # JSON can spell half a surrogate pair, which no encoder can write.
+    if not (is_unicode(source) and is_unicode(target)):
+        return NOT_UTF8
+    if max(len(source), len(target)) > limits.max_characters:
+        return f"longer than {limits.max_characters} characters"
+    shorter, longer = sorted(max(len(side), limits.ratio_floor) for side in (source, target))
+    if longer > limits.max_length_ratio * shorter:
+        return f"one side over {limits.max_length_ratio:g} times as long as the other"
+    return None

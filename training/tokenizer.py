@@ -1,0 +1,193 @@
+"""Byte-fallback BPE, trained on the sentences themselves.
+
+`text -> normalise -> pieces -> merges -> ids </s>`, and back without loss: `decode(encode(x),
+skip_special_tokens=True)` is `normalise(x)` for every Unicode text x.
+
+- *Normalisation* is Unicode NFC and nothing else. Case, spaces and line breaks stay.
+- *Spaces* are ordinary characters inside tokens (" the"), not replaced by U+2581: a stand-in would turn into a space
+  when it occurs in the text itself. One space is put before the text, so that a word has one token at the start and
+  within a sentence; decoding takes it off again.
+- *Pieces* limit merges: runs of letters, single digits, "<" alone, runs of other marks, runs of spaces; a word or
+  mark takes the space before it along. "<" stands alone so that no merge can ever spell a special or a byte token.
+- *Byte fallback*: characters outside the alphabet become their UTF-8 bytes `<0x00>` ... `<0xFF>`; `<unk>` never
+  appears.
+- *Ids*: `<pad> <unk> <s> </s>` are 0 to 3, bytes 4 to 259, then the alphabet and the merges.
+
+Special tokens written out in a text are text (`split_special_tokens`). That setting lives in tokenizer_config.json; a
+program that reads tokenizer.json with `tokenizers` alone sets `tokenizer.encode_special_tokens = True` for the same
+effect.
+"""
+
+import json
+import warnings
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
+
+SPECIAL_TOKENS = ["<pad>", "<unk>", "<s>", "</s>"]
+BYTE_TOKENS = [f"<0x{byte:02X}>" for byte in range(256)]
+PIECES = r" ?[\p{L}\p{M}]+| ?\p{N}| ?<| ?[^\s\p{L}\p{M}\p{N}<]+|\s+(?!\S)|\s"
+TARGET_FOLDER = "target_tokenizer"
+
+
+class Tokenizers(NamedTuple):
+    """The tokenizers of the two sides; a joint one stands in both places."""
+
+    source: PreTrainedTokenizerFast
+    target: PreTrainedTokenizerFast
+
+    @property
+    def joint(self) -> bool:
+        return self.source is self.target
+
+
+def normalise(text: str) -> str:
+    """The text that decoding gives back: Unicode NFC."""
+    return normalizers.NFC().normalize_str(text)
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int, model_max_length: int = 1024) -> PreTrainedTokenizerFast:
+    """Train one tokenizer; the same texts in the same order always give the same one.
+
+    Args:
+        texts: the training sentences; both sides one after the other for a joint vocabulary.
+        vocab_size: number of ids. At most half of what specials and bytes leave goes to the alphabet (most frequent
+            characters first), the rest to merges. Data with fewer merges give a smaller tokenizer, with a warning.
+        model_max_length: tokens including `</s>` above which the tokenizer warns or, if asked, truncates.
+
+    Raises:
+        ValueError: `vocab_size` leaves no room after specials and bytes, or there is no text.
+    """
+    texts = list(texts)
+    alphabet = _alphabet(texts, vocab_size)
+    trained = _assemble(models.BPE(unk_token="<unk>", byte_fallback=True))
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[*SPECIAL_TOKENS, *BYTE_TOKENS],
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+        show_progress=False,
+    )
+    trained.train_from_iterator(texts, trainer, length=len(texts))
+    tokenizer = _wrap(trained, model_max_length)
+    if len(tokenizer) < vocab_size:
+        warnings.warn(
+            f"the text supports {len(tokenizer)} tokens, not the {vocab_size} of vocab_size; going on with fewer",
+            stacklevel=2,
+        )
+    return tokenizer
+
+
+def _alphabet(texts: list[str], vocab_size: int) -> list[str]:
+    """The most frequent characters. Chosen here since the trainer breaks ties of frequency at random."""
+    fixed = len(SPECIAL_TOKENS) + len(BYTE_TOKENS)
+    if vocab_size <= fixed:
+        raise ValueError(
+            f"vocab_size is {vocab_size}, but {len(SPECIAL_TOKENS)} special and {len(BYTE_TOKENS)} byte tokens alone take "
+            f"{fixed}; ask for some hundreds more"
+        )
+    counts: Counter[str] = Counter(" ")
+    for text in texts:
+        counts.update(normalise(text))
+    if not any(texts):
+        raise ValueError("there is no text to train a tokenizer on; give at least one sentence that is not empty")
+    ranked = sorted(counts, key=lambda character: (-counts[character], character))
+    return ranked[: (vocab_size - fixed + 1) // 2]
+
+
+def _assemble(model: models.BPE) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Prepend(" ")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(PIECES), behavior="isolated")
+    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    end = SPECIAL_TOKENS.index("</s>")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", pair="$A $B </s>", special_tokens=[("</s>", end)]
+    )
+    return tokenizer
+
+
+def _wrap(trained: Tokenizer, model_max_length: int) -> PreTrainedTokenizerFast:
+    """A stock fast tokenizer over the trained merges, with the four special tokens as its only added tokens.
+
+    The trainer knows no other way to reserve ids than added tokens; left in place, the byte tokens would be matched
+    inside text.
+    """
+    model = json.loads(trained.to_str())["model"]
+    merges = [(left, right) for left, right in model["merges"]]
+    rebuilt = _assemble(models.BPE(vocab=model["vocab"], merges=merges, unk_token="<unk>", byte_fallback=True))
+    rebuilt.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=rebuilt,
+        pad_token="<pad>",
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+        padding_side="right",
+        model_max_length=model_max_length,
+        model_input_names=["input_ids", "attention_mask"],
+        clean_up_tokenization_spaces=False,
+        split_special_tokens=True,
+    )
+
+
+def train_tokenizers(
+    sources: list[str],
+    targets: list[str],
+    vocab_size: int,
+    target_vocab_size: int | None = None,
+    model_max_length: int = 1024,
+) -> Tokenizers:
+    """One joint tokenizer over both sides, or two separate ones when `target_vocab_size` is given."""
+    if target_vocab_size is None:
+        joint = train_tokenizer([*sources, *targets], vocab_size, model_max_length)
+        return Tokenizers(joint, joint)
+    return Tokenizers(
+        train_tokenizer(sources, vocab_size, model_max_length),
+        train_tokenizer(targets, target_vocab_size, model_max_length),
+    )
+
+
+def save_tokenizers(tokenizers: Tokenizers, directory: str | Path) -> None:
+    """Write the source (or joint) tokenizer to `directory` and a separate target one to its folder `target_tokenizer`.
+
+    Raises:
+        ValueError: a joint tokenizer over a folder that holds a separate target one, which would be taken for its
+            other half.
+    """
+    directory = Path(directory)
+    if tokenizers.joint and (directory / TARGET_FOLDER).exists():
+        raise ValueError(
+            f"{directory} already holds separate tokenizers; choose another folder or remove {TARGET_FOLDER}"
+        )
+    _save(tokenizers.source, directory)
+    if not tokenizers.joint:
+        _save(tokenizers.target, directory / TARGET_FOLDER)
+
+
+def _save(tokenizer: PreTrainedTokenizerFast, directory: Path) -> None:
+    tokenizer.save_pretrained(directory)
+    path = directory / "tokenizer_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    # transformers 5 writes the class's new name, which transformers 4 does not know; both know the old one.
+    config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    path.write_text(json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def load_tokenizers(directory: str | Path) -> Tokenizers:
+    """The tokenizers that `save_tokenizers` wrote.
+
+    Raises:
+        ValueError: there is no tokenizer in `directory`.
+    """
+    directory = Path(directory)
+    if not (directory / "tokenizer.json").is_file():
+        raise ValueError(f"{directory} holds no tokenizer.json; give the folder that training wrote")
+    source = PreTrainedTokenizerFast.from_pretrained(directory)
+    if not (directory / TARGET_FOLDER).is_dir():
+        return Tokenizers(source, source)
+    return Tokenizers(source, PreTrainedTokenizerFast.from_pretrained(directory / TARGET_FOLDER))
