@@ -1,0 +1,45 @@
+"""Translate with a trained model.
+
+python scripts/translate.py --model DIR "A man is riding a horse."
+python scripts/translate.py --model DIR --input in.txt --output out.txt
+cat in.txt | python scripts/translate.py --model DIR > out.txt
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from sineformer.training.translation import TranslationError, load_translator, read_lines, translate_lines, write_lines
+
+
+def main() -> int:
+    """Translate what the command line says; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sentences", nargs="*", help="sentences to translate; without any, lines of --input")
+    parser.add_argument("--model", required=True, help="folder that training wrote, or id of a model on the Hub")
+    parser.add_argument("--input", type=Path, help="text file, one sentence per line; left out: standard input")
+    parser.add_argument("--output", type=Path, help="file for the translations; left out: standard output")
+    parser.add_argument("--num_beams", type=int, help="beams; left out: what the model was saved with")
+    parser.add_argument("--batch_size", type=int, default=64, help="sentences translated at once (default: 64)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, ... (default: cpu)")
+    parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="float32", help="of the weights")
+    options = parser.parse_args()
+    if options.sentences and options.input:
+        parser.error("give sentences or --input, not both")
+    try:
+        lines = options.sentences or read_lines(options.input)
+        model, tokenizers = load_translator(options.model, options.device, getattr(torch, options.dtype))
+        translations = translate_lines(
+            model, tokenizers, lines, options.batch_size, options.num_beams, show_progress=len(lines) > options.batch_size
+        )
+        write_lines(translations, options.output)
+    except TranslationError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""The settings of a training run: small dataclasses by concern.
+
+Every field is one flat key of a recipe and one flag of the command line. `recipe.py` reads both, `checks.py` says what
+must hold between them. Defaults of the model are those of `SineformerConfig`, which is their only home.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ..configuration.configuration_sineformer import SineformerConfig
+from .cleaning import Limits, OnBadRows
+from .sources import ColumnNames
+
+SPLITS = ("train", "validation", "test")
+
+
+def setting(text: str, default: Any) -> Any:
+    """A dataclass field with its help text, as `HfArgumentParser` reads it."""
+    metadata = {"help": text}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass
+class ModelArguments:
+    """The architecture: fields of `SineformerConfig` under the same names, and the attention implementation."""
+
+    d_model: int = setting("Width of the model.", SineformerConfig.d_model)
+    encoder_layers: int = setting("Encoder layers.", SineformerConfig.encoder_layers)
+    decoder_layers: int = setting("Decoder layers.", SineformerConfig.decoder_layers)
+    encoder_attention_heads: int = setting("Heads per encoder layer.", SineformerConfig.encoder_attention_heads)
+    decoder_attention_heads: int = setting("Heads per decoder layer.", SineformerConfig.decoder_attention_heads)
+    encoder_ffn_dim: int = setting("Inner width of encoder feed-forward layers.", SineformerConfig.encoder_ffn_dim)
+    decoder_ffn_dim: int = setting("Inner width of decoder feed-forward layers.", SineformerConfig.decoder_ffn_dim)
+    dropout: float = setting("Dropout on sublayer outputs and on embeddings.", float(SineformerConfig.dropout))
+    attention_dropout: float = setting("Dropout on attention weights.", float(SineformerConfig.attention_dropout))
+    activation_dropout: float = setting("Dropout inside the feed-forward.", float(SineformerConfig.activation_dropout))
+    activation_function: str = setting("Feed-forward activation.", SineformerConfig.activation_function)
+    normalize_before: bool = setting("Pre-norm instead of the paper's post-norm.", SineformerConfig.normalize_before)
+    tie_word_embeddings: bool = setting("One matrix for embedding and output.", SineformerConfig.tie_word_embeddings)
+    max_position_embeddings: int = setting("Size of the position table.", SineformerConfig.max_position_embeddings)
+    attn_implementation: str = setting("Attention backend: eager, sdpa, flex_attention, ...", "sdpa")
+
+    def config_fields(self) -> dict[str, Any]:
+        """The settings that `SineformerConfig` takes under the same names."""
+        fields = dataclasses.asdict(self)
+        fields.pop("attn_implementation")
+        return fields
+
+
+@dataclass
+class DataArguments:
+    """Where the sentence pairs come from and which of them are kept."""
+
+    dataset: str = setting("'embedded' (needs no data), 'files', or the id of a dataset on the Hub.", "embedded")
+    dataset_config: str | None = setting("Configuration name of the Hub dataset.", None)
+    dataset_name: str | None = setting("What the model card calls the data; left out: the value of dataset.", None)
+    data_dir: str = setting("Folder that the names of data files are relative to.", ".")
+    train_files: list[str] = setting("Two parallel text files, or TSV, CSV, JSONL or Parquet files.", [])
+    validation_files: list[str] = setting("The same for validation.", [])
+    test_files: list[str] = setting("The same for the test at the end; may be left out.", [])
+    train_split: str = setting("Split of the Hub dataset to train on; slices such as train[:95%%] work.", "train")
+    validation_split: str = setting("Split of the Hub dataset for validation.", "validation")
+    test_split: str | None = setting("Split of the Hub dataset for the test; may be left out.", None)
+    source_language: str = setting("Code of the source language.", "en")
+    target_language: str = setting("Code of the target language.", "de")
+    source_column: str | None = setting("Column of the source; in translation rows, its language.", None)
+    target_column: str | None = setting("Column of the target; in translation rows, its language.", None)
+    train_size: int = setting("Pairs to draw from the embedded task for training.", 40_000)
+    validation_size: int = setting("Pairs of the embedded task for validation.", 500)
+    test_size: int = setting("Pairs of the embedded task for the test.", 1_000)
+    max_characters: int = setting("Longest usable sentence, in characters.", Limits.max_characters)
+    max_length: int = setting("Longest usable sentence, in tokens, end token included.", 256)
+    max_length_ratio: float = setting("Largest usable ratio of the lengths of both sides.", Limits.max_length_ratio)
+    on_bad_rows: OnBadRows = setting("What to do with unusable rows: both report them.", "drop")
+
+    def files_of(self, split: str) -> list[Path]:
+        """The data files of a split, below `data_dir`."""
+        return [Path(self.data_dir) / name for name in getattr(self, f"{split}_files")]
+
+    @property
+    def columns(self) -> ColumnNames | None:
+        """The named columns, if the settings name any."""
+        if self.source_column is None or self.target_column is None:
+            return None
+        return ColumnNames(self.source_column, self.target_column)
+
+
+@dataclass
+class TokenizerArguments:
+    """The subword vocabulary, trained from the training data."""
+
+    vocab_size: int = setting("Tokens of the joint vocabulary (section 5.1), or of the source where it has its own.", 8_000)
+    target_vocab_size: int | None = setting("Tokens of a separate target vocabulary; left out: a joint one.", None)
+
+
+@dataclass
+class OptimisationArguments:
+    """The update rule, the batches, and when training ends (whichever limit comes first)."""
+
+    learning_rate: float = setting("Peak of the schedule, reached after warmup_steps.", 7e-4)
+    warmup_steps: int = setting("Steps of linear warm-up (section 5.3).", 4_000)
+    max_tokens: int = setting("Tokens in a batch of one process, padding included, on its larger side.", 4_096)
+    gradient_accumulation_steps: int = setting("Batches per process and step.", 1)
+    max_grad_norm: float = setting("Largest norm of the gradient; 0 leaves it as it is.", 0.0)
+    label_smoothing: float = setting("Label smoothing (section 5.4).", 0.1)
+    mixed_precision: Literal["no", "fp16", "bf16"] = setting("Precision of the forward pass.", "no")
+    max_steps: int | None = setting("Stop after so many steps.", None)
+    num_epochs: int | None = setting("Stop after so many passes over the training data.", None)
+    max_minutes: float | None = setting("Stop after so many minutes of training, evaluation included.", None)
+
+
+@dataclass
+class EvaluationArguments:
+    """When and how the model is measured, and which checkpoint is the best."""
+
+    eval_steps: int | None = setting("Evaluate every so many steps; left out: after each epoch.", None)
+    best_metric: Literal["bleu", "chrf", "loss"] = setting("Validation metric that chooses the best checkpoint.", "bleu")
+    patience: int | None = setting("Stop after so many evaluations in a row without a better one.", None)
+    eval_num_beams: int = setting("Beams of the translations of the validation set; 1 is greedy.", 1)
+    eval_batch_size: int = setting("Sentences translated at once.", 64)
+    num_beams: int = setting("Beams of the test at the end, saved as the default of the model.", 4)
+    length_penalty: float = setting("Exponent of the length in beam search, saved as the default.", 1.0)
+
+
+@dataclass
+class RunArguments:
+    """The folder and the record of the run."""
+
+    output_dir: str | None = setting("Folder for the model and the record of its training.", None)
+    overwrite_output_dir: bool = setting("Write into an output folder that is not empty.", False)
+    seed: int = setting("Seed of initialisation, batches and dropout.", 1)
+    logging_steps: int = setting("Report every so many steps.", 50)
+    tensorboard: bool = setting("Also write TensorBoard event files.", True)
+
+
+@dataclass
+class Settings:
+    """All settings of a run, by concern."""
+
+    model: ModelArguments
+    data: DataArguments
+    tokenizer: TokenizerArguments
+    optimisation: OptimisationArguments
+    evaluation: EvaluationArguments
+    run: RunArguments
+
+    def as_dict(self) -> dict[str, Any]:
+        """The flat keys and values of a recipe that repeats this run."""
+        flat: dict[str, Any] = {}
+        for concern in dataclasses.fields(self):
+            flat |= dataclasses.asdict(getattr(self, concern.name))
+        return flat
+
+
+CONCERNS: dict[str, type] = {
+    "model": ModelArguments,
+    "data": DataArguments,
+    "tokenizer": TokenizerArguments,
+    "optimisation": OptimisationArguments,
+    "evaluation": EvaluationArguments,
+    "run": RunArguments,
+}

@@ -1,0 +1,103 @@
+"""What must hold for settings of the right types, found before anything starts."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from transformers.activations import ACT2FN
+
+from ..configuration.configuration_sineformer import SineformerConfig
+from .arguments import SPLITS, DataArguments, ModelArguments, OptimisationArguments, RunArguments, Settings
+from .sources import read_files
+
+EMBEDDED_LANGUAGES = ("en", "de")
+_AT_LEAST_ONE = """
+    d_model encoder_layers decoder_layers encoder_attention_heads decoder_attention_heads encoder_ffn_dim decoder_ffn_dim
+    max_position_embeddings train_size validation_size test_size max_characters max_length max_length_ratio max_tokens warmup_steps
+    gradient_accumulation_steps max_steps num_epochs eval_steps patience eval_num_beams eval_batch_size num_beams
+    logging_steps
+""".split()
+_SHARES = "dropout attention_dropout activation_dropout label_smoothing".split()
+_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    **{key: (lambda value: value >= 1, "must be at least 1") for key in _AT_LEAST_ONE},
+    **{key: (lambda value: 0 <= value < 1, "must be in [0, 1)") for key in _SHARES},
+    "learning_rate": (lambda value: 0 < value < float("inf"), "must be a positive number"),
+    "max_minutes": (lambda value: value > 0, "must be positive"),
+    "max_grad_norm": (lambda value: value >= 0, "must not be negative"),
+    "activation_function": (lambda value: value in ACT2FN, "must be a name that transformers.activations.ACT2FN knows"),
+}
+
+
+def nearest(key: str, known: list[str]) -> str:
+    """The end of an error message that suggests the known key most like `key`; empty if none is like it."""
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def problems_of(settings: Settings) -> Iterator[str]:
+    """Everything that is wrong, one line each, naming the key and the mend."""
+    out_of_range = list(_range_problems(settings))
+    yield from out_of_range
+    if not out_of_range:
+        yield from _model_problems(settings.model)
+    yield from _data_problems(settings.data)
+    if settings.data.max_length > settings.optimisation.max_tokens:
+        yield "max_length, max_tokens: a sentence of max_length tokens must fit into a batch of max_tokens"
+    yield from _limit_problems(settings.optimisation)
+    yield from _output_problems(settings.run)
+
+
+def _range_problems(settings: Settings) -> Iterator[str]:
+    for key, value in settings.as_dict().items():
+        if key in _RANGES and value is not None:
+            holds, rule = _RANGES[key]
+            if not holds(value):
+                yield f"{key}: {rule}, got {value}"
+
+
+def _model_problems(model: ModelArguments) -> Iterator[str]:
+    try:
+        SineformerConfig(**model.config_fields())
+    except StrictDataclassError as error:
+        yield f"model: {error.__cause__ or error}"
+
+
+def _data_problems(data: DataArguments) -> Iterator[str]:
+    for split in SPLITS:
+        files = data.files_of(split)
+        if data.dataset != "files" and files:
+            yield f"{split}_files: only read with 'dataset: files', but dataset is {data.dataset!r}"
+        elif data.dataset == "files" and (files or split != "test"):
+            try:
+                read_files(files, data.columns)
+            except ValueError as error:
+                yield f"{split}_files: {error}"
+    if (data.source_column is None) != (data.target_column is None):
+        yield "source_column, target_column: set both or neither"
+    if data.source_language == data.target_language:
+        yield f"source_language, target_language: both are {data.source_language!r}"
+    elif data.dataset == "embedded" and (data.source_language, data.target_language) != EMBEDDED_LANGUAGES:
+        yield f"source_language, target_language: the embedded task goes from {EMBEDDED_LANGUAGES[0]} to {EMBEDDED_LANGUAGES[1]}"
+
+
+def _limit_problems(optimisation: OptimisationArguments) -> Iterator[str]:
+    if optimisation.max_steps is None and optimisation.num_epochs is None and optimisation.max_minutes is None:
+        yield "max_steps, num_epochs, max_minutes: nothing says when to stop; set at least one"
+    if optimisation.mixed_precision == "fp16" and not torch.accelerator.is_available():
+        yield "mixed_precision: fp16 needs a GPU, and there is none; use bf16 or no"
+
+
+def _output_problems(run: RunArguments) -> Iterator[str]:
+    if run.output_dir is None:
+        yield "output_dir: say where the model goes, for example --output_dir runs/first"
+        return
+    folder = Path(run.output_dir)
+    if folder.exists() and not folder.is_dir():
+        yield f"output_dir: {folder} is a file; choose another name"
+    elif folder.is_dir() and any(folder.iterdir()) and not run.overwrite_output_dir:
+        yield f"output_dir: {folder} is not empty; choose another folder or add --overwrite_output_dir"

@@ -1,0 +1,133 @@
+"""How good a model is: loss and perplexity on the references, BLEU, chrF and exact matches of its translations.
+
+Each process measures its share of the examples; what is gathered covers the set exactly once, however many processes
+there are and however the set divides among them.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import evaluate
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object
+
+from .batching import IGNORED_LABEL, EncodedPairs, Seq2SeqCollator, evaluation_batches
+from .cleaning import ParallelText
+from .tokenizer import Tokenizers
+from .translation import translate_lines
+
+METRICS = Path(__file__).parent / "metrics"
+LOSS_POSITIONS = 2_048  # of a batch; logits for a large vocabulary take 4 * 37,000 bytes for each
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """Sentence pairs to measure on, as text and as token ids in the same order."""
+
+    name: str
+    text: ParallelText
+    pairs: EncodedPairs
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What was measured on one evaluation set.
+
+    Attributes:
+        loss: mean cross-entropy of a target token in nats, without label smoothing.
+        bleu, chrf: of sacrebleu, 0 to 100; the signatures say how they were computed.
+        exact_match: percentage of translations equal to their reference.
+        sentences: size of the set.
+        num_beams: beams of the translations.
+    """
+
+    loss: float
+    bleu: float
+    chrf: float
+    exact_match: float
+    bleu_signature: str
+    chrf_signature: str
+    sentences: int
+    num_beams: int
+
+    @property
+    def perplexity(self) -> float:
+        """Perplexity of a target token."""
+        return math.exp(min(self.loss, 700.0))  # beyond that, floats overflow
+
+
+@functools.cache
+def _metric(name: str) -> Any:
+    """One of our `evaluate` modules, from its file: the network is never asked."""
+    return evaluate.load(str(METRICS / name), keep_in_memory=True)
+
+
+def score_translations(translations: list[str], references: list[str]) -> dict[str, Any]:
+    """BLEU and chrF with signatures, and exact matches, as keyword arguments of `Scores`."""
+    bleu = _metric("bleu").compute(predictions=translations, references=references)
+    chrf = _metric("chrf").compute(predictions=translations, references=references)
+    matches = sum(ours == reference for ours, reference in zip(translations, references, strict=True))
+    return {
+        "bleu": bleu["score"],
+        "bleu_signature": bleu["signature"],
+        "chrf": chrf["score"],
+        "chrf_signature": chrf["signature"],
+        "exact_match": 100 * matches / len(references),
+    }
+
+
+@dataclass
+class Evaluator:
+    """Measures a model, on all processes together: every process has to call it, and all get the same scores.
+
+    Attributes:
+        accelerator: of the run.
+        tokenizers: of source and target.
+        collator: makes batches of pairs.
+        batch_size: sentences translated at once by one process.
+    """
+
+    accelerator: Accelerator
+    tokenizers: Tokenizers
+    collator: Seq2SeqCollator
+    batch_size: int
+
+    def measure(self, model: Any, data: EvaluationSet, num_beams: int) -> tuple[Scores, list[str]]:
+        """Scores of the model, and its translations in the order of the set; leaves the model in training mode as found."""
+        was_training = model.training
+        model.eval()
+        loss = self.mean_loss(model, data.pairs)
+        translations = self.translate(model, data.text.sources, num_beams)
+        model.train(was_training)
+        payload = [score_translations(translations, data.text.targets) if self.accelerator.is_main_process else {}]
+        broadcast_object_list(payload)
+        scores = Scores(loss=loss, sentences=len(data.text.sources), num_beams=num_beams, **payload[0])
+        return scores, translations
+
+    @torch.inference_mode()
+    def mean_loss(self, model: Any, pairs: EncodedPairs) -> float:
+        """Cross-entropy per target token over all pairs, in nats."""
+        positions = max(LOSS_POSITIONS, int(pairs.lengths.max()))
+        process = self.accelerator.process_index, self.accelerator.num_processes
+        totals = torch.zeros(2, dtype=torch.float64)
+        for indices in evaluation_batches(pairs.lengths, positions, *process):
+            batch = self.collator([pairs[index] for index in indices])
+            tokens = int((batch["labels"] != IGNORED_LABEL).sum())
+            loss = model(**{key: value.to(model.device) for key, value in batch.items()}).loss
+            totals += torch.tensor([float(loss) * tokens, tokens], dtype=torch.float64)
+        parts = gather_object([totals.tolist()])
+        return math.fsum(part[0] for part in parts) / math.fsum(part[1] for part in parts)
+
+    def translate(self, model: Any, sources: Sequence[str], num_beams: int) -> list[str]:
+        """Translations of all sources, in their order."""
+        mine = range(self.accelerator.process_index, len(sources), self.accelerator.num_processes)
+        lines = translate_lines(model, self.tokenizers, [sources[i] for i in mine], self.batch_size, num_beams)
+        gathered = dict(gather_object(list(zip(mine, lines, strict=True))))
+        return [gathered[i] for i in range(len(sources))]

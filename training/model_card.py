@@ -1,0 +1,154 @@
+"""README.md of a trained model: `model_card.md` filled in from the settings and the measured scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from transformers import PreTrainedConfig
+
+from .arguments import DataArguments, Settings
+from .evaluation import Scores
+
+TEMPLATE = Path(__file__).resolve().parent.parent / "model_card.md"
+SCORE_COLUMNS = ("Set", "Sentences", "Beams", "BLEU", "chrF", "Exact match", "Loss", "Perplexity")
+
+
+@dataclass(frozen=True)
+class Example:
+    """A sentence of an evaluation set, its reference and the model's translation."""
+
+    source: str
+    reference: str
+    translation: str
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What the card tells about a run, beyond its settings.
+
+    Attributes:
+        scores: by name of the evaluation set; the last one is the model's result.
+        examples: from the last set of `scores`.
+        config: of the model.
+        parameters: their number.
+        training_pairs: pairs trained on.
+        step: of the best checkpoint.
+        minutes: training took, evaluations included.
+        processes: what it ran on, in words.
+    """
+
+    scores: dict[str, Scores]
+    examples: Sequence[Example]
+    config: PreTrainedConfig
+    parameters: int
+    training_pairs: int
+    step: int
+    minutes: float
+    processes: str
+
+
+def write_model_card(folder: Path, settings: Settings, record: RunRecord) -> None:
+    """Write README.md: metadata with the scores (model-index), how to use the model, how it was made."""
+    name = folder.resolve().name
+    data = settings.data
+    card = ModelCard.from_template(
+        card_data=ModelCardData(
+            language=[data.source_language, data.target_language],
+            library_name="transformers",
+            pipeline_tag="translation",
+            tags=["translation", "sineformer"],
+            datasets=[data.dataset] if "/" in data.dataset else None,
+            metrics=["bleu", "chrf"],
+            model_name=name,
+            eval_results=_eval_results(data, record),
+        ),
+        template_path=str(TEMPLATE),
+        name=name,
+        dataset=_dataset_name(data),
+        source_language=data.source_language,
+        target_language=data.target_language,
+        separate_tokenizers=settings.tokenizer.target_vocab_size is not None,
+        training_pairs=f"{record.training_pairs:,}",
+        example=record.examples[0].source.replace("\\", "\\\\").replace('"', '\\"'),
+        scores=_score_table(record.scores),
+        signatures=_signatures(record.scores),
+        example_set=list(record.scores)[-1],
+        examples=_table(
+            ("Source", "Reference", "Translation"),
+            [(each.source, each.reference, each.translation) for each in record.examples],
+        ),
+        parameters=f"{record.parameters:,}",
+        architecture=_architecture(record.config),
+        best_metric=settings.evaluation.best_metric,
+        step=record.step,
+        minutes=f"{record.minutes:.1f}",
+        processes=record.processes,
+        max_length=data.max_length,
+    )
+    card.save(folder / "README.md")
+
+
+def _dataset_name(data: DataArguments) -> str:
+    names = {"embedded": "the embedded English-German task", "files": "local files"}
+    return data.dataset_name or names.get(data.dataset, data.dataset)
+
+
+def _eval_results(data: DataArguments, record: RunRecord) -> list[EvalResult]:
+    split, scores = list(record.scores.items())[-1]
+    values = {"bleu": ("BLEU", scores.bleu), "chrf": ("chrF", scores.chrf)}
+    return [
+        EvalResult(
+            task_type="translation",
+            task_name="Translation",
+            dataset_type=data.dataset,
+            dataset_name=_dataset_name(data),
+            dataset_split=split,
+            metric_type=metric,
+            metric_name=title,
+            metric_value=round(value, 2),
+        )
+        for metric, (title, value) in values.items()
+    ]
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; vertical bars in cells are escaped."""
+    lines = [header, ["---"] * len(header), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _score_table(scores: dict[str, Scores]) -> str:
+    return _table(
+        SCORE_COLUMNS,
+        [
+            (
+                name,
+                str(each.sentences),
+                str(each.num_beams),
+                f"{each.bleu:.2f}",
+                f"{each.chrf:.2f}",
+                f"{each.exact_match:.1f} %",
+                f"{each.loss:.3f}",
+                f"{each.perplexity:.2f}",
+            )
+            for name, each in scores.items()
+        ],
+    )
+
+
+def _signatures(scores: dict[str, Scores]) -> str:
+    last = list(scores.values())[-1]
+    return f"sacrebleu signatures: BLEU `{last.bleu_signature}`, chrF `{last.chrf_signature}`."
+
+
+def _architecture(config: PreTrainedConfig) -> str:
+    return (
+        f"{config.encoder_layers} encoder and {config.decoder_layers} decoder layers, width {config.d_model}, "
+        f"{config.encoder_attention_heads} heads, feed-forward {config.encoder_ffn_dim}, "
+        f"{'pre' if config.normalize_before else 'post'}-norm, sinusoidal positions, "
+        f"vocabulary {config.vocab_size:,}"
+        + (f" and {config.decoder_vocab_size:,}." if config.decoder_vocab_size != config.vocab_size else ".")
+    )

@@ -1,0 +1,133 @@
+"""What a run tells: a progress bar or plain lines, `metrics.jsonl`, and the trackers of Accelerate."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from tqdm.auto import tqdm
+
+from .evaluation import Scores
+
+METRICS_FILE = "metrics.jsonl"
+
+
+@dataclasses.dataclass
+class StepReport:
+    """One optimiser step: mean loss per target token, norm of the gradient before clipping, and the target tokens
+    of all processes."""
+
+    loss: float
+    gradient_norm: float
+    target_tokens: int
+
+
+class RunLog:
+    """Reports on the main process; on others every method does nothing.
+
+    Args:
+        accelerator: of the run, with its trackers initialised.
+        folder: where `metrics.jsonl` goes.
+        logging_steps: how many steps one report sums up.
+        planned_steps: when training ends; None if only the clock says so.
+        max_minutes: when the clock ends it.
+    """
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        folder: Path,
+        logging_steps: int,
+        planned_steps: int | None,
+        max_minutes: float | None,
+    ) -> None:
+        self.accelerator = accelerator
+        self.main = accelerator.is_main_process
+        self.path = folder / METRICS_FILE
+        self.logging_steps = logging_steps
+        self.planned_steps = planned_steps
+        self.max_seconds = None if max_minutes is None else 60 * max_minutes
+        self.on_terminal = sys.stderr.isatty()
+        self.bar = tqdm(total=planned_steps, unit=" steps", disable=not (self.main and self.on_terminal), leave=True)
+        self.started = time.monotonic()
+        self.seconds_training = 0.0
+        self._reset()
+
+    def _reset(self) -> None:
+        self.loss_sum, self.tokens, self.seconds, self.steps = 0.0, 0, 0.0, 0
+
+    def message(self, text: str) -> None:
+        """A line of text, above the bar if there is one."""
+        if self.main:
+            self.bar.write(text, file=sys.stderr)
+
+    def step(self, number: int, epoch: float, report: StepReport, learning_rate: float, seconds: float) -> None:
+        """Take note of one step; every `logging_steps` steps, report them."""
+        self.loss_sum += report.loss * report.target_tokens
+        self.tokens += report.target_tokens
+        self.seconds += seconds
+        self.seconds_training += seconds
+        self.steps += 1
+        if self.steps < self.logging_steps:
+            return
+        values = {
+            "loss": self.loss_sum / self.tokens,
+            "learning_rate": learning_rate,
+            "gradient_norm": report.gradient_norm,
+            "tokens_per_second": self.tokens / self.seconds,
+            "epoch": epoch,
+        }
+        self._record("train", number, values)
+        self._show(number, values)
+        self._reset()
+
+    def _show(self, number: int, values: dict[str, float]) -> None:
+        if not self.main:
+            return
+        shown = (
+            f"loss {values['loss']:.3f}, lr {values['learning_rate']:.2e}, {values['tokens_per_second']:,.0f} tokens/s, "
+            f"{self._time_left(number)} left"
+        )
+        if self.on_terminal:
+            self.bar.set_postfix_str(shown, refresh=False)
+            self.bar.update(number - self.bar.n)
+        else:
+            of_all = "" if self.planned_steps is None else f"/{self.planned_steps}"
+            self.message(f"step {number}{of_all}, epoch {values['epoch']:.2f}: {shown}")
+
+    def _time_left(self, number: int) -> str:
+        """Time to the end at the pace so far, evaluations included, whichever limit comes first."""
+        elapsed = time.monotonic() - self.started
+        limits = []
+        if self.planned_steps is not None:
+            limits.append(elapsed / number * (self.planned_steps - number))
+        if self.max_seconds is not None:
+            limits.append(max(0.0, self.max_seconds - elapsed))
+        return tqdm.format_interval(min(limits))
+
+    def evaluation(self, name: str, number: int, scores: Scores, is_best: bool | None = None) -> None:
+        """Report scores; `name` is the evaluation set's."""
+        self._record(name, number, dataclasses.asdict(scores) | {"perplexity": scores.perplexity})
+        best = ", the best so far" if is_best else ""
+        self.message(
+            f"{name} at step {number}: loss {scores.loss:.3f}, perplexity {scores.perplexity:.2f}, "
+            f"BLEU {scores.bleu:.2f}, chrF {scores.chrf:.2f}, exact {scores.exact_match:.1f} %{best}"
+        )
+
+    def _record(self, kind: str, number: int, values: dict[str, Any]) -> None:
+        """One line of `metrics.jsonl`, and the numbers among the values to the trackers."""
+        numbers = {f"{kind}/{key}": value for key, value in values.items() if isinstance(value, int | float)}
+        self.accelerator.log(numbers, step=number)
+        if self.main:
+            line = {"kind": kind, "step": number, "seconds": round(time.monotonic() - self.started, 2), **values}
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+    def close(self) -> None:
+        """End the bar."""
+        self.bar.close()

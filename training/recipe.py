@@ -1,0 +1,157 @@
+"""Reading settings: a YAML recipe with flat keys, and flags that override it.
+
+Every value, from file or flag, goes through one `HfArgumentParser`, one at a time, so that all problems are found
+before the first is reported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, get_type_hints
+
+import yaml
+from transformers import HfArgumentParser
+
+from .arguments import CONCERNS, Settings
+from .checks import nearest, problems_of
+
+NULL = ("", "~", "null")
+
+
+class RecipeError(ValueError):
+    """All that is wrong with a recipe and its flags.
+
+    Attributes:
+        problems: one line each.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        super().__init__("\n".join([f"{count} in the settings:", *(f"  - {each}" for each in self.problems)]))
+
+
+@dataclass
+class _Entry:
+    """One setting as written: where it stands, its key, and its values as text."""
+
+    origin: str
+    key: str
+    values: list[str]
+
+
+class _OneValueParser(HfArgumentParser):
+    """Types of all settings. Raises where argparse would exit, and fills in no defaults."""
+
+    def __init__(self) -> None:
+        super().__init__(list(CONCERNS.values()), allow_abbrev=False, add_help=False)
+        self.types = {key: hint for concern in CONCERNS.values() for key, hint in get_type_hints(concern).items()}
+
+    def error(self, message: str) -> NoReturn:
+        raise argparse.ArgumentTypeError(message.partition(": ")[2] or message)
+
+    def parse_value(self, key: str, values: list[str]) -> Any:
+        """The typed value of one setting; raises `ArgumentTypeError` or `ValueError` with what is wrong with it."""
+        if len(values) == 1 and values[0] in NULL and type(None) in getattr(self.types[key], "__args__", ()):
+            return None
+        if self.types[key] == list[str]:
+            return values
+        if len(values) > 1:
+            raise ValueError(f"takes one value, got {len(values)}: {' '.join(values)}")
+        argv = [f"--{key}={values[0]}"] if values else [f"--{key}"]
+        return getattr(self.parse_args(argv), key)
+
+
+def _recipe_entries(path: Path) -> Iterator[_Entry]:
+    """The entries of a YAML file, in order; scalars stay text, so that `1e-3` and `3` reach the same type check."""
+    try:
+        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError([f"--config: cannot read {path}: {error}"]) from error
+    except yaml.YAMLError as error:
+        raise RecipeError([f"{path}: not YAML: {' '.join(str(error).split())}"]) from error
+    if root is None:
+        return
+    if not isinstance(root, yaml.MappingNode):
+        raise RecipeError([f"{path}: a recipe is lines of 'key: value'"])
+    for key, node in root.value:
+        origin = f"{path}:{key.start_mark.line + 1}"
+        if isinstance(node, yaml.ScalarNode):
+            yield _Entry(origin, str(key.value), [node.value])
+        elif isinstance(node, yaml.SequenceNode) and all(isinstance(item, yaml.ScalarNode) for item in node.value):
+            yield _Entry(origin, str(key.value), [item.value for item in node.value])
+        else:
+            raise RecipeError([f"{origin}: {key.value}: recipes are flat: give one value or one list"])
+
+
+def _flag_entries(argv: Sequence[str]) -> Iterator[_Entry]:
+    """The entries of a command line: `--key value ...` or `--key=value`."""
+    name, values = "", list[str]()
+    for token in [*argv, "--"]:
+        if not token.startswith("--"):
+            values.append(token)
+            continue
+        if name or values:
+            yield _Entry("command line", name.removeprefix("--").replace("-", "_"), values)
+        name, equals, value = token.partition("=")
+        values = [value] if equals else []
+
+
+def _typed(entries: Iterable[_Entry], parser: _OneValueParser, problems: list[str]) -> dict[str, Any]:
+    """The values of well-formed entries; what is wrong with the others goes to `problems`."""
+    values: dict[str, Any] = {}
+    for entry in entries:
+        if not entry.key:
+            problems.append(f"{entry.origin}: {' '.join(entry.values)!r} belongs to no flag")
+        elif entry.key not in parser.types:
+            problems.append(f"{entry.origin}: unknown key {entry.key!r}{nearest(entry.key, list(parser.types))}")
+        elif entry.key in values:
+            problems.append(f"{entry.origin}: {entry.key} is given twice")
+        else:
+            try:
+                values[entry.key] = parser.parse_value(entry.key, entry.values)
+            except (argparse.ArgumentTypeError, ValueError) as error:
+                problems.append(f"{entry.origin}: {entry.key}: {error}")
+    return values
+
+
+def read_settings(argv: Sequence[str]) -> Settings:
+    """Settings from a command line: `[--config RECIPE.yaml] [--key value ...]`, flags before recipe before defaults.
+
+    Raises:
+        RecipeError: with everything that is wrong: unknown or doubled keys, wrong types, values out of range,
+            missing files, combinations that cannot work, an output folder that is in use.
+    """
+    flags = list(_flag_entries(argv))
+    configs = [entry for entry in flags if entry.key == "config"]
+    if any(len(entry.values) != 1 for entry in configs) or len(configs) > 1:
+        raise RecipeError(["--config: takes one recipe file"])
+    problems: list[str] = []
+    parser = _OneValueParser()
+    from_file = _typed(itertools.chain(*(_recipe_entries(Path(entry.values[0])) for entry in configs)), parser, problems)
+    values = from_file | _typed((entry for entry in flags if entry.key != "config"), parser, problems)
+    settings = Settings(**{name: _construct(concern, values) for name, concern in CONCERNS.items()})
+    problems += problems_of(settings)
+    if problems:
+        raise RecipeError(problems)
+    return settings
+
+
+def _construct(concern: type, values: dict[str, Any]) -> Any:
+    """A dataclass from those of the values that are its fields."""
+    return concern(**{key.name: values[key.name] for key in dataclasses.fields(concern) if key.name in values})
+
+
+def print_help(program: str) -> None:
+    """Print every setting with its type, its default and what it means."""
+    HfArgumentParser(
+        list(CONCERNS.values()),
+        prog=program,
+        usage=f"{program} [--config RECIPE.yaml] [--key value ...]",
+        description="Trains a translation model. Flags override the recipe.",
+    ).print_help()
