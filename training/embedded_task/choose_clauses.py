@@ -1,0 +1,204 @@
+"""Random clauses that make sense: which complements, tenses, times and places a verb may have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from .choose_phrases import PhraseChooser
+from .dice import Dice
+from .lexicon_modifiers import (
+    ADVERBIALS,
+    AFTER,
+    BECAUSE_OF,
+    BEFORE,
+    DESPITE,
+    DURING,
+    FOR,
+    FREQUENCIES,
+    NEXT_TO,
+    ON,
+    PLACES,
+    UNDER,
+    WITH,
+    WITHOUT,
+)
+from .lexicon_nouns import nouns_tagged
+from .lexicon_verbs import DATIVE, INTRANSITIVE, MODALS, MOTION, PREPOSITIONAL, PUTTING, STAYING, TRANSITIVE
+from .phrases import Clause, NounPhrase, Phrase, PrepositionalPhrase
+from .words import Adverbial, Place, Preposition, Pronoun, Verb
+
+_TENSES = {
+    "doing": ((36, "present"), (14, "habit"), (32, "past"), (18, "future")),
+    "state": ((75, "present"), (25, "past")),
+    "event": ((1, "past"),),
+}
+_GROUPS = (
+    *((50, TRANSITIVE), (18, DATIVE), (8, PREPOSITIONAL), (10, INTRANSITIVE)),
+    *((7, MOTION), (4, STAYING), (3, PUTTING)),
+)
+_ALONG = frozenset(["eat", "drink", "dance", "shop", "go", "travel", "swim", "work", "play", "stay"])
+
+
+_SUNDAYS = next(time for time in ADVERBIALS if time.german == "sonntags")
+
+
+def _plans(subject: Phrase, verb: Verb) -> bool:
+    """Whether it is something that one plans, wants or should do: not what animals do, nor laughing."""
+    is_animal = isinstance(subject, NounPhrase) and "person" not in subject.noun.tags
+    return verb.aspect == "doing" and not is_animal and "unplanned" not in verb.activities
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the sentence around a clause allows: its tenses, negation, whether a time may stand in front."""
+
+    tenses: tuple[str, ...] = ("present", "habit", "past", "future")
+    negated: bool = False
+    can_front: bool = False
+    can_time: bool = True
+    modals: float = 0.25
+    subject: str = "subject"
+
+
+class ClauseChooser:
+    """Draws clauses; what it combines is noted by its phrase chooser."""
+
+    def __init__(self, dice: Dice) -> None:
+        self.dice = dice
+        self.phrases = PhraseChooser(dice)
+
+    def verb(self) -> Verb:
+        """A verb of any group, belonging ("gehören") included."""
+        return self.dice.pick(self.dice.weighted(_GROUPS))
+
+    def clause(self, verb: Verb, limits: Limits, subject: Phrase | None = None) -> Clause:
+        """A clause with the verb and all its complements, within the limits."""
+        context = "known" if limits.negated else limits.subject
+        subject = subject or self.phrases.subject(verb.subject, context)
+        self.phrases.combine("subject", verb.prefix + verb.infinitive, subject)
+        tense = self._tense(verb, subject, limits)
+        clause = Clause(subject, verb, tense, negated=limits.negated)
+        plans = tense in ("present", "past") and _plans(subject, verb)
+        if plans and self.dice.chance(limits.modals):
+            modals = [modal for modal in MODALS if modal.has_past or tense == "present"]
+            clause = replace(clause, modal=self.dice.pick(modals))
+        clause = self._with_objects(clause)
+        if not clause.negated:
+            clause = self._with_setting(clause)
+        return self._with_time(clause, limits)
+
+    def _tense(self, verb: Verb, subject: Phrase, limits: Limits) -> str:
+        tenses = [tense for tense in limits.tenses if tense != "future" or _plans(subject, verb)]
+        choices = [(weight, tense) for weight, tense in _TENSES[verb.aspect] if tense in tenses]
+        return self.dice.weighted(choices or [(1, limits.tenses[0])])
+
+    def _with_objects(self, clause: Clause) -> Clause:
+        verb, subject = clause.verb, clause.subject
+        if verb.dative:
+            context = "known" if clause.negated else "any"
+            person = self.phrases.person(subject, context, pronouns=0.35)
+            self.phrases.combine("dative", verb.prefix + verb.infinitive, person)
+            clause = replace(clause, dative=person)
+        if verb.accusative:
+            clause = replace(clause, accusative=self._accusative(clause))
+            self.phrases.combine("object", verb.prefix + verb.infinitive, clause.accusative)
+        if verb.preposition:
+            goal = self._object(clause, verb.prepositional, "known" if clause.negated else "any")
+            self.phrases.combine("object", verb.infinitive, goal)
+            clause = replace(clause, goal=PrepositionalPhrase(verb.preposition, goal))
+        if verb in MOTION or verb in STAYING:
+            clause = replace(clause, goal=self._goal(verb))
+        if verb in PUTTING:
+            clause = replace(clause, goal=self.beside("surface", "acc", (ON, NEXT_TO, UNDER)))
+        return clause
+
+    def _accusative(self, clause: Clause) -> Phrase:
+        verb = clause.verb
+        context = "uncounted" if clause.negated else "any"
+        if "definite" in verb.activities:
+            context = "known"
+        elif "generic" in verb.activities:
+            context = "generic"
+        elif "indefinite" in verb.activities:
+            context = "indefinite uncounted" if clause.negated else "indefinite"
+        return self._object(clause, verb.accusative, context)
+
+    def _object(self, clause: Clause, tags: tuple[str, ...], context: str) -> Phrase:
+        people = sum("person" in noun.tags for noun in nouns_tagged(*tags)) / len(nouns_tagged(*tags))
+        if "person" in tags and self.dice.chance(people):
+            return self.phrases.person(clause.subject, context, pronouns=0.3)
+        others = tuple(tag for tag in tags if tag != "person") or tags
+        return self.phrases.noun_phrase(nouns_tagged(*others), context, owner=clause.subject)
+
+    def beside(self, tag: str, case: str, prepositions: tuple[Preposition, ...]) -> PrepositionalPhrase:
+        """A two-way preposition with a piece of furniture: accusative for motion, dative for position."""
+        two_way = self.dice.pick(prepositions)
+        phrase = self.phrases.phrase_of(self.dice.pick(nouns_tagged(tag)), "definite", plain=True)
+        phrase = replace(phrase, plural=False)
+        return PrepositionalPhrase(Preposition(two_way.english, two_way.german, case), phrase)
+
+    def _goal(self, verb: Verb) -> PrepositionalPhrase:
+        place = self.dice.pick([place for place in PLACES if not place.activities.isdisjoint(verb.activities)])
+        return self._at(place, place.direction if verb in MOTION else place.location)
+
+    def _at(self, place: Place, preposition: Preposition) -> PrepositionalPhrase:
+        if place.noun is None:
+            return PrepositionalPhrase(preposition, None)
+        return PrepositionalPhrase(preposition, self.phrases.phrase_of(place.noun, "definite"))
+
+    def _with_setting(self, clause: Clause) -> Clause:
+        """A place, a companion or somebody for whom it is done."""
+        verb = clause.verb
+        if clause.dative or verb.aspect != "doing" or not self.dice.chance(0.4):
+            return clause
+        places = [place for place in PLACES if not place.activities.isdisjoint(verb.activities)]
+        options: list[Preposition] = []
+        if "gift" in verb.activities:
+            options.append(FOR)
+        if not verb.activities.isdisjoint(_ALONG):
+            options += [WITH, WITH, WITHOUT]
+        if places and clause.goal is None and (not options or self.dice.chance(0.6)):
+            place = self.dice.pick(places)
+            return replace(clause, setting=self._at(place, place.location))
+        if not options:
+            return clause
+        preposition = self.dice.pick(options)
+        person = self.phrases.person(clause.subject, "known", pronouns=0.25)
+        return replace(clause, setting=PrepositionalPhrase(preposition, person))
+
+    def _with_time(self, clause: Clause, limits: Limits) -> Clause:
+        """A time, in front or in the middle; a habit always has one. Negated clauses have it in front or not at all."""
+        is_habit = clause.tense == "habit"
+        if is_habit and not clause.negated and self.dice.chance(0.5):
+            return replace(clause, frequency=self.dice.pick(FREQUENCIES))
+        if not limits.can_time or clause.verb.aspect == "state" or (clause.negated and not limits.can_front):
+            return clause
+        if not is_habit and not self.dice.chance(0.5):
+            return self._with_setting_first(clause, limits)
+        time = self._time(clause)
+        return replace(clause, time=time, time_first=limits.can_front and (clause.negated or self.dice.chance(0.4)))
+
+    def _with_setting_first(self, clause: Clause, limits: Limits) -> Clause:
+        is_place = clause.setting is not None and clause.setting.preposition not in (WITH, WITHOUT, FOR)
+        if not is_place or not limits.can_front or isinstance(clause.subject, Pronoun):
+            return clause
+        return replace(clause, time_first=self.dice.chance(0.25))
+
+    def _time(self, clause: Clause) -> Adverbial | PrepositionalPhrase:
+        activities = clause.verb.activities
+        occasion = self.dice.chance(0.25) and clause.tense in ("past", "future")
+        if occasion and not clause.negated and "brief" in activities:
+            return self._occasion((DURING, AFTER, BEFORE), "event")
+        outside = not activities.isdisjoint(("outdoor", "stay"))
+        if outside and clause.modal is None and clause.tense in ("past", "present") and self.dice.chance(0.4):
+            stays = "stay" in activities
+            return self._occasion((BECAUSE_OF if clause.negated != stays else DESPITE,), "weather")
+        mode = "modal" if clause.modal and clause.tense == "present" else clause.tense
+        if clause.negated and mode == "habit":
+            return _SUNDAYS
+        excluded = "long" if "short" in activities else ""
+        return self.dice.pick([time for time in ADVERBIALS if mode in time.tenses and excluded not in time.tenses])
+
+    def _occasion(self, prepositions: tuple[Preposition, ...], tag: str) -> PrepositionalPhrase:
+        noun = self.dice.pick(nouns_tagged(tag))
+        return PrepositionalPhrase(self.dice.pick(prepositions), self.phrases.phrase_of(noun, "definite"))

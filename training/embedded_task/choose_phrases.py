@@ -1,0 +1,178 @@
+"""Random noun phrases that make sense: which determiner, adjective, owner and number a noun may have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .dice import Dice
+from .lexicon_modifiers import COUNTS, HE, NAMES, PRONOUNS, SHE, THEY, adjectives_for
+from .lexicon_nouns import nouns_tagged
+from .phrases import Determiner, NounPhrase, Pair, Phrase
+from .words import Adjective, Name, Noun, Pronoun
+
+_DEFINITE = Determiner("definite")
+# How often each determiner stands before each kind of noun.
+_KIN = ((75, "possessive"), (25, "name"))
+_SOCIAL = ((40, "definite"), (25, "possessive"), (15, "indefinite"), (8, "demonstrative"), (6, "count"), (6, "name"))
+_PERSONAL = ((55, "possessive"), (20, "indefinite"), (15, "name"), (10, "count"))
+_PUBLIC = ((50, "definite"), (23, "indefinite"), (12, "demonstrative"), (9, "count"), (6, "bare"))
+_OWNED = (
+    *((36, "definite"), (28, "indefinite"), (13, "possessive"), (7, "demonstrative")),
+    *((6, "count"), (7, "bare"), (3, "name"), (7, "owner")),
+)
+_FOOD = ((38, "definite"), (32, "indefinite"), (10, "possessive"), (5, "demonstrative"), (7, "count"), (8, "bare"))
+_MASS = ((40, "definite"), (48, "bare"), (12, "possessive"))
+_UNIQUE = ((1, "definite"),)
+_OWNABLE = ("pet", "thing", "text", "art", "mail")
+# What a context allows: "any" in a plain object, "known" for subjects of negated clauses and of questions, ...
+_ALLOWED = {
+    "any": ("definite", "indefinite", "possessive", "demonstrative", "count", "bare", "name", "owner"),
+    "known": ("definite", "possessive", "demonstrative", "name", "owner"),
+    "subject": ("definite", "indefinite", "possessive", "demonstrative", "count", "name", "owner"),
+    "shown": ("definite", "demonstrative"),
+    "uncounted": ("definite", "indefinite", "possessive", "demonstrative", "bare", "name", "owner"),
+    "generic": ("definite", "possessive", "demonstrative", "bare", "name", "owner"),
+    "indefinite": ("indefinite", "count"),
+    "indefinite uncounted": ("indefinite",),
+}
+_UNGRADABLE = frozenset(
+    ["black", "white", "brown", "red", "blue", "green", "yellow", "delicious", "empty", "full", "broken"]
+)
+
+
+def _determiners(noun: Noun) -> tuple[tuple[int, str], ...]:
+    if noun.is_mass:
+        return _UNIQUE if "weather" in noun.tags else _MASS
+    for tag, kinds in (
+        ("kin", _KIN),
+        ("personal", _PERSONAL),
+        ("social", _SOCIAL),
+        ("person", _PUBLIC),
+        ("food", _FOOD),
+        ("place", _UNIQUE),
+        ("event", _UNIQUE),
+    ):
+        if tag in noun.tags:
+            return kinds
+    return _PUBLIC if noun.tags.isdisjoint(_OWNABLE) else _OWNED
+
+
+def pronoun_for(phrase: Phrase | None) -> Pronoun | None:
+    """The pronoun that refers back to a person; None for animals, things and German neuters ("das Mädchen")."""
+    if phrase is None or isinstance(phrase, Pronoun):
+        return phrase
+    if isinstance(phrase, Name):
+        return SHE if phrase.gender == "f" else HE
+    if "person" not in phrase.noun.tags:
+        return None
+    if phrase.plural:
+        return THEY
+    return {"m": HE, "f": SHE}.get(phrase.noun.gender)
+
+
+class PhraseChooser:
+    """Draws phrases and keeps the combinations of words that it has made (`combinations`)."""
+
+    def __init__(self, dice: Dice) -> None:
+        self.dice = dice
+        self.combinations: set[tuple[str, str, str]] = set()
+
+    def combine(self, kind: str, first: str, phrase: Phrase | None) -> None:
+        """Note that the words stand together, when the phrase has a noun."""
+        if isinstance(phrase, NounPhrase):
+            self.combinations.add((kind, first, phrase.noun.english))
+
+    def noun_phrase(
+        self,
+        candidates: Sequence[Noun],
+        context: str = "any",
+        owner: Phrase | None = None,
+        plain: bool = False,
+    ) -> NounPhrase:
+        """A phrase with one of the nouns. `owner` is the subject, whom possessives mostly mean.
+
+        `plain` leaves out adjectives.
+        """
+        noun = self.dice.pick(candidates)
+        kinds = self._fitting(noun, context)
+        while not kinds:
+            noun = self.dice.pick(candidates)
+            kinds = self._fitting(noun, context)
+        return self.phrase_of(noun, self.dice.weighted(kinds), owner, plain)
+
+    def _fitting(self, noun: Noun, context: str) -> list[tuple[float, str]]:
+        if context.startswith("indefinite") and "kin" in noun.tags:
+            allowed = _ALLOWED[context]
+            return [] if "only" in noun.tags else [(weight, kind) for weight, kind in _SOCIAL if kind in allowed]
+        return [(weight, kind) for weight, kind in _determiners(noun) if kind in _ALLOWED[context]]
+
+    def phrase_of(self, noun: Noun, kind: str, owner: Phrase | None = None, plain: bool = False) -> NounPhrase:
+        """A phrase of the noun with a determiner of the kind; "owner" stands for "the neighbor's ..."."""
+        possessor = None
+        if kind == "owner":
+            owners = ("adult",) if self.dice.chance(0.8) else ("minor",)
+            possessor = self.noun_phrase(nouns_tagged(*owners), "known", plain=True)
+            possessor = NounPhrase(possessor.noun, _DEFINITE, possessor.plural)
+        adjectives = () if plain or not self.dice.chance(0.35) else adjectives_for(noun)
+        adjective = self.dice.pick(adjectives) if adjectives else None
+        if adjective:
+            self.combinations.add(("adjective", adjective.english, noun.english))
+        very = adjective is not None and self._is_very(adjective)
+        determiner = self._determiner(kind, owner)
+        return NounPhrase(noun, determiner, self._is_plural(noun, kind), adjective, very, possessor)
+
+    def _is_very(self, adjective: Adjective) -> bool:
+        return adjective.english not in _UNGRADABLE and self.dice.chance(0.15)
+
+    def graded(self, adjective: Adjective) -> Pair:
+        """The adjective as a predicate in both languages, with or without "very"."""
+        if self._is_very(adjective):
+            return f"very {adjective.english}", f"sehr {adjective.german}"
+        return adjective.english, adjective.german
+
+    def _is_plural(self, noun: Noun, kind: str) -> bool:
+        if noun.is_mass or kind == "indefinite":
+            return False
+        if kind in ("count", "bare"):
+            return True
+        return noun.tags.isdisjoint(("only", "place", "event", "weather")) and self.dice.chance(0.3)
+
+    def _determiner(self, kind: str, owner: Phrase | None) -> Determiner:
+        if kind == "owner":
+            return _DEFINITE
+        if kind == "count":
+            return Determiner(kind, *self.dice.pick(COUNTS))
+        if kind == "name":
+            name = self.dice.pick(NAMES)
+            return Determiner(kind, name.text, name.text)
+        if kind == "possessive":
+            mine = pronoun_for(owner)
+            pronoun = mine if mine and self.dice.chance(0.6) else self.dice.pick(PRONOUNS)
+            return Determiner(kind, pronoun.possessive_english, pronoun.possessive_german)
+        return Determiner(kind)
+
+    def subject(self, tags: tuple[str, ...], context: str = "subject") -> Phrase:
+        """A subject: for persons also a pronoun or a name."""
+        if any(tag in ("person", "adult") for tag in tags):
+            if self.dice.chance(0.28):
+                return self.dice.pick(PRONOUNS)
+            if self.dice.chance(0.15):
+                return self.dice.pick(NAMES)
+        return self.noun_phrase(nouns_tagged(*tags), context)
+
+    def person(self, subject: Phrase, context: str, pronouns: float) -> Phrase:
+        """A person other than the subject, as object: a pronoun with the probability, or a name, or a noun."""
+        if self.dice.chance(pronouns):
+            return self.dice.pick(self._others(subject))
+        if self.dice.chance(0.1):
+            return self.dice.pick([name for name in NAMES if name is not subject])
+        while True:
+            phrase = self.noun_phrase(nouns_tagged("person"), context, owner=subject)
+            if not isinstance(subject, NounPhrase) or phrase.noun is not subject.noun:
+                return phrase
+
+    def _others(self, subject: Phrase) -> list[Pronoun]:
+        """The pronouns that cannot mean the subject, or a group with the subject in it."""
+        mine = pronoun_for(subject)
+        with_me = ("I", "we") if mine and mine.english in ("I", "we") else ()
+        return [pronoun for pronoun in PRONOUNS if pronoun is not mine and pronoun.english not in with_me]

@@ -1,0 +1,95 @@
+"""Random main clauses that stand alone: what somebody does, how something is, where it is, how old, how dear."""
+
+from __future__ import annotations
+
+from .choose_clauses import ClauseChooser, Limits
+from .english import english_clause
+from .german import verb_second
+from .lexicon_modifiers import (
+    ADJECTIVES,
+    BEHIND,
+    IN_FRONT_OF,
+    NAMES,
+    NEXT_TO,
+    NUMBERS,
+    ON,
+    PRONOUNS,
+    UNDER,
+    adjectives_for,
+)
+from .lexicon_nouns import NOUNS, nouns_tagged
+from .lexicon_verbs import BE, COST, LYING
+from .phrases import Clause, NounPhrase, Pair, Phrase
+from .words import Adjective
+
+_HUMAN = tuple(word for word in ADJECTIVES if "person" in word.tags)
+_DESCRIBED = tuple(noun for noun in NOUNS if adjectives_for(noun) and not noun.tags & {"weather", "resource"})
+
+
+def statement(clauses: ClauseChooser) -> Pair:
+    """ "Yesterday the man bought a book." """
+    clause = clauses.clause(clauses.verb(), Limits(can_front=True))
+    return english_clause(clause), verb_second(clause)
+
+
+def negated(clauses: ClauseChooser) -> Pair:
+    """ "The man is not buying a book." """
+    clause = clauses.clause(clauses.verb(), Limits(negated=True, can_front=True))
+    return english_clause(clause), verb_second(clause)
+
+
+def quality(clauses: ClauseChooser) -> Pair:
+    """ "The house was very old." """
+    dice = clauses.dice
+    subject: Phrase
+    if dice.chance(0.2):
+        subject = dice.pick(PRONOUNS) if dice.chance(0.6) else dice.pick(NAMES)
+        adjective = dice.pick(_HUMAN)
+    else:
+        subject = clauses.phrases.noun_phrase(_DESCRIBED, "known", plain=True)
+        adjective = dice.pick(adjectives_for(subject.noun))
+    clause = described(clauses, subject, adjective, "past" if dice.chance(0.25) else "present")
+    return english_clause(clause), verb_second(clause)
+
+
+def described(clauses: ClauseChooser, subject: Phrase, adjective: Adjective, tense: str) -> Clause:
+    """The clause that says what the subject is like, sometimes negated."""
+    clauses.phrases.combine("adjective", adjective.english, subject)
+    predicate = clauses.phrases.graded(adjective)
+    return Clause(subject, BE, tense, negated=clauses.dice.chance(0.2), predicate=predicate)
+
+
+def position(clauses: ClauseChooser) -> Pair:
+    """ "The book is lying on the table." """
+    dice = clauses.dice
+    verb = dice.pick(LYING)
+    subject = clauses.phrases.noun_phrase(nouns_tagged(*verb.subject), "subject")
+    clauses.phrases.combine("subject", verb.infinitive, subject)
+    sides = (ON, UNDER, NEXT_TO, BEHIND, IN_FRONT_OF) if "sitter" in subject.noun.tags else (ON, NEXT_TO)
+    clause = Clause(subject, verb, "present", goal=clauses.beside("surface", "dat", sides))
+    return english_clause(clause), verb_second(clause)
+
+
+def age(clauses: ClauseChooser) -> Pair:
+    """ "My sister is thirty-four years old." """
+    dice = clauses.dice
+    subject = clauses.phrases.subject(("person",), "known")
+    ages = NUMBERS
+    if isinstance(subject, NounPhrase):
+        if "minor" in subject.noun.tags:
+            ages = NUMBERS[:14]
+        elif "elder" in subject.noun.tags:
+            ages = NUMBERS[28:]
+    english, german = dice.pick(ages)
+    clauses.phrases.combine("count", english, subject)
+    clause = Clause(subject, BE, "present", predicate=(f"{english} years old", f"{german} Jahre alt"))
+    return english_clause(clause), verb_second(clause)
+
+
+def price(clauses: ClauseChooser) -> Pair:
+    """ "This book costs twenty euros." """
+    subject = clauses.phrases.noun_phrase(nouns_tagged("clothes", "lost", "priced"), "shown")
+    english, german = clauses.dice.pick(NUMBERS)
+    clauses.phrases.combine("count", english, subject)
+    clause = Clause(subject, COST, "present", predicate=(f"{english} euros", f"{german} Euro"))
+    return english_clause(clause), verb_second(clause)
