@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 from .choose_phrases import PhraseChooser
-from .dice import Dice
+from .dice import Dice, Weights
 from .lexicon_modifiers import (
     ADVERBIALS,
     AFTER,
@@ -32,9 +34,11 @@ _TENSES = {
     "state": ((75, "present"), (25, "past")),
     "event": ((1, "past"),),
 }
-_GROUPS = (
-    *((50, TRANSITIVE), (18, DATIVE), (8, PREPOSITIONAL), (10, INTRANSITIVE)),
-    *((7, MOTION), (4, STAYING), (3, PUTTING)),
+_GROUPS: Weights[Sequence[Verb]] = Weights(
+    [
+        *((50, TRANSITIVE), (18, DATIVE), (8, PREPOSITIONAL), (10, INTRANSITIVE)),
+        *((7, MOTION), (4, STAYING), (3, PUTTING)),
+    ]
 )
 _ALONG = frozenset(["eat", "drink", "dance", "shop", "go", "travel", "swim", "work", "play", "stay"])
 
@@ -44,8 +48,22 @@ _SUNDAYS = next(time for time in ADVERBIALS if time.german == "sonntags")
 
 def _plans(subject: Phrase, verb: Verb) -> bool:
     """Whether it is something that one plans, wants or should do: not what animals do, nor laughing."""
-    is_animal = isinstance(subject, NounPhrase) and "person" not in subject.noun.tags
-    return verb.aspect == "doing" and not is_animal and "unplanned" not in verb.activities
+    return verb.aspect == "doing" and not _is_animal(subject) and "unplanned" not in verb.activities
+
+
+def _is_animal(subject: Phrase) -> bool:
+    return isinstance(subject, NounPhrase) and "animal" in subject.noun.tags
+
+
+@cache
+def _places(verb: Verb) -> tuple[Place, ...]:
+    return tuple(place for place in PLACES if not place.activities.isdisjoint(verb.activities))
+
+
+@cache
+def _share_of_people(tags: tuple[str, ...]) -> float:
+    nouns = nouns_tagged(*tags)
+    return sum("person" in noun.tags for noun in nouns) / len(nouns)
 
 
 @dataclass(frozen=True)
@@ -58,6 +76,19 @@ class Limits:
     can_time: bool = True
     modals: float = 0.25
     subject: str = "subject"
+
+
+@cache
+def _tenses(aspect: str, limits: Limits, plans: bool) -> Weights[str]:
+    """The tenses for a verb within the limits. A negated habit needs a time in front: "On Sundays he does not work"."""
+    choices = [
+        (weight, tense)
+        for weight, tense in _TENSES[aspect]
+        if tense in limits.tenses
+        and (tense != "future" or plans)
+        and (tense != "habit" or not limits.negated or limits.can_front)
+    ]
+    return Weights(choices or [(1, limits.tenses[0])])
 
 
 class ClauseChooser:
@@ -88,9 +119,8 @@ class ClauseChooser:
         return self._with_time(clause, limits)
 
     def _tense(self, verb: Verb, subject: Phrase, limits: Limits) -> str:
-        tenses = [tense for tense in limits.tenses if tense != "future" or _plans(subject, verb)]
-        choices = [(weight, tense) for weight, tense in _TENSES[verb.aspect] if tense in tenses]
-        return self.dice.weighted(choices or [(1, limits.tenses[0])])
+        choices = _tenses(verb.aspect, limits, _plans(subject, verb))
+        return self.dice.weighted(choices)
 
     def _with_objects(self, clause: Clause) -> Clause:
         verb, subject = clause.verb, clause.subject
@@ -115,6 +145,9 @@ class ClauseChooser:
     def _accusative(self, clause: Clause) -> Phrase:
         verb = clause.verb
         context = "uncounted" if clause.negated else "any"
+        for activity in ("own", "new"):
+            if activity in verb.activities:
+                context = f"{activity} uncounted" if clause.negated else activity
         if "definite" in verb.activities:
             context = "known"
         elif "generic" in verb.activities:
@@ -124,8 +157,7 @@ class ClauseChooser:
         return self._object(clause, verb.accusative, context)
 
     def _object(self, clause: Clause, tags: tuple[str, ...], context: str) -> Phrase:
-        people = sum("person" in noun.tags for noun in nouns_tagged(*tags)) / len(nouns_tagged(*tags))
-        if "person" in tags and self.dice.chance(people):
+        if "person" in tags and self.dice.chance(_share_of_people(tags)):
             return self.phrases.person(clause.subject, context, pronouns=0.3)
         others = tuple(tag for tag in tags if tag != "person") or tags
         return self.phrases.noun_phrase(nouns_tagged(*others), context, owner=clause.subject)
@@ -138,7 +170,7 @@ class ClauseChooser:
         return PrepositionalPhrase(Preposition(two_way.english, two_way.german, case), phrase)
 
     def _goal(self, verb: Verb) -> PrepositionalPhrase:
-        place = self.dice.pick([place for place in PLACES if not place.activities.isdisjoint(verb.activities)])
+        place = self.dice.pick(_places(verb))
         return self._at(place, place.direction if verb in MOTION else place.location)
 
     def _at(self, place: Place, preposition: Preposition) -> PrepositionalPhrase:
@@ -151,11 +183,12 @@ class ClauseChooser:
         verb = clause.verb
         if clause.dative or verb.aspect != "doing" or not self.dice.chance(0.4):
             return clause
-        places = [place for place in PLACES if not place.activities.isdisjoint(verb.activities)]
+        is_animal = _is_animal(clause.subject)
+        places = [place for place in _places(verb) if not is_animal or "animal" in place.activities]
         options: list[Preposition] = []
         if "gift" in verb.activities:
             options.append(FOR)
-        if not verb.activities.isdisjoint(_ALONG):
+        if not is_animal and verb.preposition is None and not verb.activities.isdisjoint(_ALONG):
             options += [WITH, WITH, WITHOUT]
         if places and clause.goal is None and (not options or self.dice.chance(0.6)):
             place = self.dice.pick(places)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
-from .dice import Dice
+from .dice import Dice, Weights
 from .lexicon_modifiers import COUNTS, HE, NAMES, PRONOUNS, SHE, THEY, adjectives_for
 from .lexicon_nouns import nouns_tagged
 from .phrases import Determiner, NounPhrase, Pair, Phrase
@@ -32,11 +33,15 @@ _ALLOWED = {
     "shown": ("definite", "demonstrative"),
     "uncounted": ("definite", "indefinite", "possessive", "demonstrative", "bare", "name", "owner"),
     "generic": ("definite", "possessive", "demonstrative", "bare", "name", "owner"),
+    "new": ("definite", "indefinite", "demonstrative", "count", "bare"),
+    "new uncounted": ("definite", "indefinite", "demonstrative", "bare"),
+    "own": ("definite", "indefinite", "own", "count", "bare"),
+    "own uncounted": ("definite", "indefinite", "own", "bare"),
     "indefinite": ("indefinite", "count"),
     "indefinite uncounted": ("indefinite",),
 }
 _UNGRADABLE = frozenset(
-    ["black", "white", "brown", "red", "blue", "green", "yellow", "delicious", "empty", "full", "broken"]
+    ["black", "white", "brown", "red", "blue", "green", "yellow", "delicious", "new", "empty", "full", "broken"]
 )
 
 
@@ -55,6 +60,19 @@ def _determiners(noun: Noun) -> tuple[tuple[int, str], ...]:
         if tag in noun.tags:
             return kinds
     return _PUBLIC if noun.tags.isdisjoint(_OWNABLE) else _OWNED
+
+
+@cache
+def _fitting(noun: Noun, context: str) -> Weights[str] | None:
+    """The determiners for the noun in the context; None where there are none ("has a mother")."""
+    allowed = _ALLOWED[context]
+    table = _determiners(noun)
+    if context.startswith("indefinite") and "kin" in noun.tags:
+        table = () if "only" in noun.tags else _SOCIAL
+    if context.startswith("own"):
+        table = tuple((weight, "own" if kind == "possessive" else kind) for weight, kind in table)
+    kinds = [(weight, kind) for weight, kind in table if kind in allowed]
+    return Weights(kinds) if kinds else None
 
 
 def pronoun_for(phrase: Phrase | None) -> Pronoun | None:
@@ -94,17 +112,9 @@ class PhraseChooser:
         `plain` leaves out adjectives.
         """
         noun = self.dice.pick(candidates)
-        kinds = self._fitting(noun, context)
-        while not kinds:
+        while not (kinds := _fitting(noun, context)):
             noun = self.dice.pick(candidates)
-            kinds = self._fitting(noun, context)
         return self.phrase_of(noun, self.dice.weighted(kinds), owner, plain)
-
-    def _fitting(self, noun: Noun, context: str) -> list[tuple[float, str]]:
-        if context.startswith("indefinite") and "kin" in noun.tags:
-            allowed = _ALLOWED[context]
-            return [] if "only" in noun.tags else [(weight, kind) for weight, kind in _SOCIAL if kind in allowed]
-        return [(weight, kind) for weight, kind in _determiners(noun) if kind in _ALLOWED[context]]
 
     def phrase_of(self, noun: Noun, kind: str, owner: Phrase | None = None, plain: bool = False) -> NounPhrase:
         """A phrase of the noun with a determiner of the kind; "owner" stands for "the neighbor's ..."."""
@@ -145,20 +155,24 @@ class PhraseChooser:
         if kind == "name":
             name = self.dice.pick(NAMES)
             return Determiner(kind, name.text, name.text)
-        if kind == "possessive":
-            mine = pronoun_for(owner)
-            pronoun = mine if mine and self.dice.chance(0.6) else self.dice.pick(PRONOUNS)
+        mine = pronoun_for(owner)
+        if kind == "own" and mine is None:
+            return _DEFINITE
+        if kind in ("own", "possessive"):
+            is_own = mine is not None and (kind == "own" or self.dice.chance(0.6))
+            pronoun = mine if mine and is_own else self.dice.pick(PRONOUNS)
+            kind = "possessive"
             return Determiner(kind, pronoun.possessive_english, pronoun.possessive_german)
         return Determiner(kind)
 
-    def subject(self, tags: tuple[str, ...], context: str = "subject") -> Phrase:
-        """A subject: for persons also a pronoun or a name."""
+    def subject(self, tags: tuple[str, ...], context: str = "subject", plain: bool = False) -> Phrase:
+        """A subject: for persons also a pronoun or a name. `plain` leaves out adjectives."""
         if any(tag in ("person", "adult") for tag in tags):
             if self.dice.chance(0.28):
                 return self.dice.pick(PRONOUNS)
             if self.dice.chance(0.15):
                 return self.dice.pick(NAMES)
-        return self.noun_phrase(nouns_tagged(*tags), context)
+        return self.noun_phrase(nouns_tagged(*tags), context, plain=plain)
 
     def person(self, subject: Phrase, context: str, pronouns: float) -> Phrase:
         """A person other than the subject, as object: a pronoun with the probability, or a name, or a noun."""

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Sequence
+from itertools import accumulate
 from random import Random
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
+
+
+class Weights(Generic[Item]):
+    """Items to draw from, given as (weight, item)."""
+
+    def __init__(self, weighted_items: Sequence[tuple[float, Item]]) -> None:
+        self.items = [item for _, item in weighted_items]
+        self.bounds = list(accumulate(weight for weight, _ in weighted_items))
 
 
 class Dice:
@@ -23,11 +33,6 @@ class Dice:
         """One of the items, all equally likely."""
         return items[int(self._random() * len(items))]
 
-    def weighted(self, items: Sequence[tuple[float, Item]]) -> Item:
-        """One of the items of (weight, item), as likely as its weight."""
-        rest = self._random() * sum(weight for weight, _ in items)
-        for weight, item in items:
-            rest -= weight
-            if rest < 0:
-                return item
-        return items[-1][1]
+    def weighted(self, weights: Weights[Item]) -> Item:
+        """One of the items, as likely as its weight."""
+        return weights.items[bisect(weights.bounds, self._random() * weights.bounds[-1])]

@@ -20,6 +20,10 @@ def _table(**rows: str) -> dict[tuple[str, str], str]:
     }
 
 
+def _forms(**rows: str) -> dict[str, tuple[str, ...]]:
+    return {infinitive: tuple(row.split()) for infinitive, row in rows.items()}
+
+
 DEFINITE_ARTICLE = _table(m="der den dem des", f="die die der der", n="das das dem des", p="die die den der")
 RELATIVE_PRONOUN = _table(
     m="der den dem dessen", f="die die der deren", n="das das dem dessen", p="die die denen deren"
@@ -43,29 +47,29 @@ _CONTRACTIONS = {
     ("von", "dem"): "vom",
     ("bei", "dem"): "beim",
 }
-_PRESENT = {
-    "sein": "bin bist ist sind",
-    "haben": "habe hast hat haben",
-    "werden": "werde wirst wird werden",
-    "wissen": "weiß weißt weiß wissen",
-    "mögen": "mag magst mag mögen",
-    "können": "kann kannst kann können",
-    "sollen": "sollte solltest sollte sollten",
-    "wollen": "will willst will wollen",
-    "müssen": "muss musst muss müssen",
-    "möchten": "möchte möchtest möchte möchten",
-}
+_PRESENT = _forms(
+    sein="bin bist ist sind",
+    haben="habe hast hat haben",
+    werden="werde wirst wird werden",
+    wissen="weiß weißt weiß wissen",
+    mögen="mag magst mag mögen",
+    können="kann kannst kann können",
+    sollen="sollte solltest sollte sollten",
+    wollen="will willst will wollen",
+    müssen="muss musst muss müssen",
+    möchten="möchte möchtest möchte möchten",
+)
 # These verbs have their past in the preterite, every other verb in the perfect.
-_PRETERITE = {
-    "sein": "war warst war waren",
-    "haben": "hatte hattest hatte hatten",
-    "wissen": "wusste wusstest wusste wussten",
-    "mögen": "mochte mochtest mochte mochten",
-    "kennen": "kannte kanntest kannte kannten",
-    "können": "konnte konntest konnte konnten",
-    "wollen": "wollte wolltest wollte wollten",
-    "müssen": "musste musstest musste mussten",
-}
+_PRETERITE = _forms(
+    sein="war warst war waren",
+    haben="hatte hattest hatte hatten",
+    wissen="wusste wusstest wusste wussten",
+    mögen="mochte mochtest mochte mochten",
+    kennen="kannte kanntest kannte kannten",
+    können="konnte konntest konnte konnten",
+    wollen="wollte wolltest wollte wollten",
+    müssen="musste musstest musste mussten",
+)
 
 
 def noun_form(noun: Noun, case: str, plural: bool) -> str:
@@ -91,7 +95,7 @@ def with_preposition(preposition: str, phrase: str) -> str:
 
 def auxiliary_form(infinitive: str, person: int, past: bool = False) -> str:
     """A form of sein, haben, werden or a modal verb."""
-    return (_PRETERITE if past else _PRESENT)[infinitive].split()[person]
+    return (_PRETERITE if past else _PRESENT)[infinitive][person]
 
 
 def has_preterite(verb: Verb) -> bool:

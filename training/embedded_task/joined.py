@@ -17,7 +17,7 @@ from .words import Pronoun, Verb
 
 _GERMAN = {"because": "weil", "although": "obwohl", "if": "wenn"}
 # Why or despite what people do something: activity, conjunctions, state or possession, whether it is negated.
-_REASONS = (
+_REASONS: tuple[tuple[str, tuple[str, ...], Pair | str, bool], ...] = (
     ("eat", ("because", "if"), ("hungry", "hungrig"), False),
     ("eat", ("although",), ("hungry", "hungrig"), True),
     ("drink", ("because", "if"), ("thirsty", "durstig"), False),
@@ -34,6 +34,8 @@ _REASONS = (
     ("shop", ("because", "if"), "money", False),
     ("shop", ("although",), "money", True),
 )
+_STATES = ("hungry", "thirsty", "tired", "sick")
+_HINDRANCES: list[tuple[Pair | str, bool]] = [(("tired", "müde"), False), (("sick", "krank"), False), ("time", True)]
 # Weather: conjunctions, English present and past, German verb-final present and past.
 _WEATHER = (
     ("although", "it is raining", "it was raining", "es regnet", "es geregnet hat"),
@@ -52,17 +54,22 @@ def reported(clauses: ClauseChooser) -> Pair:
     """ "My mother hopes that ...", "Do you know whether ...?" """
     dice = clauses.dice
     verb = dice.pick(CLAUSAL)
-    content = clauses.clause(clauses.verb(), Limits(negated=dice.chance(0.2), subject="known"))
-    if "whether" in verb.activities and dice.chance(0.6):
+    whether = "whether" in verb.activities and dice.chance(0.6)
+    negated = not whether and dice.chance(0.2)
+    content = clauses.clause(clauses.verb(), Limits(negated=negated, subject="known"))
+    if whether:
         english, german = f" whether {english_clause(content)}", f", ob {verb_final(content)}"
-        if dice.chance(0.4):
+        if content.subject is not YOU and dice.chance(0.4):
             main = Clause(YOU, verb, "present")
             return english_question(main) + english + "?", verb_second(main, "?") + german + "?"
         negated = True
     else:
         english, german = f" that {english_clause(content)}", f", dass {verb_final(content)}"
         negated = "deny" in verb.activities and dice.chance(0.4)
-    main = Clause(clauses.phrases.subject(("person",), "known"), verb, "present", negated=negated)
+    subject = clauses.phrases.subject(("person",), "known", plain=True)
+    while _same(subject, content.subject):
+        subject = clauses.phrases.subject(("person",), "known", plain=True)
+    main = Clause(subject, verb, "present", negated=negated)
     return english_clause(main) + english, verb_second(main) + german
 
 
@@ -79,8 +86,12 @@ def _person_doing(clauses: ClauseChooser, verb: Verb, limits: Limits) -> tuple[C
         clauses.phrases.combinations.clear()
         clause = clauses.clause(verb, limits)
         pronoun = pronoun_for(clause.subject)
-        if pronoun:
+        if pronoun and not _is_in_a_state(clause.subject):
             return clause, pronoun
+
+
+def _is_in_a_state(person: Phrase) -> bool:
+    return isinstance(person, NounPhrase) and person.adjective is not None and person.adjective.english in _STATES
 
 
 def reason(clauses: ClauseChooser) -> Pair:
@@ -136,7 +147,7 @@ def relative(clauses: ClauseChooser) -> Pair:
     dice = clauses.dice
     antecedent, role = _person_who(clauses) if dice.chance(0.55) else _thing_that(clauses)
     if role == "nom" and dice.chance(0.5):
-        subject = clauses.phrases.subject(("person",), "known")
+        subject = clauses.phrases.subject(("person",), "known", plain=True)
         main = Clause(subject, _ACQUAINTED, "present", accusative=antecedent)
         if subject is YOU:
             return english_question(main) + "?", verb_second(main, "?").removesuffix(",") + "?"
@@ -200,10 +211,7 @@ def hindrance(clauses: ClauseChooser) -> Pair:
     verb = clauses.dice.pick(verbs)
     main, pronoun = _person_doing(clauses, verb, Limits(tenses=("present", "past"), modals=0.0, can_time=False))
     main = replace(main, modal=_WANT)
-    what, negated = clauses.dice.pick(
-        ((("tired", "müde"), False), (("sick", "krank"), False), ("time", True), ("money", True))
-        if "shop" in verb.activities
-        else ((("tired", "müde"), False), (("sick", "krank"), False), ("time", True))
-    )
+    hindrances = [*_HINDRANCES, ("money", True)] if "shop" in verb.activities else _HINDRANCES
+    what, negated = clauses.dice.pick(hindrances)
     state = _state(pronoun, main.tense, what, negated)
     return f"{english_clause(main)}, but {english_clause(state)}", f"{verb_second(main)}, aber {verb_second(state)}"

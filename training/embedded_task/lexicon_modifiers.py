@@ -20,11 +20,11 @@ sick        | krank       |       | person animal
 hungry      | hungrig     |       | person animal
 thirsty     | durstig     |       | person
 nice        | nett        |       | person
-lazy        | faul        |       | public pet
+lazy        | faul        |       | public pet kin
 clever      | klug        |       | person dog monkey horse
-famous      | berühmt     |       | celebrity book novel poem film song picture museum
-rich        | reich       |       | adult
-poor        | arm         |       | adult
+famous      | berühmt     |       | celebrity kin book novel poem film song picture museum
+rich        | reich       |       | adult kin personal
+poor        | arm         |       | adult kin personal
 big         | groß        |       | animal fruit vegetable furniture container outside room building dish bottle cake
 small       | klein       |       | animal fruit vegetable furniture container outside room building dish bottle cake
 black       | schwarz     |       | dog cat horse bird rabbit mouse cow clothes container vehicle umbrella
@@ -59,13 +59,12 @@ cold        | kalt        |       | drink rain snow soup pizza
 heavy       | schwer      |       | container furniture
 empty       | leer        |       | container bottle glass cup room
 full        | voll        |       | container bottle glass cup
-clean       | sauber      |       | dish knife spoon clothes room
 dirty       | schmutzig   |       | dish knife spoon clothes room vehicle
-broken      | kaputt      |       | device vehicle furniture umbrella camera
+broken      | kaputt      |       | vehicle furniture umbrella camera
 modern      | modern      |       | building furniture device
 quiet       | ruhig       |       | outside room library hotel restaurant
 dark        | dunkel      | dunkl | room forest
-strong      | stark       |       | storm coffee tea
+strong      | stark       |       | adult horse lion bear storm coffee tea
 """
 
 
@@ -140,10 +139,10 @@ def _fixed(english: str, german: str, activities: str) -> Place:
 
 PLACES = (
     _place("kitchen", _IN, _INTO, "eat drink read smoke go stay kitchen dance"),
-    _place("garden", _IN, _INTO, "eat drink read smoke go stay play work"),
-    _place("park", _IN, _TO_IN, "eat read smoke go play meet dance park stay"),
+    _place("garden", _IN, _INTO, "eat drink read smoke go stay play work sleep animal"),
+    _place("park", _IN, _TO_IN, "eat read smoke go play meet dance park stay animal sleep"),
     _place("city", _IN, _TO_IN, "shop meet go drive travel work live arrive"),
-    _place("village", _IN, _INTO, "live work go drive travel arrive stay shop"),
+    _place("village", _IN, _TO_IN, "live work go drive travel arrive stay shop"),
     _place("station", _AT_AN, _TO_ZU, "meet go drive fetch arrive smoke eat"),
     _place("market", Preposition("at", "auf", "dat"), _TO_ZU, "shop meet go drive work"),
     _place("supermarket", _AT_IN, _TO_IN, "shop meet go drive work"),
@@ -153,7 +152,7 @@ PLACES = (
     _place("hospital", _IN, _TO_IN, "work go drive stay sleep"),
     _place("museum", _AT_IN, _TO_IN, "go drive meet work"),
     _place("office", _IN, _TO_IN, "work go drive eat drink sleep stay"),
-    _place("forest", _IN, _INTO, "go play live"),
+    _place("forest", _IN, _INTO, "go play live sleep animal"),
     _place("beach", _AT_AN, _TO_ZU, "read go drive play swim meet sleep drink"),
     _place("lake", _AT_AN, _TO_ZU, "go drive play meet smoke read"),
     _fixed("at home|home", "zu Hause|nach Hause", "stay sleep eat drink work read go drive"),

@@ -76,7 +76,7 @@ cookie   | cookies  | Keks      | Kekse      | m es | food baked
 pizza    | pizzas   | Pizza     | Pizzen     | f -  | food baked warm
 sausage  | sausages | Wurst     | Würste     | f -  | food warm meaty
 roll     | rolls    | Brötchen  | Brötchen   | n s  | food baked
-soup     | soups    | Suppe     | Suppen     | f -  | food cookable warm
+soup     | -        | Suppe     | -          | f -  | food cookable warm
 bread    | -        | Brot      | -          | n es | food baked
 cheese   | -        | Käse      | -          | m s  | food
 meat     | -        | Fleisch   | -          | n es | food cookable meaty

@@ -16,13 +16,13 @@ eat eats ate eating | fressen frisst gefressen haben | doing | by=fruiteater acc
 eat eats ate eating | fressen frisst gefressen haben | doing | by=eater acc=meaty act=short
 drink drinks drank drinking | trinken trinkt getrunken haben | doing | acc=drink act=drink,brief,short
 read reads read reading | lesen liest gelesen haben | doing | acc=text act=read,leisure,brief
-write writes wrote writing | schreiben schreibt geschrieben haben | doing | acc=written act=read,effort
+write writes wrote writing | schreiben schreibt geschrieben haben | doing | acc=written act=new,read,effort
 buy buys bought buying | kaufen kauft gekauft haben | doing | acc=food,drink,thing,gift act=shop,gift
 sell sells sold selling | verkaufen verkauft verkauft haben | doing | acc=vehicle,furniture,clothes,art
-cook cooks cooked cooking | kochen kocht gekocht haben | doing | acc=cookable act=kitchen,effort,gift
-bake bakes baked baking | backen backt gebacken haben | doing | acc=baked act=kitchen,effort,gift
+cook cooks cooked cooking | kochen kocht gekocht haben | doing | acc=cookable act=new,kitchen,effort,gift
+bake bakes baked baking | backen backt gebacken haben | doing | acc=baked act=new,kitchen,effort,gift
 order orders ordered ordering | bestellen bestellt bestellt haben | doing | acc=baked,warm,drink act=order,gift,short
-find finds found finding | finden findet gefunden haben | event | acc=lost,thing,animal
+find finds found finding | finden findet gefunden haben | event | acc=lost,pet,flat
 lose loses lost losing | verlieren verliert verloren haben | event | acc=lost
 forget forgets forgot forgetting | vergessen vergisst vergessen haben | event | acc=lost,topic
 get gets got getting | bekommen bekommt bekommen haben | event | acc=mail,gift
@@ -46,13 +46,13 @@ close closes closed closing | zu+machen macht zugemacht haben | doing | acc=open
 wash washes washed washing | waschen wäscht gewaschen haben | doing | acc=clothes,vehicle,dish act=effort
 clean cleans cleaned cleaning | putzen putzt geputzt haben | doing | acc=opening,room act=effort
 tidy~up tidies~up tidied~up tidying~up | auf+räumen räumt aufgeräumt haben | doing | acc=room act=effort
-wear wears wore wearing | tragen trägt getragen haben | doing | acc=clothes act=short
-put~on puts~on put~on putting~on | an+ziehen zieht angezogen haben | doing | acc=clothes act=short
-take~off takes~off took~off taking~off | aus+ziehen zieht ausgezogen haben | doing | acc=clothes act=short
+wear wears wore wearing | tragen trägt getragen haben | doing | acc=clothes act=own,short
+put~on puts~on put~on putting~on | an+ziehen zieht angezogen haben | doing | acc=clothes act=own,short
+take~off takes~off took~off taking~off | aus+ziehen zieht ausgezogen haben | doing | acc=clothes act=own,short
 turn~on turns~on turned~on turning~on | ein+schalten schaltet eingeschaltet haben | doing | acc=device act=short
 turn~off turns~off turned~off turning~off | aus+schalten schaltet ausgeschaltet haben | doing | acc=device act=short
 repair repairs repaired repairing | reparieren repariert repariert haben | doing | acc=vehicle,device act=effort
-throw~away throws~away threw~away throwing~away | weg+werfen wirft weggeworfen haben | doing | acc=mail,clothes,dish
+throw~away throws~away threw~away throwing~away | weg+werfen wirft weggeworfen haben | doing | acc=mail,clothes
 draw draws drew drawing | zeichnen zeichnet gezeichnet haben | doing | acc=animal,plant,building act=read,leisure
 feed feeds fed feeding | füttern füttert gefüttert haben | doing | acc=animal act=effort
 sing sings sang singing | singen singt gesungen haben | doing | acc=heard act=leisure
@@ -83,7 +83,7 @@ wait waits waited waiting | warten wartet gewartet haben | doing | prep=for:auf:
 think thinks thought thinking | denken denkt gedacht haben | doing | prep=of:an:acc:person,event act=unplanned,short
 talk talks talked talking | sprechen spricht gesprochen haben | doing | prep=about:über:acc:person,topic,story act=brief
 dream dreams dreamed dreaming | träumen träumt geträumt haben | doing | prep=of:von:dat:animal,sight act=unplanned
-laugh laughs laughed laughing | lachen lacht gelacht haben | doing | prep=about:über:acc:topic,story act=unplanned,short
+laugh laughs laughed laughing | lachen lacht gelacht haben | doing | prep=about:über:acc:story act=unplanned,short
 play plays played playing | spielen spielt gespielt haben | doing | by=minor prep=with:mit:dat:pet act=play,outdoor
 """
 
@@ -151,13 +151,17 @@ def _read(table: str) -> tuple[Verb, ...]:
     verbs = []
     for row in table.strip().splitlines():
         english, german, aspect, frame_text = (cell.strip() for cell in row.split("|"))
+        base, english_third, past, ing = english.split()
         infinitive, third, participle, auxiliary = german.split()
         prefix, _, stem = infinitive.rpartition("+")
         frame = _frame(frame_text)
         preposition, prepositional = _preposition(frame)
         verbs.append(
             Verb(
-                *english.split(),
+                english=base,
+                english_third=english_third,
+                english_past=past,
+                english_ing=ing,
                 infinitive=stem,
                 third=third,
                 participle=participle,

@@ -36,7 +36,11 @@ def _verb(clauses: ClauseChooser, accepts: Callable[[Verb], bool]) -> Verb:
 
 
 def _takes_place(verb: Verb) -> bool:
-    return verb.aspect == "doing" and any(not place.activities.isdisjoint(verb.activities) for place in PLACES)
+    return (
+        verb.aspect == "doing"
+        and verb.infinitive != "bleiben"
+        and any(not place.activities.isdisjoint(verb.activities) for place in PLACES)
+    )
 
 
 def _is_about_things(verb: Verb) -> bool:

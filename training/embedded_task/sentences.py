@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from . import joined, questions, statements
 from .choose_clauses import ClauseChooser
-from .dice import Dice
+from .dice import Dice, Weights
 from .phrases import Pair, Sentence
 
 # How often each kind of sentence is drawn, what draws it, and the mark at its end.
-_KINDS = (
-    (36.0, (statements.statement, ".")),
-    (12.0, (statements.negated, ".")),
-    (8.0, (statements.quality, ".")),
-    (3.0, (statements.position, ".")),
-    (2.0, (statements.age, ".")),
-    (1.5, (statements.price, ".")),
-    (9.0, (questions.yes_no, "?")),
-    (9.0, (questions.with_question_word, "?")),
-    (7.0, (joined.reported, ".")),
-    (5.0, (joined.reason, ".")),
-    (2.0, (joined.weather, ".")),
-    (6.0, (joined.relative, ".")),
-    (2.0, (joined.both, ".")),
-    (2.0, (joined.hindrance, ".")),
+_KINDS = Weights(
+    [
+        (36.0, (statements.statement, ".")),
+        (12.0, (statements.negated, ".")),
+        (8.0, (statements.quality, ".")),
+        (3.0, (statements.position, ".")),
+        (2.0, (statements.age, ".")),
+        (1.5, (statements.price, ".")),
+        (9.0, (questions.yes_no, "?")),
+        (9.0, (questions.with_question_word, "?")),
+        (7.0, (joined.reported, ".")),
+        (5.0, (joined.reason, ".")),
+        (2.0, (joined.weather, ".")),
+        (6.0, (joined.relative, ".")),
+        (2.0, (joined.both, ".")),
+        (2.0, (joined.hindrance, ".")),
+    ]
 )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .choose_clauses import ClauseChooser, Limits
 from .english import english_clause
 from .german import verb_second
@@ -73,7 +75,9 @@ def position(clauses: ClauseChooser) -> Pair:
 def age(clauses: ClauseChooser) -> Pair:
     """ "My sister is thirty-four years old." """
     dice = clauses.dice
-    subject = clauses.phrases.subject(("person",), "known")
+    subject = clauses.phrases.subject(("person",), "known", plain=True)
+    if isinstance(subject, NounPhrase):
+        subject = replace(subject, plural=False)
     ages = NUMBERS
     if isinstance(subject, NounPhrase):
         if "minor" in subject.noun.tags:
