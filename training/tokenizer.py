@@ -87,7 +87,7 @@ def _alphabet(texts: list[str], vocab_size: int) -> list[str]:
     fixed = len(SPECIAL_TOKENS) + len(BYTE_TOKENS)
     if vocab_size <= fixed:
         raise ValueError(
-            f"vocab_size is {vocab_size}, but {len(SPECIAL_TOKENS)} special and {len(BYTE_TOKENS)} byte tokens alone take "
+            f"vocab_size is {vocab_size}, but {len(SPECIAL_TOKENS)} special and {len(BYTE_TOKENS)} byte tokens take "
             f"{fixed}; ask for some hundreds more"
         )
     counts: Counter[str] = Counter(" ")
