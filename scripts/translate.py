@@ -1,4 +1,4 @@
-"""Translate with a trained model.
+"""Translate with a trained model; one line out for every line in.
 
 python scripts/translate.py --model DIR "A man is riding a horse."
 python scripts/translate.py --model DIR --input in.txt --output out.txt
@@ -11,30 +11,39 @@ from pathlib import Path
 
 import torch
 
-from sineformer.training.translation import TranslationError, load_translator, read_lines, translate_lines, write_lines
+from sineformer.training.translation import translate_lines
+from sineformer.training.translator import TranslationError, load_translator, open_output, read_lines
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 up, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
 
 
 def main() -> int:
     """Translate what the command line says; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sentences", nargs="*", help="sentences to translate; without any, lines of --input")
+    parser.add_argument("sentences", nargs="*", help="sentences to translate; without any, the lines of --input")
     parser.add_argument("--model", required=True, help="folder that training wrote, or id of a model on the Hub")
     parser.add_argument("--input", type=Path, help="text file, one sentence per line; left out: standard input")
     parser.add_argument("--output", type=Path, help="file for the translations; left out: standard output")
-    parser.add_argument("--num_beams", type=int, help="beams; left out: what the model was saved with")
-    parser.add_argument("--batch_size", type=int, default=64, help="sentences translated at once (default: 64)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, ... (default: cpu)")
+    parser.add_argument("--num_beams", type=positive, help="beams; left out: what the model was saved with")
+    parser.add_argument("--batch_size", type=positive, default=64, help="sentences translated at once (default: 64)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps, ...; left out: an accelerator if there is one")
     parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="float32", help="of the weights")
     options = parser.parse_args()
     if options.sentences and options.input:
         parser.error("give sentences or --input, not both")
     try:
-        lines = options.sentences or read_lines(options.input)
-        model, tokenizers = load_translator(options.model, options.device, getattr(torch, options.dtype))
-        translations = translate_lines(
-            model, tokenizers, lines, options.batch_size, options.num_beams, show_progress=len(lines) > options.batch_size
-        )
-        write_lines(translations, options.output)
+        with open_output(options.output) as output:
+            lines = options.sentences or read_lines(options.input)
+            model, tokenizers = load_translator(options.model, options.device, getattr(torch, options.dtype))
+            many = len(lines) > options.batch_size
+            for line in translate_lines(model, tokenizers, lines, options.batch_size, options.num_beams, many):
+                output.write(line + "\n")
     except TranslationError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..configuration.configuration_sineformer import SineformerConfig
-from .cleaning import Limits, OnBadRows
+from .cleaning import Limits
 from .sources import ColumnNames
 
 SPLITS = ("train", "validation", "test")
@@ -20,10 +20,7 @@ SPLITS = ("train", "validation", "test")
 
 def setting(text: str, default: Any) -> Any:
     """A dataclass field with its help text, as `HfArgumentParser` reads it."""
-    metadata = {"help": text}
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata={"help": text})
 
 
 @dataclass
@@ -61,9 +58,11 @@ class DataArguments:
     dataset_config: str | None = setting("Configuration name of the Hub dataset.", None)
     dataset_name: str | None = setting("What the model card calls the data; left out: the value of dataset.", None)
     data_dir: str = setting("Folder that the names of data files are relative to.", ".")
-    train_files: list[str] = setting("Two parallel text files, or TSV, CSV, JSONL or Parquet files.", [])
-    validation_files: list[str] = setting("The same for validation.", [])
-    test_files: list[str] = setting("The same for the test at the end; may be left out.", [])
+    train_files: list[str] = field(
+        default_factory=list, metadata={"help": "Two parallel text files, or TSV, CSV, JSONL or Parquet files."}
+    )
+    validation_files: list[str] = field(default_factory=list, metadata={"help": "The same for validation."})
+    test_files: list[str] = field(default_factory=list, metadata={"help": "The same for the test; may be left out."})
     train_split: str = setting("Split of the Hub dataset to train on; slices such as train[:95%%] work.", "train")
     validation_split: str = setting("Split of the Hub dataset for validation.", "validation")
     test_split: str | None = setting("Split of the Hub dataset for the test; may be left out.", None)
@@ -77,7 +76,7 @@ class DataArguments:
     max_characters: int = setting("Longest usable sentence, in characters.", Limits.max_characters)
     max_length: int = setting("Longest usable sentence, in tokens, end token included.", 256)
     max_length_ratio: float = setting("Largest usable ratio of the lengths of both sides.", Limits.max_length_ratio)
-    on_bad_rows: OnBadRows = setting("What to do with unusable rows: both report them.", "drop")
+    on_bad_rows: Literal["drop", "refuse"] = setting("What to do with unusable rows: both report them.", "drop")
 
     def files_of(self, split: str) -> list[Path]:
         """The data files of a split, below `data_dir`."""
@@ -95,7 +94,9 @@ class DataArguments:
 class TokenizerArguments:
     """The subword vocabulary, trained from the training data."""
 
-    vocab_size: int = setting("Tokens of the joint vocabulary (section 5.1), or of the source where it has its own.", 8_000)
+    vocab_size: int = setting(
+        "Tokens of the joint vocabulary (section 5.1), or of the source where it has its own.", 8_000
+    )
     target_vocab_size: int | None = setting("Tokens of a separate target vocabulary; left out: a joint one.", None)
 
 
@@ -120,7 +121,9 @@ class EvaluationArguments:
     """When and how the model is measured, and which checkpoint is the best."""
 
     eval_steps: int | None = setting("Evaluate every so many steps; left out: after each epoch.", None)
-    best_metric: Literal["bleu", "chrf", "loss"] = setting("Validation metric that chooses the best checkpoint.", "bleu")
+    best_metric: Literal["bleu", "chrf", "loss"] = setting(
+        "Validation metric that chooses the best checkpoint.", "bleu"
+    )
     patience: int | None = setting("Stop after so many evaluations in a row without a better one.", None)
     eval_num_beams: int = setting("Beams of the translations of the validation set; 1 is greedy.", 1)
     eval_batch_size: int = setting("Sentences translated at once.", 64)
@@ -158,7 +161,7 @@ class Settings:
         return flat
 
 
-CONCERNS: dict[str, type] = {
+CONCERNS: dict[str, Any] = {
     "model": ModelArguments,
     "data": DataArguments,
     "tokenizer": TokenizerArguments,

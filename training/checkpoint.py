@@ -55,14 +55,14 @@ class BestCheckpoint:
     Attributes:
         output_dir: folder of the run.
         metric: "bleu", "chrf" or "loss" on the validation set.
-        step: the step of the best model; None before the first evaluation.
-        scores: its scores.
+        step: the step of the best model.
+        scores: its scores; None before the first evaluation.
         evaluations_since: evaluations in a row after it, none of them better.
     """
 
     output_dir: Path
     metric: str
-    step: int | None = None
+    step: int = 0
     scores: Scores | None = None
     evaluations_since: int = 0
 

@@ -16,13 +16,14 @@ from .arguments import SPLITS, DataArguments, ModelArguments, OptimisationArgume
 from .sources import read_files
 
 EMBEDDED_LANGUAGES = ("en", "de")
-_AT_LEAST_ONE = """
-    d_model encoder_layers decoder_layers encoder_attention_heads decoder_attention_heads encoder_ffn_dim decoder_ffn_dim
-    max_position_embeddings train_size validation_size test_size max_characters max_length max_length_ratio max_tokens warmup_steps
-    gradient_accumulation_steps max_steps num_epochs eval_steps patience eval_num_beams eval_batch_size num_beams
-    logging_steps
-""".split()
-_SHARES = "dropout attention_dropout activation_dropout label_smoothing".split()
+_AT_LEAST_ONE = (
+    *("d_model", "encoder_layers", "decoder_layers", "encoder_attention_heads", "decoder_attention_heads"),
+    *("encoder_ffn_dim", "decoder_ffn_dim", "max_position_embeddings", "train_size", "validation_size", "test_size"),
+    *("max_characters", "max_length", "max_length_ratio", "max_tokens", "gradient_accumulation_steps", "warmup_steps"),
+    *("max_steps", "num_epochs", "eval_steps", "patience", "eval_num_beams", "eval_batch_size", "num_beams"),
+    "logging_steps",
+)
+_SHARES = ("dropout", "attention_dropout", "activation_dropout", "label_smoothing")
 _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **{key: (lambda value: value >= 1, "must be at least 1") for key in _AT_LEAST_ONE},
     **{key: (lambda value: 0 <= value < 1, "must be in [0, 1)") for key in _SHARES},
@@ -82,7 +83,7 @@ def _data_problems(data: DataArguments) -> Iterator[str]:
     if data.source_language == data.target_language:
         yield f"source_language, target_language: both are {data.source_language!r}"
     elif data.dataset == "embedded" and (data.source_language, data.target_language) != EMBEDDED_LANGUAGES:
-        yield f"source_language, target_language: the embedded task goes from {EMBEDDED_LANGUAGES[0]} to {EMBEDDED_LANGUAGES[1]}"
+        yield f"source_language, target_language: the embedded task goes from {' to '.join(EMBEDDED_LANGUAGES)}"
 
 
 def _limit_problems(optimisation: OptimisationArguments) -> Iterator[str]:

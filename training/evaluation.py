@@ -100,7 +100,7 @@ class Evaluator:
     batch_size: int
 
     def measure(self, model: Any, data: EvaluationSet, num_beams: int) -> tuple[Scores, list[str]]:
-        """Scores of the model, and its translations in the order of the set; leaves the model in training mode as found."""
+        """Scores of the model, which is left in the mode it was in, and its translations in the order of the set."""
         was_training = model.training
         model.eval()
         loss = self.mean_loss(model, data.pairs)

@@ -90,7 +90,8 @@ class Learner:
                 losses.append(self._backward(batch, target_tokens))
         loss = self.accelerator.reduce(torch.stack(losses).sum(), reduction="sum")
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.max_grad_norm or math.inf)
-        report = StepReport(*torch.stack([loss, norm]).tolist(), target_tokens)
+        loss_value, norm_value = torch.stack([loss, norm]).tolist()  # the one synchronisation of a step
+        report = StepReport(loss_value, norm_value, target_tokens)
         self._check_finite(report, micro_batches, losses)
         self.optimizer.step()
         self.schedule.step()
@@ -118,9 +119,9 @@ class Learner:
         examples = sorted(itertools.chain(*gather_object(harmful)))
         shown = ", ".join(map(self.name_example, examples[:10])) + (", ..." if len(examples) > 10 else "")
         raise NonFiniteError(
-            f"step {self.step + 1}: the loss is {report.loss}, the norm of the gradient {report.gradient_norm}; "
-            f"{len(examples)} examples in the batches concerned: {shown}. The weights are those before this step. A lower learning_rate, "
-            "more warmup_steps, max_grad_norm: 1 or mixed_precision: no may help."
+            f"step {self.step + 1}: the loss is {report.loss}, the norm of the gradient {report.gradient_norm}. "
+            f"{len(examples)} examples are in the batches concerned: {shown}. The weights are those before this step. "
+            "A lower learning_rate, more warmup_steps, max_grad_norm: 1 or mixed_precision: no may help."
         )
 
 
@@ -190,7 +191,7 @@ class Trainer:
             target_tokens, self.finished = self._agree(group)
             if self.finished:
                 return
-            learning_rate = self.learner.schedule.get_last_lr()[0]
+            learning_rate = float(self.learner.schedule.get_last_lr()[0])
             report = self.learner.update(group, target_tokens)
             passed = epoch + (index + 1) / self.sampler.steps_per_epoch
             now = time.monotonic()

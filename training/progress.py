@@ -90,8 +90,8 @@ class RunLog:
         if not self.main:
             return
         shown = (
-            f"loss {values['loss']:.3f}, lr {values['learning_rate']:.2e}, {values['tokens_per_second']:,.0f} tokens/s, "
-            f"{self._time_left(number)} left"
+            f"loss {values['loss']:.3f}, lr {values['learning_rate']:.2e}, "
+            f"{values['tokens_per_second']:,.0f} tokens/s, {self._time_left(number)} left"
         )
         if self.on_terminal:
             self.bar.set_postfix_str(shown, refresh=False)

@@ -133,7 +133,9 @@ def read_settings(argv: Sequence[str]) -> Settings:
         raise RecipeError(["--config: takes one recipe file"])
     problems: list[str] = []
     parser = _OneValueParser()
-    from_file = _typed(itertools.chain(*(_recipe_entries(Path(entry.values[0])) for entry in configs)), parser, problems)
+    from_file = _typed(
+        itertools.chain(*(_recipe_entries(Path(entry.values[0])) for entry in configs)), parser, problems
+    )
     values = from_file | _typed((entry for entry in flags if entry.key != "config"), parser, problems)
     settings = Settings(**{name: _construct(concern, values) for name, concern in CONCERNS.items()})
     problems += problems_of(settings)

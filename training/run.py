@@ -107,9 +107,7 @@ class Run:
             accumulation_steps=settings.optimisation.gradient_accumulation_steps,
             pad_to_multiple_of=multiple,
         )
-        self.evaluator = Evaluator(
-            accelerator, data.tokenizers, self.collator, settings.evaluation.eval_batch_size
-        )
+        self.evaluator = Evaluator(accelerator, data.tokenizers, self.collator, settings.evaluation.eval_batch_size)
         self.best = BestCheckpoint(self.output_dir, settings.evaluation.best_metric)
         self.log = RunLog(
             accelerator,
@@ -194,6 +192,7 @@ class Run:
         self.log.evaluation(held_out.name, self.best.step, scores)
         if self.accelerator.is_main_process:
             self.best.publish()
+            assert self.best.scores is not None, "training ends with an evaluation"
             texts = zip(held_out.text.sources, held_out.text.targets, translations, strict=True)
             record = RunRecord(
                 scores={"validation": self.best.scores, held_out.name: scores},

@@ -64,9 +64,7 @@ def translate_lines(
 
 
 @torch.inference_mode()
-def _translate_batch(
-    model: Any, tokenizers: Tokenizers, encoded: list[list[int]], num_beams: int | None
-) -> list[str]:
+def _translate_batch(model: Any, tokenizers: Tokenizers, encoded: list[list[int]], num_beams: int | None) -> list[str]:
     batch = tokenizers.source.pad({"input_ids": encoded}, return_tensors="pt").to(model.device)  # [B, S]
     lengths = batch["attention_mask"].sum(dim=1)  # [B]
     beams = {} if num_beams is None else {"num_beams": num_beams}

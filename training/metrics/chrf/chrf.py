@@ -41,9 +41,7 @@ class Chrf(evaluate.Metric):
             description=_DESCRIPTION, citation=_CITATION, inputs_description=_INPUTS, features=features
         )
 
-    def _compute(
-        self, predictions: list[str], references: list[str], word_order: int = 0
-    ) -> dict[str, float | str]:
+    def _compute(self, predictions: list[str], references: list[str], word_order: int = 0) -> dict[str, float | str]:
         metric = CHRF(word_order=word_order)
         result = metric.corpus_score(predictions, [references])
         return {"score": result.score, "signature": str(metric.get_signature())}
