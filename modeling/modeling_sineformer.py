@@ -118,7 +118,8 @@ class SineformerPreTrainedModel(PreTrainedModel):
         and target embeddings are one matrix whenever `share_encoder_decoder_embeddings` is set."""
         if all_submodels or self.config.tie_word_embeddings:
             return super().get_expanded_tied_weights_keys(all_submodels)
-        return {name: source for name, source in self._tied_weights_keys.items() if name != "lm_head.weight"}
+        tied = self._tied_weights_keys or {}
+        return {name: source for name, source in tied.items() if name != "lm_head.weight"}
 
     def _resize_token_embeddings(self, new_num_tokens, pad_to_multiple_of=None, mean_resizing=True):
         if self.config.share_encoder_decoder_embeddings:
@@ -414,6 +415,8 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, GenerationMi
                 "lm_head.weight": "model.shared.weight",
             }
         self.lm_head = nn.Linear(config.d_model, config.decoder_vocab_size, bias=False)
+        # Instead of the 20 tokens after which `generate` would otherwise cut a translation without a word.
+        self.generation_config.max_length = config.max_position_embeddings
         self.post_init()
 
     @can_return_tuple

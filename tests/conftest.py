@@ -18,11 +18,6 @@ ROOT = Path(__file__).resolve().parent.parent
 WHAT_A_USER_INSTALLS = ("torch", "transformers")
 
 
-def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """The root folder has the `__init__.py` of the package. pytest must not import it once more under another name."""
-    return pytest.Dir.from_parent(parent, path=path) if path == ROOT else None
-
-
 @dataclass(frozen=True)
 class BarePython:
     """An interpreter that can import torch and transformers and cannot import sineformer, accelerate or datasets.

@@ -1,0 +1,98 @@
+"""Input that cannot be meant is refused with an error that names the argument and the mend."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+IDS = torch.tensor([[5, 6, 7]])
+EMBEDS = torch.zeros(1, 3, 32)
+WRONG = [
+    ({}, ValueError, "`input_ids` or `inputs_embeds`; got none"),
+    ({"input_ids": IDS, "inputs_embeds": EMBEDS}, ValueError, "got `input_ids` and `inputs_embeds`"),
+    ({"input_ids": IDS}, ValueError, "`decoder_input_ids` or `decoder_inputs_embeds`; got none"),
+    (
+        {"input_ids": IDS, "decoder_input_ids": IDS, "decoder_inputs_embeds": EMBEDS},
+        ValueError,
+        "got `decoder_input_ids` and `decoder_inputs_embeds`",
+    ),
+    (
+        {"input_ids": IDS, "encoder_outputs": (EMBEDS,), "decoder_input_ids": IDS},
+        ValueError,
+        "got `input_ids` and `encoder_outputs`",
+    ),
+    ({"input_ids": IDS[0], "decoder_input_ids": IDS}, ValueError, r"`input_ids` has shape \[3\]"),
+    ({"input_ids": IDS.float(), "decoder_input_ids": IDS}, TypeError, "torch.long"),
+    ({"input_ids": IDS + 97, "decoder_input_ids": IDS}, ValueError, "`input_ids` holds token id 104.* 0 to 96"),
+    ({"input_ids": IDS, "decoder_input_ids": IDS - 6}, ValueError, "`decoder_input_ids` holds token id -1"),
+    (
+        {"input_ids": IDS, "attention_mask": torch.ones(1, 4), "decoder_input_ids": IDS},
+        ValueError,
+        r"`attention_mask` has shape \[1, 4\]; it must be \[batch, 3\]",
+    ),
+    (
+        {"input_ids": IDS, "attention_mask": torch.ones(1, 3, 3), "decoder_input_ids": IDS},
+        ValueError,
+        r"`attention_mask` has shape \[1, 3, 3\]",
+    ),
+    (
+        {"input_ids": IDS, "decoder_input_ids": IDS, "decoder_attention_mask": torch.ones(1, 2)},
+        ValueError,
+        r"`decoder_attention_mask` has shape \[1, 2\]; it must be \[batch, 3\]",
+    ),
+    (
+        {"encoder_outputs": (EMBEDS,), "attention_mask": torch.ones(1, 5), "decoder_input_ids": IDS},
+        ValueError,
+        r"of the source.* \[batch, 3\]",
+    ),
+    ({"input_ids": IDS, "labels": IDS + 97}, ValueError, "holds token id 104"),
+    ({"input_ids": IDS, "labels": IDS[0]}, ValueError, r"`labels` has shape \[3\]"),
+    ({"input_ids": IDS, "decoder_input_ids": IDS, "labels": IDS[:, :2]}, ValueError, "`labels` has shape"),
+    (
+        {"input_ids": IDS, "atention_mask": torch.ones(1, 3), "decoder_input_ids": IDS},
+        TypeError,
+        "`atention_mask`. Use `attention_mask`",
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error", "message"), WRONG, ids=range(len(WRONG)))
+def test_wrong_input_is_refused(make_model, arguments, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        make_model()(**arguments)
+
+
+@pytest.mark.parametrize("field", ["decoder_start_token_id", "pad_token_id"])
+def test_labels_without_the_ids_to_shift_them_are_refused(make_model, field: str) -> None:
+    with pytest.raises(ValueError, match=rf"`config.{field}` is None.*decoder_input_ids"):
+        make_model(**{field: None})(input_ids=IDS, labels=IDS)
+
+
+def test_decoder_alone_asks_for_the_output_of_the_encoder(make_model) -> None:
+    with pytest.raises(ValueError, match="encoder_hidden_states"):
+        make_model().model.decoder(IDS)
+
+
+def test_labels_become_decoder_inputs_one_place_to_the_right(make_model) -> None:
+    labels = torch.tensor([[5, 6, 3], [7, 3, -100]])
+    assert make_model().prepare_decoder_input_ids_from_labels(labels).tolist() == [[2, 5, 6], [2, 7, 3]]
+
+
+def test_embeddings_may_be_given_in_place_of_ids(make_model, source, target) -> None:
+    model = make_model()
+    expected = model(input_ids=source, decoder_input_ids=target).logits
+    output = model(
+        inputs_embeds=model.get_input_embeddings()(source),
+        decoder_inputs_embeds=model.get_input_embeddings()(target),
+    ).logits
+    torch.testing.assert_close(output, expected)
+
+
+def test_tuples_come_out_when_asked_for(make_model, source, target) -> None:
+    model = make_model()
+    expected = model(input_ids=source, labels=target)
+    loss, logits, *_ = model(input_ids=source, labels=target, return_dict=False)
+    assert torch.equal(loss, expected.loss)
+    assert torch.equal(logits, expected.logits)
+    model.config.return_dict = False
+    assert torch.equal(model(input_ids=source, labels=target)[0], expected.loss)

@@ -1,0 +1,129 @@
+"""On copied weights the model equals torch.nn.Transformer and MarianMTModel, in outputs and in gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from transformers import MarianConfig, MarianMTModel
+
+from sineformer import SineformerForConditionalGeneration
+from sineformer.modeling.attention import MultiHeadAttention
+
+TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
+
+
+def copy_attention(theirs: nn.MultiheadAttention, ours: MultiHeadAttention) -> None:
+    for index, projection in enumerate((ours.q_proj, ours.k_proj, ours.v_proj)):
+        projection.weight.data.copy_(theirs.in_proj_weight.data.chunk(3)[index])
+        projection.bias.data.copy_(theirs.in_proj_bias.data.chunk(3)[index])
+    ours.out_proj.load_state_dict(theirs.out_proj.state_dict())
+
+
+def copy_transformer(theirs: nn.Transformer, ours: SineformerForConditionalGeneration) -> None:
+    for their_stack, our_stack in ((theirs.encoder, ours.model.encoder), (theirs.decoder, ours.model.decoder)):
+        for their_layer, our_layer in zip(their_stack.layers, our_stack.layers, strict=True):
+            copy_attention(their_layer.self_attn, our_layer.self_attn)
+            norms = [our_layer.self_attn_layer_norm, our_layer.final_layer_norm]
+            if hasattr(our_layer, "encoder_attn"):
+                copy_attention(their_layer.multihead_attn, our_layer.encoder_attn)
+                norms.insert(1, our_layer.encoder_attn_layer_norm)
+            for index, norm in enumerate(norms, start=1):
+                norm.load_state_dict(getattr(their_layer, f"norm{index}").state_dict())
+            our_layer.fc1.load_state_dict(their_layer.linear1.state_dict())
+            our_layer.fc2.load_state_dict(their_layer.linear2.state_dict())
+        if hasattr(our_stack, "layer_norm"):
+            our_stack.layer_norm.load_state_dict(their_stack.norm.state_dict())
+
+
+def with_random_vectors(module: nn.Module) -> None:
+    """Biases and norms start as zeros and ones, which would hide one that is left out."""
+    for parameter in module.parameters():
+        if parameter.ndim == 1:
+            nn.init.normal_(parameter, mean=0.5, std=0.2)
+
+
+@pytest.mark.parametrize("normalize_before", [False, True])
+def test_equals_torch_nn_transformer(make_model, source, target, normalize_before: bool) -> None:
+    ours = make_model(
+        normalize_before=normalize_before, decoder_attention_heads=4, decoder_layers=2, decoder_ffn_dim=64
+    ).train()
+    theirs = nn.Transformer(32, 4, 2, 2, 64, dropout=0.0, batch_first=True, norm_first=normalize_before)
+    if not normalize_before:
+        # torch ends both stacks with a norm even after post-norm layers; the paper does not.
+        theirs.encoder.norm = theirs.decoder.norm = None
+    with_random_vectors(theirs)
+    copy_transformer(theirs, ours)
+    padding = torch.zeros(3, 7, dtype=torch.bool)
+    padding[1, 4:] = True
+    embeds = [
+        stack.add_positions(stack.embed("", ids, None), torch.arange(ids.shape[1])[None], ids.shape[1]).detach()
+        for stack, ids in ((ours.model.encoder, source), (ours.model.decoder, target))
+    ]
+    causal = nn.Transformer.generate_square_subsequent_mask(5)
+    expected = theirs(*embeds, tgt_mask=causal, src_key_padding_mask=padding, memory_key_padding_mask=padding)
+    output = ours.model(source, (~padding).long(), target).last_hidden_state
+    torch.testing.assert_close(output, expected, **TOLERANCE)
+    weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(0))
+    (expected * weights).sum().backward()
+    (output * weights).sum().backward()
+    for their_layer, our_layer in zip(theirs.encoder.layers, ours.model.encoder.layers, strict=True):
+        torch.testing.assert_close(our_layer.fc1.weight.grad, their_layer.linear1.weight.grad, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            our_layer.self_attn.v_proj.weight.grad,
+            their_layer.self_attn.in_proj_weight.grad.chunk(3)[2],
+            rtol=1e-4,
+            atol=1e-5,
+        )
+
+
+def marian_and_ours(make_model, **changes) -> tuple[MarianMTModel, SineformerForConditionalGeneration]:
+    ours = make_model(position_layout="halves", activation_function="swish", **changes)
+    fields = (
+        *("vocab_size", "decoder_vocab_size", "d_model", "encoder_layers", "decoder_layers", "encoder_ffn_dim"),
+        *("encoder_attention_heads", "decoder_attention_heads", "decoder_ffn_dim", "max_position_embeddings"),
+        *("scale_embedding", "activation_function", "share_encoder_decoder_embeddings", "tie_word_embeddings"),
+        *("pad_token_id", "eos_token_id", "bos_token_id", "decoder_start_token_id"),
+    )
+    config = {name: getattr(ours.config, name) for name in fields}
+    theirs = MarianMTModel(MarianConfig(**config, dropout=0.0, attn_implementation="sdpa")).eval()
+    with_random_vectors(theirs)
+    weights = {name: value for name, value in theirs.state_dict().items() if "embed_positions" not in name}
+    weights.pop("final_logits_bias")
+    ours.load_state_dict(weights)
+    return theirs, ours
+
+
+# One vocabulary with an output projection of its own is left out: Marian then has three separate embeddings.
+@pytest.mark.parametrize(("separate_vocabularies", "tied"), [(False, True), (True, True), (True, False)])
+def test_equals_marian(make_model, source, target, separate_vocabularies: bool, tied: bool) -> None:
+    if separate_vocabularies:
+        changes = {"share_encoder_decoder_embeddings": False, "decoder_vocab_size": 101}
+    else:
+        changes = {"share_encoder_decoder_embeddings": True}
+    theirs, ours = marian_and_ours(make_model, tie_word_embeddings=tied, **changes)
+    mask = torch.ones_like(source)
+    mask[2, 5:] = 0
+    expected = theirs(input_ids=source, attention_mask=mask, labels=target)
+    output = ours(input_ids=source, attention_mask=mask, labels=target)
+    torch.testing.assert_close(output.logits, expected.logits, **TOLERANCE)
+    torch.testing.assert_close(output.loss, expected.loss, **TOLERANCE)
+    ours.train()(input_ids=source, attention_mask=mask, labels=target).loss.backward()
+    expected.loss.backward()
+    gradients = {name: parameter.grad for name, parameter in theirs.named_parameters()}
+    for name, parameter in ours.named_parameters():
+        # Marian's decoder leaves `shared` without a gradient of its own where nothing is tied.
+        expected_gradient = gradients[name] if gradients.get(name) is not None else torch.zeros_like(parameter)
+        found = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
+        torch.testing.assert_close(found, expected_gradient, **TOLERANCE, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize("num_beams", [1, 4])
+def test_generates_what_marian_generates(make_model, source, num_beams: int) -> None:
+    theirs, ours = marian_and_ours(make_model)
+    arguments = {"max_new_tokens": 20, "num_beams": num_beams, "output_scores": True, "return_dict_in_generate": True}
+    expected = theirs.generate(source, **arguments, forced_eos_token_id=None)
+    output = ours.generate(source, **arguments)
+    assert torch.equal(output.sequences, expected.sequences)
+    for score, expected_score in zip(output.scores, expected.scores, strict=True):
+        torch.testing.assert_close(score, expected_score, rtol=1e-4, atol=1e-4)

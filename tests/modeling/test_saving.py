@@ -1,0 +1,142 @@
+"""A saved folder holds everything, loads bit-equal with and without the package, and can be saved from there again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM
+
+from sineformer import SineformerConfig, SineformerForConditionalGeneration, SineformerModel
+from sineformer.modeling.code_files import CODE_FILES
+
+if TYPE_CHECKING:
+    from sineformer.tests.conftest import BarePython
+
+ROOT = Path(__file__).resolve().parents[2]
+TYING = [
+    {"share_encoder_decoder_embeddings": share, "tie_word_embeddings": tie, **vocabulary}
+    for share, tie, vocabulary in [
+        (True, True, {}),
+        (True, False, {}),
+        (False, True, {"decoder_vocab_size": 103}),
+        (False, False, {"decoder_vocab_size": 103}),
+    ]
+]
+
+
+def test_every_file_of_the_model_travels() -> None:
+    in_folders = [*(ROOT / "modeling").glob("*.py"), *(ROOT / "configuration").glob("*.py")]
+    assert set(CODE_FILES) == {path.name for path in in_folders} - {"__init__.py"}
+
+
+def test_a_saved_folder_holds_everything(make_model, tmp_path) -> None:
+    make_model().save_pretrained(tmp_path)
+    expected = {*CODE_FILES, "config.json", "generation_config.json", "model.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == expected
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert set(config["auto_map"]) == {"AutoConfig", "AutoModel", "AutoModelForSeq2SeqLM"}
+    assert config["custom_pipelines"]["translation"]["pt"] == ["AutoModelForSeq2SeqLM"]
+
+
+@pytest.mark.parametrize("tying", TYING)
+def test_tied_parameters_are_one_and_others_are_not(make_model, tying) -> None:
+    model = make_model(**tying)
+    encoder, decoder = model.model.encoder.embed_tokens.weight, model.model.decoder.embed_tokens.weight
+    assert (encoder is decoder) == tying["share_encoder_decoder_embeddings"]
+    assert (model.lm_head.weight is decoder) == tying["tie_word_embeddings"]
+
+
+@pytest.mark.parametrize("tying", TYING)
+@pytest.mark.parametrize("normalize_before", [False, True])
+def test_reloading_is_bit_equal(make_model, source, target, tmp_path, tying, normalize_before) -> None:
+    model = make_model(**tying, normalize_before=normalize_before)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter)
+    model.save_pretrained(tmp_path / "first")
+    loaded = SineformerForConditionalGeneration.from_pretrained(tmp_path / "first")
+    loaded.save_pretrained(tmp_path / "second")
+    again = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "second")
+    expected = model(input_ids=source, decoder_input_ids=target).logits
+    for each in (loaded, again):
+        assert torch.equal(each(input_ids=source, decoder_input_ids=target).logits, expected)
+        assert [name for name, _ in each.named_parameters()] == [name for name, _ in model.named_parameters()]
+    assert (tmp_path / "first/model.safetensors").read_bytes() == (tmp_path / "second/model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("tying", TYING)
+def test_resizing_the_vocabulary_keeps_old_tokens_and_tying(make_model, source, target, tmp_path, tying) -> None:
+    model = make_model(**tying)
+    expected = model(input_ids=source, decoder_input_ids=target).logits
+    model.resize_token_embeddings(120)
+    if not tying["share_encoder_decoder_embeddings"]:
+        assert model.lm_head.weight.shape[0] == 103
+        model.resize_decoder_token_embeddings(120)
+    assert (model.config.vocab_size, model.config.decoder_vocab_size) == (120, 120)
+    output = model(input_ids=source, decoder_input_ids=target).logits
+    assert output.shape[-1] == 120
+    torch.testing.assert_close(output[..., :97], expected[..., :97])
+    assert (model.lm_head.weight is model.model.decoder.embed_tokens.weight) == tying["tie_word_embeddings"]
+    model.save_pretrained(tmp_path)
+    reloaded = SineformerForConditionalGeneration.from_pretrained(tmp_path)
+    assert torch.equal(reloaded(input_ids=source, decoder_input_ids=target).logits, output)
+
+
+def test_shared_embeddings_cannot_be_resized_on_the_target_side_alone(make_model) -> None:
+    with pytest.raises(ValueError, match="resize_token_embeddings"):
+        make_model().resize_decoder_token_embeddings(120)
+
+
+def test_the_auto_classes_know_the_model_type_once_the_package_is_imported(make_model, tmp_path) -> None:
+    make_model().save_pretrained(tmp_path)
+    assert type(AutoConfig.from_pretrained(tmp_path)) is SineformerConfig
+    assert type(AutoModel.from_pretrained(tmp_path)) is SineformerModel
+    assert type(AutoModelForSeq2SeqLM.from_pretrained(tmp_path)) is SineformerForConditionalGeneration
+
+
+IN_A_BARE_PROCESS = """
+import json, sys, torch
+from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM
+folder, ids, results, copy = sys.argv[1:]
+ids = torch.tensor(json.loads(ids))
+config = AutoConfig.from_pretrained(folder, trust_remote_code=True)
+base = AutoModel.from_pretrained(folder, trust_remote_code=True).eval()
+model = AutoModelForSeq2SeqLM.from_pretrained(folder, trust_remote_code=True).eval()
+assert type(base).__module__.startswith("transformers_modules."), type(base)
+torch.save(
+    {
+        "d_model": config.d_model,
+        "hidden": base(input_ids=ids, decoder_input_ids=ids).last_hidden_state,
+        "logits": model(input_ids=ids, decoder_input_ids=ids).logits,
+        "text": model.generate(ids, num_beams=3, max_new_tokens=12),
+    },
+    results,
+)
+model.save_pretrained(copy)
+"""
+
+
+@pytest.mark.parametrize("attempt", ["plain", "a folder.with dots"])
+def test_loads_and_saves_in_a_process_without_the_package(
+    make_model, source, tmp_path, bare_python: BarePython, attempt: str
+) -> None:
+    model = make_model()
+    original, first, second = tmp_path / attempt, tmp_path / "first copy", tmp_path / "second"
+    model.save_pretrained(original)
+    expected = {
+        "d_model": 32,
+        "hidden": model.model(input_ids=source, decoder_input_ids=source).last_hidden_state,
+        "logits": model(input_ids=source, decoder_input_ids=source).logits,
+        "text": model.generate(source, num_beams=3, max_new_tokens=12),
+    }
+    for folder, copy in ((original, first), (first, second)):
+        bare_python.run(IN_A_BARE_PROCESS, folder, json.dumps(source.tolist()), tmp_path / "results.pt", copy)
+        results = torch.load(tmp_path / "results.pt")
+        assert results.pop("d_model") == expected["d_model"]
+        assert all(torch.equal(results[name], expected[name]) for name in results)
+        assert {path.name: path.read_bytes() for path in copy.iterdir()} == {
+            path.name: path.read_bytes() for path in original.iterdir()
+        }
