@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
+
 from sineformer.training.batching import (
     EncodedPairs,
     Lengths,
@@ -22,7 +24,6 @@ from sineformer.training.batching import (
 from sineformer.training.cleaning import CleaningReport, Limits, ParallelText, clean
 from sineformer.training.sources import read_files
 from sineformer.training.tokenizer import Tokenizers, train_tokenizers
-from torch.utils.data import DataLoader
 
 MULTI30K = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "multi30k"
 BUDGET = 256
@@ -84,9 +85,21 @@ def test_order_is_a_function_of_seed_and_epoch_only() -> None:
     assert batches_of(3, seed=5) != batches_of(2, seed=5)
 
 
-def test_batches_get_new_members_in_every_epoch() -> None:
-    first, second = ({frozenset(batch) for batch in batches_of(epoch)} for epoch in (0, 1))
-    assert len(first & second) < 0.05 * len(first)
+EQUAL = np.full((2000, 2), 10)
+DISTINCT = np.stack([np.arange(2, 1002)] * 2, axis=1)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "max_tokens", "kept"),
+    [(LENGTHS, BUDGET, 0.05), (EQUAL, BUDGET, 0.05), (DISTINCT, 4096, 0.5)],
+    ids=["real", "equal", "distinct"],
+)
+def test_batches_get_new_members_in_every_epoch(lengths: Lengths, max_tokens: int, kept: float) -> None:
+    sampler = TokenBudgetBatchSampler(lengths, max_tokens, 1)
+    first = {frozenset(batch) for batch in sampler}
+    sampler.set_epoch(1)
+    second = {frozenset(batch) for batch in sampler}
+    assert len(first & second) <= kept * len(first)
 
 
 def test_lengths_come_in_random_order_within_an_epoch() -> None:

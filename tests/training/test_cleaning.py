@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from sineformer.training.cleaning import CleaningReport, Limits, ParallelText, clean
 from sineformer.training.sources import Row
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow
 import pytest
 from pyarrow import parquet
+
 from sineformer.training.sources import ColumnNames, Row, read_files, read_hub, read_pairs
 
 ENGLISH = ["A dog runs.", 'He says "yes",\tor no.', "Line\u2028separator\x0b\x85 inside.", "Last one"]

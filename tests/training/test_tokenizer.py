@@ -12,6 +12,9 @@ import warnings
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
 from sineformer.training import tokenizer as tokenizer_module
 from sineformer.training.tokenizer import (
     Tokenizers,
@@ -21,8 +24,6 @@ from sineformer.training.tokenizer import (
     train_tokenizer,
     train_tokenizers,
 )
-from tokenizers import Tokenizer
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 ENGLISH = ["A dog runs over the bridge.", "The dogs are running.", "Two men, 12 dogs & <0x41> a <pad> cat </s>."] * 30
 GERMAN = ["Ein Hund läuft über die Brücke.", "Die Hunde laufen.", "Zwei Männer, 12 Hunde & eine Katze."] * 30
