@@ -8,6 +8,7 @@ from functools import cache
 
 from .choose_phrases import PhraseChooser
 from .dice import Dice, Weights
+from .german import is_indefinite, person_of
 from .lexicon_modifiers import (
     ADVERBIALS,
     AFTER,
@@ -43,6 +44,7 @@ _GROUPS: Weights[Sequence[Verb]] = Weights(
 _ALONG = frozenset(["eat", "drink", "dance", "shop", "go", "travel", "swim", "work", "play", "stay"])
 
 
+_AVOIDED = ("effort", "leisure", "shop", "smoke")  # what people may make a habit of not doing on Sundays
 _SUNDAYS = next(time for time in ADVERBIALS if time.german == "sonntags")
 
 
@@ -79,20 +81,19 @@ class Limits:
 
 
 @cache
-def _tenses(aspect: str, limits: Limits, plans: bool) -> Weights[str]:
+def _tenses(verb: Verb, limits: Limits, plans: bool) -> Weights[str]:
     """The tenses for a verb within the limits. A negated habit needs a time in front: "On Sundays he does not work"."""
+    has_habit = not limits.negated or (limits.can_front and not verb.activities.isdisjoint(_AVOIDED))
     choices = [
         (weight, tense)
-        for weight, tense in _TENSES[aspect]
-        if tense in limits.tenses
-        and (tense != "future" or plans)
-        and (tense != "habit" or not limits.negated or limits.can_front)
+        for weight, tense in _TENSES[verb.aspect]
+        if tense in limits.tenses and (tense != "future" or plans) and (tense != "habit" or has_habit)
     ]
     return Weights(choices or [(1, limits.tenses[0])])
 
 
 class ClauseChooser:
-    """Draws clauses; what it combines is noted by its phrase chooser."""
+    """Draws clauses."""
 
     def __init__(self, dice: Dice) -> None:
         self.dice = dice
@@ -106,7 +107,6 @@ class ClauseChooser:
         """A clause with the verb and all its complements, within the limits."""
         context = "known" if limits.negated else limits.subject
         subject = subject or self.phrases.subject(verb.subject, context)
-        self.phrases.combine("subject", verb.prefix + verb.infinitive, subject)
         tense = self._tense(verb, subject, limits)
         clause = Clause(subject, verb, tense, negated=limits.negated)
         plans = tense in ("present", "past") and _plans(subject, verb)
@@ -119,7 +119,7 @@ class ClauseChooser:
         return self._with_time(clause, limits)
 
     def _tense(self, verb: Verb, subject: Phrase, limits: Limits) -> str:
-        choices = _tenses(verb.aspect, limits, _plans(subject, verb))
+        choices = _tenses(verb, limits, _plans(subject, verb))
         return self.dice.weighted(choices)
 
     def _with_objects(self, clause: Clause) -> Clause:
@@ -127,14 +127,11 @@ class ClauseChooser:
         if verb.dative:
             context = "known" if clause.negated else "any"
             person = self.phrases.person(subject, context, pronouns=0.35)
-            self.phrases.combine("dative", verb.prefix + verb.infinitive, person)
             clause = replace(clause, dative=person)
         if verb.accusative:
             clause = replace(clause, accusative=self._accusative(clause))
-            self.phrases.combine("object", verb.prefix + verb.infinitive, clause.accusative)
         if verb.preposition:
             goal = self._object(clause, verb.prepositional, "known" if clause.negated else "any")
-            self.phrases.combine("object", verb.infinitive, goal)
             clause = replace(clause, goal=PrepositionalPhrase(verb.preposition, goal))
         if verb in MOTION or verb in STAYING:
             clause = replace(clause, goal=self._goal(verb))
@@ -144,17 +141,21 @@ class ClauseChooser:
 
     def _accusative(self, clause: Clause) -> Phrase:
         verb = clause.verb
-        context = "uncounted" if clause.negated else "any"
+        is_uncounted = clause.negated or clause.tense == "habit"
+        context = "uncounted" if is_uncounted else "any"
         for activity in ("own", "new"):
             if activity in verb.activities:
-                context = f"{activity} uncounted" if clause.negated else activity
-        if "definite" in verb.activities:
+                context = f"{activity} uncounted" if is_uncounted else activity
+        if "known" in verb.activities:
             context = "known"
         elif "generic" in verb.activities:
             context = "generic"
         elif "indefinite" in verb.activities:
-            context = "indefinite uncounted" if clause.negated else "indefinite"
-        return self._object(clause, verb.accusative, context)
+            context = "indefinite uncounted" if is_uncounted else "indefinite"
+        phrase = self._object(clause, verb.accusative, context)
+        if "own" in verb.activities and isinstance(phrase, NounPhrase) and not is_indefinite(phrase):
+            return replace(phrase, plural=person_of(clause.subject) == 3)  # each wears one coat
+        return phrase
 
     def _object(self, clause: Clause, tags: tuple[str, ...], context: str) -> Phrase:
         if "person" in tags and self.dice.chance(_share_of_people(tags)):

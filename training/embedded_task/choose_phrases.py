@@ -35,8 +35,8 @@ _ALLOWED = {
     "generic": ("definite", "possessive", "demonstrative", "bare", "name", "owner"),
     "new": ("definite", "indefinite", "demonstrative", "count", "bare"),
     "new uncounted": ("definite", "indefinite", "demonstrative", "bare"),
-    "own": ("definite", "indefinite", "own", "count", "bare"),
-    "own uncounted": ("definite", "indefinite", "own", "bare"),
+    "own": ("definite", "indefinite", "own"),
+    "own uncounted": ("definite", "indefinite", "own"),
     "indefinite": ("indefinite", "count"),
     "indefinite uncounted": ("indefinite",),
 }
@@ -89,16 +89,10 @@ def pronoun_for(phrase: Phrase | None) -> Pronoun | None:
 
 
 class PhraseChooser:
-    """Draws phrases and keeps the combinations of words that it has made (`combinations`)."""
+    """Draws phrases."""
 
     def __init__(self, dice: Dice) -> None:
         self.dice = dice
-        self.combinations: set[tuple[str, str, str]] = set()
-
-    def combine(self, kind: str, first: str, phrase: Phrase | None) -> None:
-        """Note that the words stand together, when the phrase has a noun."""
-        if isinstance(phrase, NounPhrase):
-            self.combinations.add((kind, first, phrase.noun.english))
 
     def noun_phrase(
         self,
@@ -125,8 +119,6 @@ class PhraseChooser:
             possessor = NounPhrase(possessor.noun, _DEFINITE, possessor.plural)
         adjectives = () if plain or not self.dice.chance(0.35) else adjectives_for(noun)
         adjective = self.dice.pick(adjectives) if adjectives else None
-        if adjective:
-            self.combinations.add(("adjective", adjective.english, noun.english))
         very = adjective is not None and self._is_very(adjective)
         determiner = self._determiner(kind, owner)
         return NounPhrase(noun, determiner, self._is_plural(noun, kind), adjective, very, possessor)

@@ -41,11 +41,9 @@ _CONTRACTIONS = {
     ("in", "dem"): "im",
     ("in", "das"): "ins",
     ("an", "dem"): "am",
-    ("an", "das"): "ans",
     ("zu", "dem"): "zum",
     ("zu", "der"): "zur",
     ("von", "dem"): "vom",
-    ("bei", "dem"): "beim",
 }
 _PRESENT = _forms(
     sein="bin bist ist sind",
@@ -66,7 +64,6 @@ _PRETERITE = _forms(
     wissen="wusste wusstest wusste wussten",
     mögen="mochte mochtest mochte mochten",
     kennen="kannte kanntest kannte kannten",
-    können="konnte konntest konnte konnten",
     wollen="wollte wolltest wollte wollten",
     müssen="musste musstest musste mussten",
 )

@@ -11,7 +11,7 @@ from .german import verb_final, verb_second
 from .lexicon_modifiers import YOU, adjectives_for
 from .lexicon_nouns import NOUN, nouns_tagged
 from .lexicon_verbs import BE, CLAUSAL, HAVE, MODALS, TRANSITIVE, VERBS
-from .phrases import Clause, Determiner, NounPhrase, Pair, Phrase, RelativeClause
+from .phrases import Clause, Determiner, NounPhrase, Pair, Phrase, RelativeClause, Sentence
 from .statements import described
 from .words import Pronoun, Verb
 
@@ -50,7 +50,7 @@ _WANT = next(modal for modal in MODALS if modal.german == "wollen")
 _ACQUAINTED = next(verb for verb in TRANSITIVE if verb.infinitive == "kennen")
 
 
-def reported(clauses: ClauseChooser) -> Pair:
+def reported(clauses: ClauseChooser) -> Sentence:
     """ "My mother hopes that ...", "Do you know whether ...?" """
     dice = clauses.dice
     verb = dice.pick(CLAUSAL)
@@ -61,7 +61,8 @@ def reported(clauses: ClauseChooser) -> Pair:
         english, german = f" whether {english_clause(content)}", f", ob {verb_final(content)}"
         if content.subject is not YOU and dice.chance(0.4):
             main = Clause(YOU, verb, "present")
-            return english_question(main) + english + "?", verb_second(main, "?") + german + "?"
+            english, german = f"{english_question(main)}{english}?", f"{verb_second(main, '?')}{german}?"
+            return Sentence(english, german, (main, content))
         negated = True
     else:
         english, german = f" that {english_clause(content)}", f", dass {verb_final(content)}"
@@ -70,7 +71,7 @@ def reported(clauses: ClauseChooser) -> Pair:
     while _same(subject, content.subject):
         subject = clauses.phrases.subject(("person",), "known", plain=True)
     main = Clause(subject, verb, "present", negated=negated)
-    return english_clause(main) + english, verb_second(main) + german
+    return Sentence(english_clause(main) + english, verb_second(main) + german, (main, content))
 
 
 def _state(subject: Phrase, tense: str, what: Pair | str, negated: bool) -> Clause:
@@ -83,7 +84,6 @@ def _state(subject: Phrase, tense: str, what: Pair | str, negated: bool) -> Clau
 def _person_doing(clauses: ClauseChooser, verb: Verb, limits: Limits) -> tuple[Clause, Pronoun]:
     """A clause about a person whom a pronoun can mean."""
     while True:
-        clauses.phrases.combinations.clear()
         clause = clauses.clause(verb, limits)
         pronoun = pronoun_for(clause.subject)
         if pronoun and not _is_in_a_state(clause.subject):
@@ -94,7 +94,7 @@ def _is_in_a_state(person: Phrase) -> bool:
     return isinstance(person, NounPhrase) and person.adjective is not None and person.adjective.english in _STATES
 
 
-def reason(clauses: ClauseChooser) -> Pair:
+def reason(clauses: ClauseChooser) -> Sentence:
     """ "Because the man is hungry, he is eating an apple.", in either order."""
     activity, conjunctions, what, negated = clauses.dice.pick(_REASONS)
     conjunction = clauses.dice.pick(conjunctions)
@@ -104,11 +104,12 @@ def reason(clauses: ClauseChooser) -> Pair:
     tense = "past" if main.tense == "past" else "present"
     if clauses.dice.chance(0.4):
         state = _state(main.subject, tense, what, negated)
-        return _subordinate_first(
-            conjunction, (english_clause(state), verb_final(state)), replace(main, subject=pronoun)
-        )
-    state = _state(pronoun, tense, what, negated)
-    return _subordinate_last(main, conjunction, (english_clause(state), verb_final(state)))
+        main = replace(main, subject=pronoun)
+        english, german = _subordinate_first(conjunction, (english_clause(state), verb_final(state)), main)
+    else:
+        state = _state(pronoun, tense, what, negated)
+        english, german = _subordinate_last(main, conjunction, (english_clause(state), verb_final(state)))
+    return Sentence(english, german, (state, main))
 
 
 def _is_done_by_people(verb: Verb) -> bool:
@@ -130,7 +131,7 @@ def _subordinate_last(main: Clause, conjunction: str, subordinate: Pair) -> Pair
     )
 
 
-def weather(clauses: ClauseChooser) -> Pair:
+def weather(clauses: ClauseChooser) -> Sentence:
     """ "The boy is playing in the garden, although it is raining.", in either order."""
     conjunction, english, english_past, german, german_past = clauses.dice.pick(_WEATHER)
     verb = clauses.dice.pick([verb for verb in VERBS if "outdoor" in verb.activities])
@@ -138,11 +139,11 @@ def weather(clauses: ClauseChooser) -> Pair:
     main = clauses.clause(verb, Limits(tenses=tenses, modals=0.0, can_time=False))
     subordinate = (english_past, german_past) if main.tense == "past" else (english, german)
     if clauses.dice.chance(0.5):
-        return _subordinate_first(conjunction, subordinate, main)
-    return _subordinate_last(main, conjunction, subordinate)
+        return Sentence(*_subordinate_first(conjunction, subordinate, main), (main,))
+    return Sentence(*_subordinate_last(main, conjunction, subordinate), (main,))
 
 
-def relative(clauses: ClauseChooser) -> Pair:
+def relative(clauses: ClauseChooser) -> Sentence:
     """ "I know the man who is reading a book." and "The book that the man is reading is interesting." """
     dice = clauses.dice
     antecedent, role = _person_who(clauses) if dice.chance(0.55) else _thing_that(clauses)
@@ -150,20 +151,21 @@ def relative(clauses: ClauseChooser) -> Pair:
         subject = clauses.phrases.subject(("person",), "known", plain=True)
         main = Clause(subject, _ACQUAINTED, "present", accusative=antecedent)
         if subject is YOU:
-            return english_question(main) + "?", verb_second(main, "?").removesuffix(",") + "?"
-        return english_clause(main), verb_second(main)
+            german = verb_second(main, "?").removesuffix(",")
+            return Sentence(f"{english_question(main)}?", f"{german}?", (main,))
+        return Sentence(english_clause(main), verb_second(main), (main,))
     main = described(clauses, antecedent, dice.pick(adjectives_for(antecedent.noun)), "present")
-    return english_clause(main), verb_second(main)
+    return Sentence(english_clause(main), verb_second(main), (main,))
 
 
-def _definite(clauses: ClauseChooser, phrase: NounPhrase) -> NounPhrase:
+def _definite(phrase: NounPhrase) -> NounPhrase:
     determiner = Determiner("definite")
     return replace(phrase, determiner=determiner, adjective=None, possessor=None, very=False)
 
 
 def _person_who(clauses: ClauseChooser) -> tuple[NounPhrase, str]:
     people = [noun for noun in nouns_tagged("public", "social") if "kin" not in noun.tags]
-    antecedent = _definite(clauses, clauses.phrases.noun_phrase(people, "known", plain=True))
+    antecedent = _definite(clauses.phrases.noun_phrase(people, "known", plain=True))
     verb = clauses.verb()
     while verb.subject != ("person",):
         verb = clauses.verb()
@@ -174,23 +176,23 @@ def _person_who(clauses: ClauseChooser) -> tuple[NounPhrase, str]:
 def _thing_that(clauses: ClauseChooser) -> tuple[NounPhrase, str]:
     """A thing with a clause in which it is the accusative object."""
     while True:
-        clauses.phrases.combinations.clear()
         verb = clauses.dice.pick([verb for verb in TRANSITIVE if verb.aspect != "state"])
         clause = clauses.clause(verb, Limits(tenses=("present", "past"), subject="known", can_time=False))
         phrase = clause.accusative
         if isinstance(phrase, NounPhrase) and "person" not in phrase.noun.tags and adjectives_for(phrase.noun):
-            antecedent = _definite(clauses, phrase)
+            antecedent = _definite(phrase)
             return replace(antecedent, relative=RelativeClause(clause, "acc")), "acc"
 
 
-def both(clauses: ClauseChooser) -> Pair:
+def both(clauses: ClauseChooser) -> Sentence:
     """ "The man is reading a book, and the woman is sleeping." """
     tense = clauses.dice.pick(("present", "past"))
     limits = Limits(tenses=(tense,), modals=0.0, subject="known", can_time=False)
     first, second = (clauses.clause(_activity(clauses), limits) for _ in range(2))
     while _same(first.subject, second.subject):
         second = clauses.clause(_activity(clauses), limits)
-    return f"{english_clause(first)}, and {english_clause(second)}", f"{verb_second(first)} und {verb_second(second)}"
+    english = f"{english_clause(first)}, and {english_clause(second)}"
+    return Sentence(english, f"{verb_second(first)} und {verb_second(second)}", (first, second))
 
 
 def _activity(clauses: ClauseChooser) -> Verb:
@@ -205,7 +207,7 @@ def _same(first: Phrase, second: Phrase) -> bool:
     return first is second
 
 
-def hindrance(clauses: ClauseChooser) -> Pair:
+def hindrance(clauses: ClauseChooser) -> Sentence:
     """ "The man wants to read a book, but he does not have any time." """
     verbs = [verb for verb in VERBS if verb.activities & {"effort", "leisure", "shop"} and _is_done_by_people(verb)]
     verb = clauses.dice.pick(verbs)
@@ -214,4 +216,5 @@ def hindrance(clauses: ClauseChooser) -> Pair:
     hindrances = [*_HINDRANCES, ("money", True)] if "shop" in verb.activities else _HINDRANCES
     what, negated = clauses.dice.pick(hindrances)
     state = _state(pronoun, main.tense, what, negated)
-    return f"{english_clause(main)}, but {english_clause(state)}", f"{verb_second(main)}, aber {verb_second(state)}"
+    english = f"{english_clause(main)}, but {english_clause(state)}"
+    return Sentence(english, f"{verb_second(main)}, aber {verb_second(state)}", (main, state))

@@ -135,11 +135,11 @@ camera    | cameras   | Kamera       | Kameras       | f -  | thing gift lost
 umbrella  | umbrellas | Regenschirm  | Regenschirme  | m s  | thing lost
 flower    | flowers   | Blume        | Blumen        | f -  | gift plant
 tree      | trees     | Baum         | Bäume         | m es | plant
-coat      | coats     | Mantel       | Mäntel        | m s  | thing clothes
-jacket    | jackets   | Jacke        | Jacken        | f -  | thing clothes
-dress     | dresses   | Kleid        | Kleider       | n es | thing clothes
-shirt     | shirts    | Hemd         | Hemden        | n es | thing clothes
-sweater   | sweaters  | Pullover     | Pullover      | m s  | thing clothes
+coat      | coats     | Mantel       | Mäntel        | m s  | thing clothes garment
+jacket    | jackets   | Jacke        | Jacken        | f -  | thing clothes garment
+dress     | dresses   | Kleid        | Kleider       | n es | thing clothes garment
+shirt     | shirts    | Hemd         | Hemden        | n es | thing clothes garment
+sweater   | sweaters  | Pullover     | Pullover      | m s  | thing clothes garment
 hat       | hats      | Hut          | Hüte          | m es | thing clothes lost
 """
 

@@ -28,12 +28,12 @@ forget forgets forgot forgetting | vergessen vergisst vergessen haben | event | 
 get gets got getting | bekommen bekommt bekommen haben | event | acc=mail,gift
 see sees saw seeing | sehen sieht gesehen haben | state | acc=person,animal,plant,building act=park
 hear hears heard hearing | hören hört gehört haben | state | acc=person,animal,heard
-know knows knew knowing | kennen kennt gekannt haben | state | acc=person,heard,story,sight act=definite
+know knows knew knowing | kennen kennt gekannt haben | state | acc=person,heard,story,sight act=known
 like likes liked liking | mögen mag gemocht haben | state | acc=person,animal,food,drink,clothes act=generic
 love loves loved loving | lieben liebt geliebt haben | state | acc=person,animal,sight act=generic
 need needs needed needing | brauchen braucht gebraucht haben | state | acc=thing,text,fruit,drink,clothes
 have has had having | haben hat gehabt haben | state | acc=thing,pet,kin,topic act=indefinite
-understand understands understood understanding | verstehen versteht verstanden haben | state | acc=topic,story
+understand understands understood understanding | verstehen versteht verstanden haben | state | acc=topic,text act=known
 visit visits visited visiting | besuchen besucht besucht haben | doing | acc=person,sight act=effort
 ask asks asked asking | fragen fragt gefragt haben | doing | acc=person act=brief
 meet meets met meeting | treffen trifft getroffen haben | doing | acc=person act=meet
@@ -47,13 +47,13 @@ wash washes washed washing | waschen wäscht gewaschen haben | doing | acc=cloth
 clean cleans cleaned cleaning | putzen putzt geputzt haben | doing | acc=opening,room act=effort
 tidy~up tidies~up tidied~up tidying~up | auf+räumen räumt aufgeräumt haben | doing | acc=room act=effort
 wear wears wore wearing | tragen trägt getragen haben | doing | acc=clothes act=own,short
-put~on puts~on put~on putting~on | an+ziehen zieht angezogen haben | doing | acc=clothes act=own,short
-take~off takes~off took~off taking~off | aus+ziehen zieht ausgezogen haben | doing | acc=clothes act=own,short
+put~on puts~on put~on putting~on | an+ziehen zieht angezogen haben | doing | acc=garment act=own,short
+take~off takes~off took~off taking~off | aus+ziehen zieht ausgezogen haben | doing | acc=garment act=own,short
 turn~on turns~on turned~on turning~on | ein+schalten schaltet eingeschaltet haben | doing | acc=device act=short
 turn~off turns~off turned~off turning~off | aus+schalten schaltet ausgeschaltet haben | doing | acc=device act=short
 repair repairs repaired repairing | reparieren repariert repariert haben | doing | acc=vehicle,device act=effort
 throw~away throws~away threw~away throwing~away | weg+werfen wirft weggeworfen haben | doing | acc=mail,clothes
-draw draws drew drawing | zeichnen zeichnet gezeichnet haben | doing | acc=animal,plant,building act=read,leisure
+draw draws drew drawing | zeichnen zeichnet gezeichnet haben | doing | acc=animal,plant,building act=draw,leisure
 feed feeds fed feeding | füttern füttert gefüttert haben | doing | acc=animal act=effort
 sing sings sang singing | singen singt gesungen haben | doing | acc=heard act=leisure
 """

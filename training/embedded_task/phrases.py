@@ -81,8 +81,8 @@ class RelativeClause:
 
 @dataclass(frozen=True)
 class Sentence:
-    """A finished pair and the word combinations it is made of."""
+    """A pair of sentences and the clauses that they say."""
 
     english: str
     german: str
-    combinations: frozenset[tuple[str, str, str]]
+    clauses: tuple[Clause, ...]

@@ -10,7 +10,7 @@ from .english import english_clause, english_phrase, english_question
 from .german import german_phrase, verb_second
 from .lexicon_modifiers import PLACES
 from .lexicon_verbs import MOTION
-from .phrases import Clause, Determiner, NounPhrase, Pair
+from .phrases import Clause, Determiner, NounPhrase, Sentence
 from .words import Name, Verb
 
 # The answer to a question word is not in the question; neither is a time, which would have to stand elsewhere.
@@ -18,13 +18,13 @@ _LIMITS = Limits(tenses=("present", "past", "future"), subject="known", can_time
 _WHO = Name("who", "m")
 
 
-def yes_no(clauses: ClauseChooser) -> Pair:
+def yes_no(clauses: ClauseChooser) -> Sentence:
     """ "Is the man reading a book?" """
     clause = clauses.clause(clauses.verb(), Limits(subject="known"))
-    return english_question(clause), verb_second(clause, "?")
+    return Sentence(english_question(clause), verb_second(clause, "?"), (clause,))
 
 
-def with_question_word(clauses: ClauseChooser) -> Pair:
+def with_question_word(clauses: ClauseChooser) -> Sentence:
     """A question with where, when, why, what, who, whom, which or how many."""
     return clauses.dice.pick((_where, _when, _why, _what, _who, _whom, _which, _how_many))(clauses)
 
@@ -53,60 +53,63 @@ def _is_about_things(verb: Verb) -> bool:
     )
 
 
-def _where(clauses: ClauseChooser) -> Pair:
+def _where(clauses: ClauseChooser) -> Sentence:
     verb = _verb(clauses, lambda verb: verb in MOTION or _takes_place(verb))
     clause = replace(clauses.clause(verb, _LIMITS), setting=None)
     if verb in MOTION or (clause.goal and clause.goal.preposition in (place.location for place in PLACES)):
         clause = replace(clause, goal=None)
-    return english_question(clause, "where"), verb_second(clause, "wohin" if verb in MOTION else "wo")
+    return Sentence(
+        english_question(clause, "where"), verb_second(clause, "wohin" if verb in MOTION else "wo"), (clause,)
+    )
 
 
-def _when(clauses: ClauseChooser) -> Pair:
+def _when(clauses: ClauseChooser) -> Sentence:
     limits = replace(_LIMITS, tenses=("past", "future"), modals=0.0)
     clause = clauses.clause(_verb(clauses, lambda verb: verb.aspect != "state"), limits)
-    return english_question(clause, "when"), verb_second(clause, "wann")
+    return Sentence(english_question(clause, "when"), verb_second(clause, "wann"), (clause,))
 
 
-def _why(clauses: ClauseChooser) -> Pair:
+def _why(clauses: ClauseChooser) -> Sentence:
     clause = clauses.clause(clauses.verb(), replace(_LIMITS, negated=clauses.dice.chance(0.3)))
-    return english_question(clause, "why"), verb_second(clause, "warum")
+    return Sentence(english_question(clause, "why"), verb_second(clause, "warum"), (clause,))
 
 
-def _what(clauses: ClauseChooser) -> Pair:
-    clause = clauses.clause(_verb(clauses, _is_about_things), _LIMITS)
-    return english_question(clause, "what", "acc"), verb_second(clause, "was", "acc")
+def _what(clauses: ClauseChooser) -> Sentence:
+    clause = replace(clauses.clause(_verb(clauses, _is_about_things), _LIMITS), accusative=None)
+    return Sentence(english_question(clause, "what"), verb_second(clause, "was"), (clause,))
 
 
-def _who(clauses: ClauseChooser) -> Pair:
+def _who(clauses: ClauseChooser) -> Sentence:
     verb = _verb(clauses, lambda verb: verb.subject == ("person",))
     clause = clauses.clause(verb, replace(_LIMITS, can_time=True), subject=_WHO)
-    return english_clause(clause), verb_second(clause, "wer", "nom")
+    return Sentence(english_clause(clause), verb_second(clause, "wer", "nom"), (clause,))
 
 
-def _whom(clauses: ClauseChooser) -> Pair:
-    clause = clauses.clause(_verb(clauses, lambda verb: verb.accusative == ("person",)), _LIMITS)
-    return english_question(clause, "who", "acc"), verb_second(clause, "wen", "acc")
+def _whom(clauses: ClauseChooser) -> Sentence:
+    verb = _verb(clauses, lambda verb: verb.accusative == ("person",))
+    clause = replace(clauses.clause(verb, _LIMITS), accusative=None)
+    return Sentence(english_question(clause, "who"), verb_second(clause, "wen"), (clause,))
 
 
 def _clause_about_thing(clauses: ClauseChooser) -> tuple[Clause, NounPhrase]:
     while True:
-        clauses.phrases.combinations.clear()
         clause = clauses.clause(_verb(clauses, _is_about_things), _LIMITS)
         if isinstance(clause.accusative, NounPhrase) and not clause.accusative.noun.is_mass:
             return clause, clause.accusative
 
 
-def _about(clause: Clause, phrase: NounPhrase) -> Pair:
+def _about(clause: Clause, phrase: NounPhrase) -> Sentence:
     english = english_question(clause, english_phrase(phrase), "acc")
-    return english, verb_second(clause, german_phrase(phrase, "acc"), "acc")
+    german = verb_second(clause, german_phrase(phrase, "acc"), "acc")
+    return Sentence(english, german, (replace(clause, accusative=phrase),))
 
 
-def _which(clauses: ClauseChooser) -> Pair:
+def _which(clauses: ClauseChooser) -> Sentence:
     clause, phrase = _clause_about_thing(clauses)
     return _about(clause, replace(phrase, determiner=Determiner("interrogative"), possessor=None, very=False))
 
 
-def _how_many(clauses: ClauseChooser) -> Pair:
+def _how_many(clauses: ClauseChooser) -> Sentence:
     clause, phrase = _clause_about_thing(clauses)
     many = Determiner("count", "how many", "wie viele")
     return _about(clause, replace(phrase, determiner=many, possessor=None, plural=True, very=False))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from . import joined, questions, statements
 from .choose_clauses import ClauseChooser
 from .dice import Dice, Weights
-from .phrases import Pair, Sentence
+from .phrases import Sentence
 
 # How often each kind of sentence is drawn, what draws it, and the mark at its end.
 _KINDS = Weights(
@@ -35,17 +37,13 @@ class SentenceChooser:
         self._clauses = ClauseChooser(Dice(seed))
 
     def sentence(self) -> Sentence:
-        """The next pair, with the combinations of words in it."""
-        combinations = self._clauses.phrases.combinations
-        combinations.clear()
+        """The next pair."""
         draw, mark = self._clauses.dice.weighted(_KINDS)
-        english, german = _finish(draw(self._clauses), mark)
-        return Sentence(english, german, frozenset(combinations))
+        sentence = draw(self._clauses)
+        return replace(sentence, english=_finish(sentence.english, mark), german=_finish(sentence.german, mark))
 
 
-def _finish(pair: Pair, mark: str) -> Pair:
-    """Capital letters in front, one mark at the end; a relative clause before it leaves its comma to the mark."""
-    english, german = (text[0].upper() + text[1:].removesuffix(",") for text in pair)
-    if english.endswith("?"):
-        return english, german
-    return english + mark, german + mark
+def _finish(text: str, mark: str) -> str:
+    """Capital letter in front, one mark at the end; a relative clause before it leaves its comma to the mark."""
+    text = text[0].upper() + text[1:].removesuffix(",")
+    return text if text.endswith("?") else text + mark

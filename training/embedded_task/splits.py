@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from zlib import crc32
 
+from .combinations import Combination, combinations
+from .phrases import Sentence
 from .sentences import SentenceChooser
 
 # How many distinct sentences each part gives at most; far fewer than the grammar can make.
@@ -13,15 +15,15 @@ _SHARES = 24  # combinations are dealt into this many shares: two for the test p
 
 
 @cache
-def _part_of(combination: tuple[str, str, str]) -> str:
+def _part_of(combination: Combination) -> str:
     """The part that owns a combination of words; a checksum decides, so it is the same for every seed."""
     share = crc32(":".join(combination).encode()) % _SHARES
     return "test" if share < 2 else "validation" if share == 2 else "train"
 
 
-def part_of(combinations: frozenset[tuple[str, str, str]]) -> str | None:
+def part_of(sentence: Sentence) -> str | None:
     """The part a sentence belongs to; None for one with combinations of both the test and the validation part."""
-    held_out = {_part_of(combination) for combination in combinations} - {"train"}
+    held_out = {_part_of(combination) for combination in combinations(sentence)} - {"train"}
     if len(held_out) == 2:
         return None
     return held_out.pop() if held_out else "train"
@@ -44,6 +46,6 @@ def load_split(split: str, size: int, seed: int) -> list[tuple[str, str]]:
     pairs: dict[str, str] = {}
     while len(pairs) < size:
         sentence = chooser.sentence()
-        if part_of(sentence.combinations) == split:
+        if part_of(sentence) == split:
             pairs.setdefault(sentence.english, sentence.german)
     return list(pairs.items())

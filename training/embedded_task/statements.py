@@ -21,26 +21,30 @@ from .lexicon_modifiers import (
 )
 from .lexicon_nouns import NOUNS, nouns_tagged
 from .lexicon_verbs import BE, COST, LYING
-from .phrases import Clause, NounPhrase, Pair, Phrase
+from .phrases import Clause, NounPhrase, Phrase, Sentence
 from .words import Adjective
 
 _HUMAN = tuple(word for word in ADJECTIVES if "person" in word.tags)
 _DESCRIBED = tuple(noun for noun in NOUNS if adjectives_for(noun) and not noun.tags & {"weather", "resource"})
 
 
-def statement(clauses: ClauseChooser) -> Pair:
+def _said(clause: Clause) -> Sentence:
+    return Sentence(english_clause(clause), verb_second(clause), (clause,))
+
+
+def statement(clauses: ClauseChooser) -> Sentence:
     """ "Yesterday the man bought a book." """
     clause = clauses.clause(clauses.verb(), Limits(can_front=True))
-    return english_clause(clause), verb_second(clause)
+    return _said(clause)
 
 
-def negated(clauses: ClauseChooser) -> Pair:
+def negated(clauses: ClauseChooser) -> Sentence:
     """ "The man is not buying a book." """
     clause = clauses.clause(clauses.verb(), Limits(negated=True, can_front=True))
-    return english_clause(clause), verb_second(clause)
+    return _said(clause)
 
 
-def quality(clauses: ClauseChooser) -> Pair:
+def quality(clauses: ClauseChooser) -> Sentence:
     """ "The house was very old." """
     dice = clauses.dice
     subject: Phrase
@@ -51,28 +55,26 @@ def quality(clauses: ClauseChooser) -> Pair:
         subject = clauses.phrases.noun_phrase(_DESCRIBED, "known", plain=True)
         adjective = dice.pick(adjectives_for(subject.noun))
     clause = described(clauses, subject, adjective, "past" if dice.chance(0.25) else "present")
-    return english_clause(clause), verb_second(clause)
+    return _said(clause)
 
 
 def described(clauses: ClauseChooser, subject: Phrase, adjective: Adjective, tense: str) -> Clause:
     """The clause that says what the subject is like, sometimes negated."""
-    clauses.phrases.combine("adjective", adjective.english, subject)
     predicate = clauses.phrases.graded(adjective)
     return Clause(subject, BE, tense, negated=clauses.dice.chance(0.2), predicate=predicate)
 
 
-def position(clauses: ClauseChooser) -> Pair:
+def position(clauses: ClauseChooser) -> Sentence:
     """ "The book is lying on the table." """
     dice = clauses.dice
     verb = dice.pick(LYING)
     subject = clauses.phrases.noun_phrase(nouns_tagged(*verb.subject), "subject")
-    clauses.phrases.combine("subject", verb.infinitive, subject)
     sides = (ON, UNDER, NEXT_TO, BEHIND, IN_FRONT_OF) if "sitter" in subject.noun.tags else (ON, NEXT_TO)
     clause = Clause(subject, verb, "present", goal=clauses.beside("surface", "dat", sides))
-    return english_clause(clause), verb_second(clause)
+    return _said(clause)
 
 
-def age(clauses: ClauseChooser) -> Pair:
+def age(clauses: ClauseChooser) -> Sentence:
     """ "My sister is thirty-four years old." """
     dice = clauses.dice
     subject = clauses.phrases.subject(("person",), "known", plain=True)
@@ -85,15 +87,13 @@ def age(clauses: ClauseChooser) -> Pair:
         elif "elder" in subject.noun.tags:
             ages = NUMBERS[28:]
     english, german = dice.pick(ages)
-    clauses.phrases.combine("count", english, subject)
     clause = Clause(subject, BE, "present", predicate=(f"{english} years old", f"{german} Jahre alt"))
-    return english_clause(clause), verb_second(clause)
+    return _said(clause)
 
 
-def price(clauses: ClauseChooser) -> Pair:
+def price(clauses: ClauseChooser) -> Sentence:
     """ "This book costs twenty euros." """
     subject = clauses.phrases.noun_phrase(nouns_tagged("clothes", "lost", "priced"), "shown")
     english, german = clauses.dice.pick(NUMBERS)
-    clauses.phrases.combine("count", english, subject)
     clause = Clause(subject, COST, "present", predicate=(f"{english} euros", f"{german} Euro"))
-    return english_clause(clause), verb_second(clause)
+    return _said(clause)
