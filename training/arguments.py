@@ -137,6 +137,7 @@ class RunArguments:
 
     output_dir: str | None = setting("Folder for the model and the record of its training.", None)
     overwrite_output_dir: bool = setting("Write into an output folder that is not empty.", False)
+    use_cpu: bool = setting("Train on the CPU even where there is an accelerator.", False)
     seed: int = setting("Seed of initialisation, batches and dropout.", 1)
     logging_steps: int = setting("Report every so many steps.", 50)
     tensorboard: bool = setting("Also write TensorBoard event files.", True)

@@ -12,7 +12,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers.activations import ACT2FN
 
 from ..configuration.configuration_sineformer import SineformerConfig
-from .arguments import SPLITS, DataArguments, ModelArguments, OptimisationArguments, RunArguments, Settings
+from .arguments import SPLITS, DataArguments, ModelArguments, RunArguments, Settings
 from .sources import read_files
 
 EMBEDDED_LANGUAGES = ("en", "de")
@@ -47,9 +47,7 @@ def problems_of(settings: Settings) -> Iterator[str]:
     if not out_of_range:
         yield from _model_problems(settings.model)
     yield from _data_problems(settings.data)
-    if settings.data.max_length > settings.optimisation.max_tokens:
-        yield "max_length, max_tokens: a sentence of max_length tokens must fit into a batch of max_tokens"
-    yield from _limit_problems(settings.optimisation)
+    yield from _limit_problems(settings)
     yield from _output_problems(settings.run)
 
 
@@ -86,11 +84,15 @@ def _data_problems(data: DataArguments) -> Iterator[str]:
         yield f"source_language, target_language: the embedded task goes from {' to '.join(EMBEDDED_LANGUAGES)}"
 
 
-def _limit_problems(optimisation: OptimisationArguments) -> Iterator[str]:
+def _limit_problems(settings: Settings) -> Iterator[str]:
+    optimisation = settings.optimisation
     if optimisation.max_steps is None and optimisation.num_epochs is None and optimisation.max_minutes is None:
         yield "max_steps, num_epochs, max_minutes: nothing says when to stop; set at least one"
-    if optimisation.mixed_precision == "fp16" and not torch.accelerator.is_available():
-        yield "mixed_precision: fp16 needs a GPU, and there is none; use bf16 or no"
+    if settings.data.max_length > optimisation.max_tokens:
+        yield "max_length, max_tokens: a sentence of max_length tokens must fit into a batch of max_tokens"
+    no_gpu = settings.run.use_cpu or not torch.accelerator.is_available()
+    if optimisation.mixed_precision == "fp16" and no_gpu:
+        yield "mixed_precision: fp16 needs a GPU; use bf16 or no"
 
 
 def _output_problems(run: RunArguments) -> Iterator[str]:

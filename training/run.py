@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch.utils.data import DataLoader
@@ -40,6 +41,8 @@ def run(settings: Settings) -> Scores:
     """
     output_dir = Path(str(settings.run.output_dir))
     accelerator = Accelerator(
+        # Accelerate joins several processes on CPUs to one run only if told so; otherwise each would train alone.
+        cpu=settings.run.use_cpu or not torch.accelerator.is_available(),
         mixed_precision=settings.optimisation.mixed_precision,
         log_with=TRACKER if settings.run.tensorboard else None,
         project_dir=output_dir,
