@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-from .choose_phrases import PhraseChooser
+from .choose_phrases import PhraseChooser, owns
 from .dice import Dice, Weights
 from .german import is_indefinite, person_of
 from .lexicon_modifiers import (
@@ -105,7 +105,7 @@ class ClauseChooser:
 
     def clause(self, verb: Verb, limits: Limits, subject: Phrase | None = None) -> Clause:
         """A clause with the verb and all its complements, within the limits."""
-        context = "known" if limits.negated else limits.subject
+        context = "known" if limits.negated or verb.aspect == "state" else limits.subject
         subject = subject or self.phrases.subject(verb.subject, context)
         tense = self._tense(verb, subject, limits)
         clause = Clause(subject, verb, tense, negated=limits.negated)
@@ -125,7 +125,7 @@ class ClauseChooser:
     def _with_objects(self, clause: Clause) -> Clause:
         verb, subject = clause.verb, clause.subject
         if verb.dative:
-            context = "known" if clause.negated else "any"
+            context = "known" if clause.negated else "subject"
             person = self.phrases.person(subject, context, pronouns=0.35)
             clause = replace(clause, dative=person)
         if verb.accusative:
@@ -148,6 +148,8 @@ class ClauseChooser:
                 context = f"{activity} uncounted" if is_uncounted else activity
         if "known" in verb.activities:
             context = "known"
+        elif "certain" in verb.activities and not is_uncounted:
+            context = "subject"
         elif "generic" in verb.activities:
             context = "generic"
         elif "indefinite" in verb.activities:
@@ -160,8 +162,11 @@ class ClauseChooser:
     def _object(self, clause: Clause, tags: tuple[str, ...], context: str) -> Phrase:
         if "person" in tags and self.dice.chance(_share_of_people(tags)):
             return self.phrases.person(clause.subject, context, pronouns=0.3)
-        others = tuple(tag for tag in tags if tag != "person") or tags
-        return self.phrases.noun_phrase(nouns_tagged(*others), context, owner=clause.subject)
+        candidates = nouns_tagged(*(tuple(tag for tag in tags if tag != "person") or tags))
+        while True:
+            phrase = self.phrases.noun_phrase(candidates, context, owner=clause.subject)
+            if not any(owns(person, phrase) for person in (clause.subject, clause.dative)):
+                return phrase
 
     def beside(self, tag: str, case: str, prepositions: tuple[Preposition, ...]) -> PrepositionalPhrase:
         """A two-way preposition with a piece of furniture: accusative for motion, dative for position."""

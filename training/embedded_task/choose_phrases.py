@@ -88,6 +88,14 @@ def pronoun_for(phrase: Phrase | None) -> Pronoun | None:
     return {"m": HE, "f": SHE}.get(phrase.noun.gender)
 
 
+def owns(person: Phrase | None, phrase: NounPhrase) -> bool:
+    """Whether the phrase names the person again as its owner, where one would say "his": "Anna likes Anna's cat"."""
+    if isinstance(person, Name):
+        return phrase.determiner.english == person.text
+    owner = phrase.possessor
+    return isinstance(person, NounPhrase) and owner is not None and owner.noun is person.noun
+
+
 class PhraseChooser:
     """Draws phrases."""
 
@@ -174,7 +182,8 @@ class PhraseChooser:
             return self.dice.pick([name for name in NAMES if name is not subject])
         while True:
             phrase = self.noun_phrase(nouns_tagged("person"), context, owner=subject)
-            if not isinstance(subject, NounPhrase) or phrase.noun is not subject.noun:
+            is_subject = isinstance(subject, NounPhrase) and phrase.noun is subject.noun
+            if not is_subject and not owns(subject, phrase):
                 return phrase
 
     def _others(self, subject: Phrase) -> list[Pronoun]:

@@ -16,7 +16,7 @@ def combinations(sentence: Sentence) -> frozenset[Combination]:
 
 def _in_clause(clause: Clause) -> Iterator[Combination]:
     verb = clause.verb.prefix + clause.verb.infinitive
-    goal = clause.goal.phrase if clause.goal else None
+    goal = clause.goal.phrase if clause.goal and clause.verb.preposition else None
     for role, phrase in (
         ("subject", clause.subject),
         ("object", clause.accusative),
@@ -28,10 +28,9 @@ def _in_clause(clause: Clause) -> Iterator[Combination]:
             yield from _in_phrase(phrase)
     if clause.predicate and isinstance(clause.subject, NounPhrase):
         yield "adjective", clause.predicate[0].removeprefix("very "), clause.subject.noun.english
-    if clause.setting:
-        yield from _in_phrase(clause.setting.phrase)
-    if clause.time and isinstance(clause.time, PrepositionalPhrase):
-        yield from _in_phrase(clause.time.phrase)
+    for circumstance in (clause.goal, clause.setting, clause.time):
+        if isinstance(circumstance, PrepositionalPhrase):
+            yield from _in_phrase(circumstance.phrase)
 
 
 def _in_phrase(phrase: Phrase | None) -> Iterator[Combination]:

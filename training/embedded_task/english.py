@@ -152,7 +152,9 @@ def english_clause(clause: Clause, without: str = "") -> str:
     subject = "" if without == "nom" else english_phrase(clause.subject)
     if clause.negated and base:
         auxiliary, verb = _do(clause), base
-    words = [subject, auxiliary, "not" if clause.negated else "", clause.frequency.english if clause.frequency else ""]
+    if clause.negated:
+        auxiliary = "cannot" if auxiliary == "can" else f"{auxiliary} not"
+    words = [subject, auxiliary, clause.frequency.english if clause.frequency else ""]
     return _front(clause) + " ".join(filter(None, [*words, _behind_verb(clause, verb, without)]))
 
 

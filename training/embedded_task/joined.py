@@ -66,7 +66,7 @@ def reported(clauses: ClauseChooser) -> Sentence:
         negated = True
     else:
         english, german = f" that {english_clause(content)}", f", dass {verb_final(content)}"
-        negated = "deny" in verb.activities and dice.chance(0.4)
+        negated = "deny" in verb.activities and not content.negated and dice.chance(0.4)
     subject = clauses.phrases.subject(("person",), "known", plain=True)
     while _same(subject, content.subject):
         subject = clauses.phrases.subject(("person",), "known", plain=True)
@@ -154,7 +154,9 @@ def relative(clauses: ClauseChooser) -> Sentence:
             german = verb_second(main, "?").removesuffix(",")
             return Sentence(f"{english_question(main)}?", f"{german}?", (main,))
         return Sentence(english_clause(main), verb_second(main), (main,))
-    main = described(clauses, antecedent, dice.pick(adjectives_for(antecedent.noun)), "present")
+    is_over = role == "acc" and antecedent.relative is not None and antecedent.relative.clause.tense == "past"
+    adjective = dice.pick(adjectives_for(antecedent.noun))
+    main = described(clauses, antecedent, adjective, "past" if is_over else "present")
     return Sentence(english_clause(main), verb_second(main), (main,))
 
 

@@ -35,7 +35,7 @@ blue        | blau        |       | vehicle clothes container flower umbrella ba
 green       | grün        |       | vehicle clothes container umbrella ball cup apple bottle
 yellow      | gelb        |       | vehicle clothes container flower umbrella ball cup
 dangerous   | gefährlich  |       | wild
-beautiful   | schön       |       | pet bird plant story song picture outside house museum hotel dress jacket coat beach
+beautiful   | schön       |       | pet bird plant story song picture outside house museum hotel scarf jacket coat beach
 new         | neu         |       | vehicle furniture clothes container device camera umbrella text film song ball
 expensive   | teuer       | teur  | vehicle furniture clothes container device camera food drink hotel restaurant
 cheap       | billig      |       | vehicle furniture clothes container device camera food drink hotel

@@ -137,7 +137,7 @@ flower    | flowers   | Blume        | Blumen        | f -  | gift plant
 tree      | trees     | Baum         | Bäume         | m es | plant
 coat      | coats     | Mantel       | Mäntel        | m s  | thing clothes garment
 jacket    | jackets   | Jacke        | Jacken        | f -  | thing clothes garment
-dress     | dresses   | Kleid        | Kleider       | n es | thing clothes garment
+scarf     | scarves   | Schal        | Schals        | m s  | thing clothes
 shirt     | shirts    | Hemd         | Hemden        | n es | thing clothes garment
 sweater   | sweaters  | Pullover     | Pullover      | m s  | thing clothes garment
 hat       | hats      | Hut          | Hüte          | m es | thing clothes lost

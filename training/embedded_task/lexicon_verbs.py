@@ -22,12 +22,12 @@ sell sells sold selling | verkaufen verkauft verkauft haben | doing | acc=vehicl
 cook cooks cooked cooking | kochen kocht gekocht haben | doing | acc=cookable act=new,kitchen,effort,gift
 bake bakes baked baking | backen backt gebacken haben | doing | acc=baked act=new,kitchen,effort,gift
 order orders ordered ordering | bestellen bestellt bestellt haben | doing | acc=baked,warm,drink act=order,gift,short
-find finds found finding | finden findet gefunden haben | event | acc=lost,pet,flat
-lose loses lost losing | verlieren verliert verloren haben | event | acc=lost
-forget forgets forgot forgetting | vergessen vergisst vergessen haben | event | acc=lost,topic
-get gets got getting | bekommen bekommt bekommen haben | event | acc=mail,gift
+find finds found finding | finden findet gefunden haben | event | acc=lost,pet,flat act=certain
+lose loses lost losing | verlieren verliert verloren haben | event | acc=lost act=certain
+forget forgets forgot forgetting | vergessen vergisst vergessen haben | event | acc=lost,topic act=certain
+get gets got getting | bekommen bekommt bekommen haben | event | acc=mail,gift act=certain
 see sees saw seeing | sehen sieht gesehen haben | state | acc=person,animal,plant,building act=park
-hear hears heard hearing | hören hört gehört haben | state | acc=person,animal,heard
+hear hears heard hearing | hören hört gehört haben | state | acc=person,animal,heard act=certain
 know knows knew knowing | kennen kennt gekannt haben | state | acc=person,heard,story,sight act=known
 like likes liked liking | mögen mag gemocht haben | state | acc=person,animal,food,drink,clothes act=generic
 love loves loved loving | lieben liebt geliebt haben | state | acc=person,animal,sight act=generic
@@ -40,20 +40,20 @@ meet meets met meeting | treffen trifft getroffen haben | doing | acc=person act
 call calls called calling | an+rufen ruft angerufen haben | doing | acc=person act=brief,effort
 invite invites invited inviting | ein+laden lädt eingeladen haben | doing | acc=person
 pick~up picks~up picked~up picking~up | ab+holen holt abgeholt haben | doing | acc=person act=fetch
-look_for looks_for looked_for looking_for | suchen sucht gesucht haben | doing | acc=lost,person,pet act=park
-open opens opened opening | auf+machen macht aufgemacht haben | doing | acc=opening,container act=short
-close closes closed closing | zu+machen macht zugemacht haben | doing | acc=opening,container act=short
+look_for looks_for looked_for looking_for | suchen sucht gesucht haben | doing | acc=lost,person,pet act=certain,park
+open opens opened opening | auf+machen macht aufgemacht haben | doing | acc=opening,container act=certain,short
+close closes closed closing | zu+machen macht zugemacht haben | doing | acc=opening,container act=certain,short
 wash washes washed washing | waschen wäscht gewaschen haben | doing | acc=clothes,vehicle,dish act=effort
 clean cleans cleaned cleaning | putzen putzt geputzt haben | doing | acc=opening,room act=effort
 tidy~up tidies~up tidied~up tidying~up | auf+räumen räumt aufgeräumt haben | doing | acc=room act=effort
 wear wears wore wearing | tragen trägt getragen haben | doing | acc=clothes act=own,short
 put~on puts~on put~on putting~on | an+ziehen zieht angezogen haben | doing | acc=garment act=own,short
 take~off takes~off took~off taking~off | aus+ziehen zieht ausgezogen haben | doing | acc=garment act=own,short
-turn~on turns~on turned~on turning~on | ein+schalten schaltet eingeschaltet haben | doing | acc=device act=short
-turn~off turns~off turned~off turning~off | aus+schalten schaltet ausgeschaltet haben | doing | acc=device act=short
-repair repairs repaired repairing | reparieren repariert repariert haben | doing | acc=vehicle,device act=effort
+turn~on turns~on turned~on turning~on | ein+schalten schaltet eingeschaltet haben | doing | acc=device act=certain
+turn~off turns~off turned~off turning~off | aus+schalten schaltet ausgeschaltet haben | doing | acc=device act=certain
+repair repairs repaired repairing | reparieren repariert repariert haben | doing | acc=vehicle,device act=certain,effort
 throw~away throws~away threw~away throwing~away | weg+werfen wirft weggeworfen haben | doing | acc=mail,clothes
-draw draws drew drawing | zeichnen zeichnet gezeichnet haben | doing | acc=animal,plant,building act=draw,leisure
+draw draws drew drawing | zeichnen zeichnet gezeichnet haben | doing | acc=animal,plant act=draw,leisure
 feed feeds fed feeding | füttern füttert gefüttert haben | doing | acc=animal act=effort
 sing sings sang singing | singen singt gesungen haben | doing | acc=heard act=leisure
 """
@@ -66,11 +66,11 @@ follow follows followed following | folgen folgt gefolgt sein | doing | dat=pers
 trust trusts trusted trusting | vertrauen vertraut vertraut haben | state | dat=person
 congratulate congratulates congratulated congratulating | gratulieren gratuliert gratuliert haben | doing | dat=person
 listen_to listens_to listened_to listening_to | zu+hören hört zugehört haben | doing | dat=person
-give gives gave giving | geben gibt gegeben haben | doing | dat=person acc=gift,dish,fruit,lost
-show shows showed showing | zeigen zeigt gezeigt haben | doing | dat=person acc=text,art,pet,vehicle,sight
-send sends sent sending | schicken schickt geschickt haben | doing | dat=person acc=mail,gift
+give gives gave giving | geben gibt gegeben haben | doing | dat=person acc=gift,dish,fruit,lost act=certain
+show shows showed showing | zeigen zeigt gezeigt haben | doing | dat=person acc=text,art,pet,vehicle,sight act=certain
+send sends sent sending | schicken schickt geschickt haben | doing | dat=person acc=mail,gift act=certain
 bring brings brought bringing | bringen bringt gebracht haben | doing | dat=person acc=food,drink,dish act=short
-lend lends lent lending | leihen leiht geliehen haben | doing | dat=person acc=vehicle,clothes,lost
+lend lends lent lending | leihen leiht geliehen haben | doing | dat=person acc=vehicle,clothes,lost act=certain
 tell tells told telling | erzählen erzählt erzählt haben | doing | dat=person acc=told
 explain explains explained explaining | erklären erklärt erklärt haben | doing | dat=person to=1 acc=topic,story
 recommend recommends recommended recommending | empfehlen empfiehlt empfohlen haben | doing | dat=person to=1 acc=story
@@ -117,8 +117,8 @@ arrive arrives arrived arriving | an+kommen kommt angekommen sein | event | act=
 """
 
 _PUTTING = """
-put puts put putting | legen legt gelegt haben | doing | acc=flat act=short
-set sets set setting | stellen stellt gestellt haben | doing | acc=dish act=short
+put puts put putting | legen legt gelegt haben | doing | acc=flat act=certain,short
+set sets set setting | stellen stellt gestellt haben | doing | acc=dish act=certain,short
 """
 
 _LYING = """

@@ -10,7 +10,7 @@ from .phrases import Sentence
 from .sentences import SentenceChooser
 
 # How many distinct sentences each part gives at most; far fewer than the grammar can make.
-LARGEST = {"train": 500_000, "validation": 20_000, "test": 20_000}
+LARGEST = {"train": 500_000, "validation": 10_000, "test": 10_000}
 _SHARES = 24  # combinations are dealt into this many shares: two for the test part, one for the validation part
 
 
