@@ -7,8 +7,8 @@ skip_special_tokens=True)` is `normalise(x)` for every Unicode text x.
 - *Spaces* are ordinary characters inside tokens (" the"), not replaced by U+2581: a stand-in would turn into a space
   when it occurs in the text itself. One space is put before the text, so that a word has one token at the start and
   within a sentence; decoding takes it off again.
-- *Pieces* limit merges: runs of letters, single digits, "<" alone, runs of other marks, runs of spaces; a word or
-  mark takes the space before it along. "<" stands alone so that no merge can ever spell a special or a byte token.
+- *Pieces* limit merges: runs of letters, single digits, runs of other marks, runs of spaces; a word or mark takes the
+  space before it along. No piece mixes letters, digits and marks, so no merge can spell a special or a byte token.
 - *Byte fallback*: characters outside the alphabet become their UTF-8 bytes `<0x00>` ... `<0xFF>`; `<unk>` never
   appears.
 - *Ids*: `<pad> <unk> <s> </s>` are 0 to 3, bytes 4 to 259, then the alphabet and the merges.
@@ -30,7 +30,7 @@ from transformers import PreTrainedTokenizerFast
 
 SPECIAL_TOKENS = ["<pad>", "<unk>", "<s>", "</s>"]
 BYTE_TOKENS = [f"<0x{byte:02X}>" for byte in range(256)]
-PIECES = r" ?[\p{L}\p{M}]+| ?\p{N}| ?<| ?[^\s\p{L}\p{M}\p{N}<]+|\s+(?!\S)|\s"
+PIECES = r" ?[\p{L}\p{M}]+| ?\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s+(?!\S)|\s"
 TARGET_FOLDER = "target_tokenizer"
 
 

@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from sineformer.training.sources import ColumnNames, Row, read_files, read_hub, read_pairs
 
-ENGLISH = ["A dog runs.", 'He says "yes",\tor no.', "Line\u2028separator\x0b\x85 inside.", "Last one"]
+ENGLISH = ["A dog runs.", 'He says "yes",\tor no.', "Line\u2028separator\x0b\x85 inside.", " Last one  "]
 GERMAN = ["Ein Hund läuft.", "Er sagt „ja“, oder nein.", "Zeilentrenner darin.", "Das letzte"]
 PLAIN = [(source.replace("\t", " "), target) for source, target in zip(ENGLISH, GERMAN, strict=True)]
 EN_DE = ColumnNames("en", "de")
