@@ -57,6 +57,14 @@ def _is_animal(subject: Phrase) -> bool:
     return isinstance(subject, NounPhrase) and "animal" in subject.noun.tags
 
 
+def _is_up_to_the_weather(clause: Clause) -> bool:
+    """Whether rain can be a reason: for staying indoors or for not going out."""
+    is_outside = clause.goal is not None and (
+        isinstance(clause.goal.phrase, NounPhrase) and "outside" in clause.goal.phrase.noun.tags
+    )
+    return "outdoor" in clause.verb.activities or ("stay" in clause.verb.activities and not is_outside)
+
+
 @cache
 def _places(verb: Verb) -> tuple[Place, ...]:
     return tuple(place for place in PLACES if not place.activities.isdisjoint(verb.activities))
@@ -228,8 +236,12 @@ class ClauseChooser:
         occasion = self.dice.chance(0.25) and clause.tense in ("past", "future")
         if occasion and not clause.negated and "brief" in activities:
             return self._occasion((DURING, AFTER, BEFORE), "event")
-        outside = not activities.isdisjoint(("outdoor", "stay"))
-        if outside and clause.modal is None and clause.tense in ("past", "present") and self.dice.chance(0.4):
+        if (
+            _is_up_to_the_weather(clause)
+            and clause.modal is None
+            and clause.tense in ("past", "present")
+            and self.dice.chance(0.4)
+        ):
             stays = "stay" in activities
             return self._occasion((BECAUSE_OF if clause.negated != stays else DESPITE,), "weather")
         mode = "modal" if clause.modal and clause.tense == "present" else clause.tense
