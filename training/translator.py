@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -106,8 +107,9 @@ def open_output(path: Path | None) -> Iterator[TextIO]:
         TranslationError: at once, if the file cannot be written.
     """
     if path is None:
-        with open(sys.stdout.fileno(), "w", encoding="utf-8", newline="\n", closefd=False) as stream:
-            yield stream
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8", newline="\n")
+        yield sys.stdout
         return
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:

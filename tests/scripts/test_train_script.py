@@ -1,0 +1,21 @@
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_wrong_settings_are_one_message_and_status_2(tmp_path: Path) -> None:
+    command = [sys.executable, ROOT / "scripts" / "train.py", "--d_modl", "8", "--warmup_steps", "0"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert lines[0] == "error: 4 problems in the settings:"
+    assert lines[1:] == [
+        "  - command line: unknown key 'd_modl'; did you mean 'd_model'?",
+        "  - warmup_steps: must be at least 1, got 0",
+        "  - max_steps, num_epochs, max_minutes: nothing says when to stop; set at least one",
+        "  - output_dir: say where the model goes, for example --output_dir runs/first",
+    ]
+    assert not list(tmp_path.iterdir())

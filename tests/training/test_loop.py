@@ -1,0 +1,203 @@
+import copy
+import itertools
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from torch.utils.data import DataLoader
+
+from sineformer.training.batching import EncodedPairs, Seq2SeqCollator, TokenBudgetBatchSampler, encode_pairs
+from sineformer.training.loop import Learner, Limits, MicroBatch, NonFiniteError, Trainer, grouped
+from sineformer.training.optimizer import build_optimizer, build_schedule
+from sineformer.training.progress import RunLog
+
+
+@pytest.fixture
+def pairs(small_text: Any, small_tokenizers: Any, report: Any) -> EncodedPairs:
+    return encode_pairs(small_text, small_tokenizers, 100, report)
+
+
+def make_learner(model: Any, learning_rate: float = 0.01, **settings: Any) -> Learner:
+    accelerator = Accelerator(cpu=True)
+    optimizer = build_optimizer(model, learning_rate)
+    schedule = build_schedule(optimizer, warmup_steps=2)
+    prepared, prepared_optimizer = accelerator.prepare(model, optimizer)
+    prepared.train()
+    return Learner(accelerator, prepared, prepared_optimizer, schedule, **settings)
+
+
+def micro_batches(pairs: EncodedPairs, sizes: list[int]) -> list[MicroBatch]:
+    indices = iter(range(len(pairs)))
+    collator = Seq2SeqCollator(pad_token_id=0)
+    groups = [list(itertools.islice(indices, size)) for size in sizes]
+    return [MicroBatch(group, collator([pairs[i] for i in group])) for group in groups]
+
+
+def tokens_of(batches: list[MicroBatch]) -> int:
+    return sum(int((batch.inputs["labels"] != -100).sum()) for batch in batches)
+
+
+def make_trainer(tmp_path: Path, model: Any, pairs: EncodedPairs, limits: Limits) -> Trainer:
+    learner = make_learner(model)
+    sampler = TokenBudgetBatchSampler(pairs.lengths, 200, seed=1, accumulation_steps=2)
+    loader: DataLoader[Any] = DataLoader(pairs, batch_sampler=sampler, collate_fn=Seq2SeqCollator(0))
+    return Trainer(learner, sampler, loader, limits, RunLog(learner.accelerator, tmp_path, 1, 100, None))
+
+
+def test_uneven_micro_batches_learn_exactly_what_one_batch_learns(small_model: Any, pairs: EncodedPairs) -> None:
+    reports, weights = [], []
+    for sizes in ([12], [1, 8, 3]):
+        model = copy.deepcopy(small_model)
+        learner = make_learner(model, label_smoothing=0.1)
+        batches = micro_batches(pairs, sizes)
+        reports.append([learner.update(batches, tokens_of(batches)) for _ in range(3)])
+        weights.append(model.state_dict())
+    for whole, parts in zip(*reports, strict=True):
+        assert parts.loss == pytest.approx(whole.loss, rel=1e-5)
+        assert parts.gradient_norm == pytest.approx(whole.gradient_norm, rel=1e-4)
+    # A bias of the keys cannot change a softmax. Its gradient is rounding, which Adam blows up to steps of full size.
+    for name in [name for name in weights[0] if not name.endswith("k_proj.bias")]:
+        torch.testing.assert_close(weights[0][name], weights[1][name], rtol=1e-5, atol=1e-5)
+
+
+def test_the_reported_loss_is_the_smoothed_mean_over_the_target_tokens(small_model: Any, pairs: EncodedPairs) -> None:
+    batches = micro_batches(pairs, [3, 5])
+    losses = []
+    with torch.no_grad():
+        for batch in batches:
+            logits = small_model(**batch.inputs).logits
+            labels = batch.inputs["labels"]
+            losses.append(
+                torch.nn.functional.cross_entropy(
+                    logits.transpose(1, 2), labels, label_smoothing=0.1, reduction="sum"
+                ).item()
+            )
+    report = make_learner(small_model, label_smoothing=0.1).update(batches, tokens_of(batches))
+    assert report.loss == pytest.approx(sum(losses) / tokens_of(batches), rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_weights_change(small_model: Any, pairs: EncodedPairs) -> None:
+    learner = make_learner(small_model, name_example=lambda index: f"train.txt:{index + 1}")
+    batches = micro_batches(pairs, [2, 2])
+    learner.update(batches, tokens_of(batches))
+    before = copy.deepcopy(small_model.state_dict())
+    moments = copy.deepcopy(learner.optimizer.state_dict()["state"])
+    spoilt = copy.deepcopy(batches)
+    forward = small_model.forward
+
+    def forward_with_overflow(**inputs: Any) -> Any:
+        outputs = forward(**inputs)
+        if torch.equal(inputs["input_ids"], spoilt[1].inputs["input_ids"]):
+            outputs.loss = outputs.loss * math.inf
+        return outputs
+
+    small_model.forward = forward_with_overflow
+    with pytest.raises(NonFiniteError) as caught:
+        learner.update(spoilt, tokens_of(spoilt))
+    message = str(caught.value)
+    assert message.startswith("step 2: the loss is inf")
+    assert "2 examples are in the batches concerned: train.txt:3, train.txt:4." in message
+    for name, value in small_model.state_dict().items():
+        assert torch.equal(value, before[name])
+    for state, earlier in zip(learner.optimizer.state_dict()["state"].values(), moments.values(), strict=True):
+        assert torch.equal(state["exp_avg"], earlier["exp_avg"])
+    assert learner.step == 1
+
+
+def test_a_gradient_that_is_not_finite_stops_too(small_model: Any, pairs: EncodedPairs) -> None:
+    learner = make_learner(small_model)
+    small_model.lm_head.weight.register_hook(lambda gradient: gradient * math.nan)
+    batches = micro_batches(pairs, [2])
+    with pytest.raises(NonFiniteError, match="norm of the gradient nan"):
+        learner.update(batches, tokens_of(batches))
+
+
+def test_gradients_are_clipped_to_the_norm_and_reported_unclipped(small_model: Any, pairs: EncodedPairs) -> None:
+    norms = []
+    learner = make_learner(small_model, max_grad_norm=0.01)
+    batches = micro_batches(pairs, [4])
+    step = learner.optimizer.step
+
+    def look_then_step() -> None:
+        norms.append(torch.linalg.vector_norm(torch.cat([p.grad.flatten() for p in small_model.parameters()])).item())
+        step()
+
+    learner.optimizer.step = look_then_step
+    report = learner.update(batches, tokens_of(batches))
+    assert norms[0] == pytest.approx(0.01, rel=1e-3)
+    assert report.gradient_norm > 0.1
+
+
+def test_groups_are_full_but_perhaps_the_last() -> None:
+    batches = [MicroBatch([index], {}) for index in range(5)]
+    assert [[batch.examples[0] for batch in group] for group in grouped(batches, 2)] == [[0, 1], [2, 3], [4]]
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        (Limits(max_steps=5, eval_steps=2), [2, 4, 5]),
+        (Limits(max_steps=4, eval_steps=2), [2, 4]),
+        (Limits(max_steps=3), [3]),
+        (Limits(num_epochs=2, eval_steps=10**6), ["all"]),
+    ],
+)
+def test_evaluations_come_when_due_and_once_at_the_end(
+    tmp_path: Path, small_model: Any, pairs: EncodedPairs, limits: Limits, expected: list[Any]
+) -> None:
+    trainer = make_trainer(tmp_path, small_model, pairs, limits)
+    seen: list[Any] = []
+    trainer.run(lambda step: seen.append(step) or True)  # type: ignore[func-returns-value]
+    if expected == ["all"]:
+        expected = [trainer.learner.step]
+        assert trainer.learner.step >= 4
+    assert seen == expected
+    assert trainer.learner.step == expected[-1]
+
+
+def test_without_eval_steps_every_epoch_is_evaluated_at_its_end(
+    tmp_path: Path, small_model: Any, pairs: EncodedPairs
+) -> None:
+    trainer = make_trainer(tmp_path, small_model, pairs, Limits(num_epochs=3))
+    ends = []
+    for epoch in range(3):
+        trainer.sampler.set_epoch(epoch)
+        ends.append(trainer.sampler.steps_per_epoch)
+    seen: list[int] = []
+    trainer.run(lambda step: seen.append(step) or True)  # type: ignore[func-returns-value]
+    assert seen == np.cumsum(ends).tolist()
+
+
+def test_training_stops_when_the_evaluation_says_so(tmp_path: Path, small_model: Any, pairs: EncodedPairs) -> None:
+    trainer = make_trainer(tmp_path, small_model, pairs, Limits(max_steps=9, eval_steps=2))
+    trainer.run(lambda step: step < 4)
+    assert trainer.learner.step == 4
+
+
+def test_the_clock_ends_training_with_an_evaluation(tmp_path: Path, small_model: Any, pairs: EncodedPairs) -> None:
+    trainer = make_trainer(tmp_path, small_model, pairs, Limits(max_steps=10**6, max_minutes=0.005))
+    seen: list[int] = []
+    trainer.run(lambda step: seen.append(step) or True)  # type: ignore[func-returns-value]
+    assert seen[-1] == trainer.learner.step
+    assert seen == sorted(set(seen))
+
+
+def test_training_learns_the_text_by_heart(tmp_path: Path, small_model: Any, pairs: EncodedPairs) -> None:
+    trainer = make_trainer(tmp_path, small_model, pairs, Limits(max_steps=60))
+    collator = Seq2SeqCollator(0)
+    batch = collator([pairs[index] for index in range(len(pairs))])
+
+    def loss() -> float:
+        small_model.eval()
+        with torch.no_grad():
+            value = float(small_model(**batch).loss)
+        small_model.train()
+        return value
+
+    before = loss()
+    trainer.run(lambda step: True)
+    assert loss() < 0.7 * before

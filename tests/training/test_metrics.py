@@ -1,0 +1,61 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sacrebleu.metrics import BLEU, CHRF
+
+from sineformer.training.evaluation import METRICS, score_translations
+
+TRANSLATIONS = ["Der Hund läuft im Park .", "Eine Frau liest ein Buch.", "Zwei Kinder spielen."]
+REFERENCES = ["Der Hund rennt im Park.", "Eine Frau liest ein Buch.", "Zwei Kinder spielen Ball."]
+
+OFFLINE_PROGRAM = """
+import socket
+import sys
+
+def refuse(*args, **kwargs):
+    raise AssertionError("the network was asked for")
+
+socket.socket.connect = refuse
+socket.getaddrinfo = refuse
+import evaluate
+
+for name in ("bleu", "chrf"):
+    metric = evaluate.load(f"{sys.argv[1]}/{name}")
+    result = metric.compute(predictions=["ein guter Tag heute"], references=["ein guter Tag heute"])
+    print(name, round(result["score"], 6), result["signature"])
+"""
+
+
+def test_scores_and_signatures_are_those_of_sacrebleu() -> None:
+    scores = score_translations(TRANSLATIONS, REFERENCES)
+    assert scores["bleu"] == BLEU().corpus_score(TRANSLATIONS, [REFERENCES]).score
+    assert scores["chrf"] == CHRF().corpus_score(TRANSLATIONS, [REFERENCES]).score
+    assert scores["bleu_signature"].startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
+    assert scores["chrf_signature"].startswith("nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:")
+
+
+def test_exact_matches_are_a_percentage_of_all() -> None:
+    assert score_translations(TRANSLATIONS, REFERENCES)["exact_match"] == pytest.approx(100 / 3)
+
+
+def test_the_metrics_take_the_options_of_sacrebleu() -> None:
+    import evaluate
+
+    upper = [text.upper() for text in REFERENCES]
+    bleu = evaluate.load(str(METRICS / "bleu"), keep_in_memory=True)
+    assert bleu.compute(predictions=upper, references=REFERENCES, lowercase=True)["score"] == pytest.approx(100)
+    assert "tok:char" in bleu.compute(predictions=upper, references=REFERENCES, tokenize="char")["signature"]
+    chrf = evaluate.load(str(METRICS / "chrf"), keep_in_memory=True)
+    assert "nw:2" in chrf.compute(predictions=upper, references=REFERENCES, word_order=2)["signature"]
+
+
+@pytest.mark.slow
+def test_the_metrics_load_from_their_files_with_an_empty_cache_and_no_network(tmp_path: Path) -> None:
+    environment = os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1"}
+    command = [sys.executable, "-c", OFFLINE_PROGRAM, str(METRICS)]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [["bleu", "100.0"], ["chrf", "100.0"]]
