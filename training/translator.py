@@ -48,7 +48,7 @@ def load_translator(name: str, device: str | None, dtype: torch.dtype) -> tuple[
         tokenizers = load_tokenizers(folder)
         model: Any = SineformerForConditionalGeneration.from_pretrained(folder, dtype=dtype)
     except (ValueError, OSError) as error:
-        raise TranslationError(f"{name} cannot be loaded: {error}") from error
+        raise TranslationError(f"the model cannot be loaded: {error}") from error
     return model.to(place).eval(), tokenizers
 
 

@@ -75,7 +75,7 @@ def test_a_file_gives_one_line_per_line_whatever_the_batches(
         (["--model", "{model}", "x", "--output", "{tmp}/no/out.txt"], "{tmp}/no/out.txt cannot be written"),
         (["--model", "{model}", "x", "--device", "toaster"], "device 'toaster' cannot be used"),
         (["--model", "{tmp}/bert", "x"], "{tmp}/bert is a model of type 'bert'; this needs one of type 'sineformer'"),
-        (["--model", "{tmp}/untold", "x"], "{tmp}/untold holds no tokenizer.json"),
+        (["--model", "{tmp}/untold", "x"], "the model cannot be loaded: {tmp}/untold holds no tokenizer.json"),
     ],
 )
 def test_what_cannot_work_is_one_clear_line(
