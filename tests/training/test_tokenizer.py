@@ -190,6 +190,16 @@ def test_auto_tokenizer_loads_the_saved_folder_with_the_same_behaviour(
     assert again == tokenizer("<pad>")["input_ids"]
 
 
+def test_auto_tokenizer_needs_no_remote_code_beside_a_model_that_does(
+    tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    save_tokenizers(Tokenizers(tokenizer, tokenizer), tmp_path)
+    config = {"model_type": "unheard_of", "auto_map": {"AutoConfig": "configuration_absent.Absent"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    loaded = AutoTokenizer.from_pretrained(tmp_path, trust_remote_code=False)
+    assert loaded("A dog </s>")["input_ids"] == tokenizer("A dog </s>")["input_ids"]
+
+
 def test_the_saved_class_name_is_known_to_transformers_4_and_5(saved: Path) -> None:
     config = json.loads((saved / "tokenizer_config.json").read_text())
     assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
