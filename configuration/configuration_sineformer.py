@@ -111,10 +111,15 @@ class SineformerConfig(PreTrainedConfig):
     eos_token_id: int | list[int] | None = 3
     decoder_start_token_id: int | None = 2
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: Any) -> None:
         if self.decoder_vocab_size is None:
             self.decoder_vocab_size = self.vocab_size
         super().__post_init__(**kwargs)
+
+    @property
+    def target_vocab_size(self) -> int:
+        """Number of target tokens, whether or not they are the source tokens too."""
+        return self.decoder_vocab_size or self.vocab_size
 
     @property
     def layer_types(self) -> list[str]:
@@ -124,7 +129,7 @@ class SineformerConfig(PreTrainedConfig):
         """
         return ["full_attention"] * self.num_hidden_layers
 
-    def validate_sizes(self):
+    def validate_sizes(self) -> None:
         """Part of the `@strict` validation: every size is positive and every dropout a probability below 1."""
         for name in (
             *("vocab_size", "decoder_vocab_size", "d_model", "max_position_embeddings"),
@@ -139,7 +144,7 @@ class SineformerConfig(PreTrainedConfig):
             if not 0 <= value < 1:
                 raise ValueError(f"`{name}` is {value}; give a probability in [0, 1).")
 
-    def validate_architecture(self):
+    def validate_architecture(self) -> None:
         """Part of the `@strict` validation: the heads divide the width, and sine and cosine share it evenly."""
         if self.d_model % 2:
             raise ValueError(
@@ -155,16 +160,17 @@ class SineformerConfig(PreTrainedConfig):
                     f"{(self.d_model // heads + 1) * heads}, or another number of heads."
                 )
 
-    def validate_vocabulary(self):
+    def validate_vocabulary(self) -> None:
         """Part of the `@strict` validation: embeddings can be shared only if there is one vocabulary."""
-        if self.share_encoder_decoder_embeddings and self.decoder_vocab_size != self.vocab_size:
+        if self.share_encoder_decoder_embeddings and self.target_vocab_size != self.vocab_size:
             raise ValueError(
                 f"`decoder_vocab_size` ({self.decoder_vocab_size}) differs from `vocab_size` ({self.vocab_size}), so "
                 "source and target cannot share embeddings: set `share_encoder_decoder_embeddings=False`."
             )
-        limits = {"pad_token_id": min(self.vocab_size, self.decoder_vocab_size)}
-        limits["decoder_start_token_id"] = self.decoder_vocab_size
-        for name, limit in limits.items():
+        for name, limit in (
+            ("pad_token_id", min(self.vocab_size, self.target_vocab_size)),
+            ("decoder_start_token_id", self.target_vocab_size),
+        ):
             token_id = getattr(self, name)
             if token_id is not None and not 0 <= token_id < limit:
                 raise ValueError(f"`{name}` is {token_id}; it must lie in the vocabulary, from 0 to {limit - 1}.")

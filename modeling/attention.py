@@ -8,6 +8,7 @@ Letters of the shape comments: B batch, H heads, T query length, S key length, D
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -55,7 +56,7 @@ def eager_attention_forward(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     dropout: float = 0.0,
-    **kwargs,
+    **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Equation 1 behind the interface of transformers' attention functions (sdpa, flex_attention, ...).
 
@@ -117,7 +118,7 @@ class MultiHeadAttention(nn.Module):
         attention_mask: torch.Tensor | None = None,
         key_value_states: torch.Tensor | None = None,
         past_key_values: Cache | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Attend from `hidden_states` `[B, T, D]` to itself or to `key_value_states` `[B, S, D]`.
 
@@ -156,7 +157,7 @@ class MultiHeadAttention(nn.Module):
     def _keys_and_values(self, source: torch.Tensor, cache: Cache | None) -> tuple[torch.Tensor, torch.Tensor]:
         if isinstance(cache, EncoderDecoderCache):
             if self.is_cross_attention and cache.is_updated.get(self.layer_idx):
-                layer = cache.cross_attention_cache.layers[self.layer_idx]
+                layer: Any = cache.cross_attention_cache.layers[self.layer_idx]
                 return layer.keys, layer.values
             if self.is_cross_attention:
                 cache.is_updated[self.layer_idx] = True

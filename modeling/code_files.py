@@ -37,7 +37,7 @@ def describe_code(config: PreTrainedConfig) -> None:
     }
 
 
-def write_code(directory: str | os.PathLike) -> None:
+def write_code(directory: str | os.PathLike[str]) -> None:
     """Write every code file into `directory`, each whole or not at all."""
     for name in CODE_FILES:
         target = Path(directory) / name

@@ -5,6 +5,7 @@ where that costs nothing either, on the CPU outside a compiler. Letters: B batch
 """
 
 import difflib
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -18,7 +19,7 @@ KEYWORDS = (
 )
 
 
-def check_keywords(keywords: dict, parameters: tuple[str, ...]) -> None:
+def check_keywords(keywords: Mapping[str, object], parameters: tuple[str, ...]) -> None:
     """Raise TypeError for a keyword that nothing would look at, instead of ignoring a misspelt one."""
     for name in keywords:
         if name not in KEYWORDS:
@@ -63,13 +64,19 @@ def check_mask(name: str, mask: torch.Tensor | None, length: int | None) -> None
         )
 
 
-def check_labels(labels: torch.Tensor, decoder_inputs: torch.Tensor, embedding: nn.Module) -> None:
+def check_labels(
+    labels: torch.Tensor,
+    decoder_input_ids: torch.Tensor | None,
+    decoder_inputs_embeds: torch.Tensor | None,
+    embedding: nn.Module,
+) -> None:
     """Raise ValueError unless `labels` has the shape of the decoder's input and, on the CPU, ids of the vocabulary."""
-    if labels.shape != decoder_inputs.shape[:2]:
-        raise ValueError(
-            f"`labels` has shape {list(labels.shape)}, but the decoder's input {list(decoder_inputs.shape[:2])}; "
-            "they must be equal: labels are not shifted again."
-        )
+    for inputs in (decoder_input_ids, decoder_inputs_embeds):
+        if inputs is not None and labels.shape != inputs.shape[:2]:
+            raise ValueError(
+                f"`labels` has shape {list(labels.shape)}, but the decoder's input {list(inputs.shape[:2])}; "
+                "they must be equal: labels are not shifted again."
+            )
     check_token_ids("labels", labels.masked_fill(labels == IGNORED, 0), embedding)
 
 
@@ -81,12 +88,12 @@ def shift_tokens_right(
     Raises:
         ValueError: an id that this needs is not set in the configuration.
     """
-    for name, token_id in (("pad_token_id", pad_token_id), ("decoder_start_token_id", decoder_start_token_id)):
-        if token_id is None:
-            raise ValueError(
-                f"`labels` were given, but `config.{name}` is None, so they cannot be turned into decoder inputs. "
-                f"Set `config.{name}`, or give `decoder_input_ids`."
-            )
+    if pad_token_id is None or decoder_start_token_id is None:
+        name = "pad_token_id" if pad_token_id is None else "decoder_start_token_id"
+        raise ValueError(
+            f"`labels` were given, but `config.{name}` is None, so they cannot be turned into decoder inputs. "
+            f"Set `config.{name}`, or give `decoder_input_ids`."
+        )
     if labels.ndim != 2:
         raise ValueError(f"`labels` has shape {list(labels.shape)}; it must be [batch, length].")
     shifted = labels.roll(1, dims=1)  # [B, T]
@@ -96,4 +103,4 @@ def shift_tokens_right(
 
 def _can_look_at(tensor: torch.Tensor) -> bool:
     plain = type(tensor) is torch.Tensor and tensor.device.type == "cpu" and tensor.numel() > 0
-    return plain and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
+    return plain and not (torch.compiler.is_compiling() or torch._C._is_tracing())

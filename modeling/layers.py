@@ -9,6 +9,7 @@ Letters of the shape comments: B batch, S source length, T target length, D d_mo
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -57,7 +58,7 @@ class SineformerEncoderLayer(SineformerLayer):
         self.self_attn = MultiHeadAttention(config, config.encoder_attention_heads, layer_idx)
 
     def forward(
-        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs
+        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
     ) -> torch.Tensor:
         """Map `[B, S, D]` to `[B, S, D]`."""
         hidden_states = self.residual(
@@ -83,7 +84,7 @@ class SineformerDecoderLayer(SineformerLayer):
         encoder_hidden_states: torch.Tensor | None = None,
         encoder_attention_mask: torch.Tensor | None = None,
         past_key_values: Cache | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> torch.Tensor:
         """Map `[B, T, D]` to `[B, T, D]`; `encoder_hidden_states` is `[B, S, D]`.
 

@@ -7,6 +7,8 @@ With smoothing e, vocabulary size V and logits x, the loss of a token y is
 which is what `torch.nn.functional.cross_entropy` computes. Letters: N tokens, D d_model, V vocabulary.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -24,7 +26,9 @@ class LinearCrossEntropy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, hidden, weight, labels, label_smoothing):
+    def forward(
+        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, label_smoothing: float
+    ) -> torch.Tensor:
         chunk_size = max(1, LOGITS_PER_CHUNK.get(hidden.device.type, LOGITS_PER_CHUNK_ON_ACCELERATOR) // len(weight))
         needs_hidden, needs_weight = ctx.needs_input_grad[:2]
         grad_hidden = torch.empty_like(hidden) if needs_hidden else None
@@ -44,15 +48,15 @@ class LinearCrossEntropy(torch.autograd.Function):
                     grad.sub_(label_smoothing / len(weight))
                 grad.scatter_add_(-1, targets, grad.new_full(targets.shape, label_smoothing - 1.0))
                 grad = grad.to(states.dtype)
-            if needs_hidden:
+            if grad_hidden is not None:
                 grad_hidden[tokens] = grad @ weight
-            if needs_weight:
+            if grad_weight is not None:
                 grad_weight += grad.T @ states
         ctx.save_for_backward(grad_hidden, grad_weight)
         return loss
 
     @staticmethod
-    def backward(ctx, grad_loss):
+    def backward(ctx: Any, grad_loss: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         grad_hidden, grad_weight = (
             None if grad is None else grad * grad_loss.to(grad.dtype) for grad in ctx.saved_tensors
         )

@@ -24,8 +24,9 @@ pre-norm, and dropout on attention weights and activations if asked for.
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -97,17 +98,18 @@ class SineformerPreTrainedModel(PreTrainedModel):
         input_ids = torch.ones(2, 4, dtype=torch.long, device=self.device)  # [B, S]
         return {"input_ids": input_ids, "decoder_input_ids": input_ids}
 
-    def save_pretrained(
+    def save_pretrained(  # type: ignore[override] # arguments not named here pass through
         self,
-        save_directory: str | os.PathLike,
+        save_directory: str | os.PathLike[str],
         is_main_process: bool = True,
+        state_dict: dict[str, torch.Tensor] | None = None,
         push_to_hub: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         """Save as `PreTrainedModel.save_pretrained` does, and the code too: the folder loads without Sineformer."""
         hub = {name: kwargs.pop(name) for name in HUB_ARGUMENTS if name in kwargs} if push_to_hub else {}
         describe_code(self.config)
-        super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
+        super().save_pretrained(save_directory, is_main_process, state_dict, **kwargs)
         if is_main_process:
             write_code(save_directory)
             if push_to_hub:
@@ -121,14 +123,15 @@ class SineformerPreTrainedModel(PreTrainedModel):
         tied = self._tied_weights_keys or {}
         return {name: source for name, source in tied.items() if name != "lm_head.weight"}
 
-    def _resize_token_embeddings(self, new_num_tokens, pad_to_multiple_of=None, mean_resizing=True):
+    def _resize_token_embeddings(
+        self, new_num_tokens: int, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Module:
         if self.config.share_encoder_decoder_embeddings:
             resized = super()._resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
             self.config.decoder_vocab_size = resized.weight.shape[0]
         else:
-            resized = self._get_resized_embeddings(
-                self.get_input_embeddings(), new_num_tokens, pad_to_multiple_of, mean_resizing
-            )
+            old: Any = self.get_input_embeddings()
+            resized = self._get_resized_embeddings(old, new_num_tokens, pad_to_multiple_of, mean_resizing)
             self.set_input_embeddings(resized)
         return self.get_input_embeddings()
 
@@ -139,11 +142,11 @@ HUB_ARGUMENTS = ("repo_id", "commit_message", "commit_description", "private", "
 class SineformerStack(SineformerPreTrainedModel):
     """What encoder and decoder have in common: embeddings with positions before the layers, perhaps a norm after."""
 
-    def __init__(self, config: SineformerConfig, vocab_size: int, layers: list[nn.Module]):
+    def __init__(self, config: SineformerConfig, vocab_size: int, layers: Sequence[nn.Module]):
         super().__init__(config)
         self.dropout = config.dropout
         self.embed_scale = math.sqrt(config.d_model) if config.scale_embedding else 1.0
-        self.embed_tokens = nn.Embedding(vocab_size, config.d_model, config.pad_token_id)
+        self.embed_tokens: nn.Module = nn.Embedding(vocab_size, config.d_model, config.pad_token_id)
         self.embed_positions = SinusoidalPositionalEncoding(
             config.max_position_embeddings, config.d_model, config.position_layout
         )
@@ -153,15 +156,13 @@ class SineformerStack(SineformerPreTrainedModel):
         self.gradient_checkpointing = False
         self.post_init()
 
-    def embed(
-        self, name: str, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None
-    ) -> torch.Tensor:
+    def embed(self, name: str, input_ids: torch.Tensor | None, inputs_embeds: Any) -> torch.Tensor:
         """Scaled embeddings `[B, S, D]` of `input_ids` `[B, S]`, or of `inputs_embeds`, which come unscaled."""
         check_exactly_one(**{f"{name}input_ids": input_ids, f"{name}inputs_embeds": inputs_embeds})
         if input_ids is not None:
             check_token_ids(f"{name}input_ids", input_ids, self.embed_tokens)
-            inputs_embeds = self.embed_tokens(input_ids)
-        return inputs_embeds * self.embed_scale  # [B, S, D]
+            inputs_embeds = self.embed_tokens(input_ids)  # [B, S, D]
+        return inputs_embeds * self.embed_scale
 
     def add_positions(self, embeds: torch.Tensor, positions: torch.Tensor, max_length: int) -> torch.Tensor:
         """Embeddings `[B, S, D]` plus the encoding of `positions` `[B or 1, S]`, with dropout (section 5.4)."""
@@ -185,10 +186,10 @@ class SineformerEncoder(SineformerStack):
     @capture_outputs
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> BaseModelOutput:
         """Encode the source.
 
@@ -210,7 +211,8 @@ class SineformerEncoder(SineformerStack):
             positions = count_positions(attention_mask, length)  # [B, S]
         else:
             positions = torch.arange(length, device=embeds.device).unsqueeze(0)  # [1, S]
-        make_mask = create_bidirectional_sliding_window_mask if self.config.sliding_window else create_bidirectional_mask
+        windowed = self.config.sliding_window is not None
+        make_mask = create_bidirectional_sliding_window_mask if windowed else create_bidirectional_mask
         mask = make_mask(config=self.config, inputs_embeds=embeds, attention_mask=attention_mask)
         hidden_states = self.add_positions(embeds, positions, length)
         for layer in self.layers:
@@ -229,20 +231,20 @@ class SineformerDecoder(SineformerStack):
 
     def __init__(self, config: SineformerConfig):
         layers = [SineformerDecoderLayer(config, layer_idx) for layer_idx in range(config.decoder_layers)]
-        super().__init__(config, config.decoder_vocab_size, layers)
+        super().__init__(config, config.target_vocab_size, layers)
 
     @merge_with_config_defaults
     @capture_outputs
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         encoder_hidden_states: torch.Tensor | None = None,
         encoder_attention_mask: torch.Tensor | None = None,
         past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> BaseModelOutputWithPastAndCrossAttentions:
         """Decode the target, all positions at once or, with a cache, those that are new.
 
@@ -285,7 +287,12 @@ class SineformerDecoder(SineformerStack):
         hidden_states = self.add_positions(embeds, positions, max_length)
         for layer in self.layers:
             hidden_states = layer(
-                hidden_states, causal_mask, encoder_hidden_states, source_mask, past_key_values=past_key_values, **kwargs
+                hidden_states,
+                causal_mask,
+                encoder_hidden_states,
+                source_mask,
+                past_key_values=past_key_values,
+                **kwargs,
             )
         return BaseModelOutputWithPastAndCrossAttentions(
             last_hidden_state=self.normalize(hidden_states), past_key_values=past_key_values
@@ -309,7 +316,7 @@ class SineformerDecoder(SineformerStack):
         return (torch.arange(length, device=embeds.device) + past_length).unsqueeze(0), max_length  # [1, T]
 
 
-def causal_mask_function(config: SineformerConfig) -> Callable:
+def causal_mask_function(config: SineformerConfig) -> Callable[..., Any]:
     """The mask of decoder self-attention: earlier positions, all or those in the sliding window."""
     return create_sliding_window_causal_mask if config.sliding_window else create_causal_mask
 
@@ -321,7 +328,7 @@ class SineformerModel(SineformerPreTrainedModel):
         super().__init__(config)
         self._tied_weights_keys = {}
         if config.share_encoder_decoder_embeddings:
-            self.shared = nn.Embedding(config.vocab_size, config.d_model, config.pad_token_id)
+            self.shared: nn.Module = nn.Embedding(config.vocab_size, config.d_model, config.pad_token_id)
             self._tied_weights_keys = {
                 "encoder.embed_tokens.weight": "shared.weight",
                 "decoder.embed_tokens.weight": "shared.weight",
@@ -343,16 +350,16 @@ class SineformerModel(SineformerPreTrainedModel):
     @can_return_tuple
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        decoder_input_ids: torch.LongTensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
-        encoder_outputs: BaseModelOutput | tuple[torch.Tensor, ...] | None = None,
+        encoder_outputs: BaseModelOutput | tuple[Any, ...] | None = None,
         past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         decoder_inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> Seq2SeqModelOutput:
         """Encode the source and decode the target.
 
@@ -373,8 +380,8 @@ class SineformerModel(SineformerPreTrainedModel):
             encoder_outputs = self.encoder(input_ids, attention_mask, inputs_embeds, return_dict=True, **kwargs)
         else:
             check_exactly_one(input_ids=input_ids, inputs_embeds=inputs_embeds, encoder_outputs=encoder_outputs)
-            if not isinstance(encoder_outputs, BaseModelOutput):
-                encoder_outputs = BaseModelOutput(*encoder_outputs)
+        if isinstance(encoder_outputs, tuple | list):
+            encoder_outputs = BaseModelOutput(*encoder_outputs)
         decoder_outputs = self.decoder(
             decoder_input_ids,
             decoder_attention_mask,
@@ -414,7 +421,7 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, GenerationMi
                 "model.decoder.embed_tokens.weight": "model.shared.weight",
                 "lm_head.weight": "model.shared.weight",
             }
-        self.lm_head = nn.Linear(config.d_model, config.decoder_vocab_size, bias=False)
+        self.lm_head = nn.Linear(config.d_model, config.target_vocab_size, bias=False)
         # Instead of the 20 tokens after which `generate` would otherwise cut a translation without a word.
         self.generation_config.max_length = config.max_position_embeddings
         self.post_init()
@@ -422,19 +429,19 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, GenerationMi
     @can_return_tuple
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        decoder_input_ids: torch.LongTensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
-        encoder_outputs: BaseModelOutput | tuple[torch.Tensor, ...] | None = None,
+        encoder_outputs: BaseModelOutput | tuple[Any, ...] | None = None,
         past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         decoder_inputs_embeds: torch.Tensor | None = None,
-        labels: torch.LongTensor | None = None,
+        labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
         label_smoothing: float = 0.0,
-        **kwargs,
+        **kwargs: Any,
     ) -> Seq2SeqLMOutput:
         """Predict the target, and with `labels` the loss.
 
@@ -458,8 +465,7 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, GenerationMi
             use_cache = False
             if decoder_input_ids is None and decoder_inputs_embeds is None:
                 decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
-            decoder_inputs = decoder_inputs_embeds if decoder_input_ids is None else decoder_input_ids
-            check_labels(labels, decoder_inputs, self.model.decoder.embed_tokens)
+            check_labels(labels, decoder_input_ids, decoder_inputs_embeds, self.model.decoder.embed_tokens)
         outputs = self.model(
             input_ids,
             attention_mask,
@@ -490,7 +496,13 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, GenerationMi
         return shift_tokens_right(labels, self.config.pad_token_id, self.config.decoder_start_token_id)
 
     @staticmethod
-    def create_masks_for_generate(config, inputs_embeds, attention_mask, past_key_values, **kwargs):
+    def create_masks_for_generate(
+        config: SineformerConfig,
+        inputs_embeds: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        past_key_values: Cache | None,
+        **kwargs: Any,
+    ) -> Any:
         """The decoder's mask, made ahead of a compiled step; called by `generate` with a static cache."""
         return causal_mask_function(config)(config, inputs_embeds, attention_mask, past_key_values)
 
@@ -505,7 +517,7 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, GenerationMi
                 "Source and target share their embeddings (`share_encoder_decoder_embeddings`); use "
                 "`resize_token_embeddings`, which resizes both."
             )
-        decoder = self.model.decoder
+        decoder: Any = self.model.decoder
         decoder.embed_tokens = self._get_resized_embeddings(decoder.embed_tokens, new_num_tokens)
         self.lm_head = self._get_resized_lm_head(self.lm_head, new_num_tokens)
         self.config.decoder_vocab_size = new_num_tokens

@@ -6,6 +6,8 @@ r"""Sinusoidal positions (Vaswani et al., 2017, section 3.5).
 Letters of the shape comments: B batch, S length, D d_model.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -76,7 +78,7 @@ class SinusoidalPositionalEncoding(nn.Module):
         """The first `num_positions` rows `[num_positions, D]`, fp32, on the CPU also where a default device is set."""
         return sinusoidal_encoding(torch.arange(num_positions, device="cpu"), self.d_model, self.layout)
 
-    def _apply(self, fn, recurse=True):
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> nn.Module:
         super()._apply(fn, recurse)
         device = self.table.device
         if device.type != "meta":

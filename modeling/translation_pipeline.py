@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from transformers import GenerationConfig
+import torch
 from transformers.pipelines.base import Pipeline
 
 
@@ -26,17 +26,16 @@ class SineformerTranslationPipeline(Pipeline):
     _load_image_processor = False
     _load_feature_extractor = False
     _load_tokenizer = True
-    _pipeline_calls_generate = True
-    _default_generation_config = GenerationConfig()
 
-    def _sanitize_parameters(self, truncation: bool | None = None, clean_up_tokenization_spaces=None, **generate):
+    def _sanitize_parameters(
+        self, truncation: bool | None = None, clean_up_tokenization_spaces: bool | None = None, **generate: Any
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        tidy = clean_up_tokenization_spaces
         preprocess = {} if truncation is None else {"truncation": truncation}
-        postprocess = {}
-        if clean_up_tokenization_spaces is not None:
-            postprocess["clean_up_tokenization_spaces"] = clean_up_tokenization_spaces
+        postprocess = {} if tidy is None else {"clean_up_tokenization_spaces": tidy}
         return preprocess, generate, postprocess
 
-    def __call__(self, *texts: Any, **kwargs: Any):
+    def __call__(self, *texts: Any, **kwargs: Any) -> Any:
         """Translate `texts`; see the class."""
         outputs = super().__call__(*texts, **kwargs)
         one_for_each = isinstance(outputs, list) and all(
@@ -44,25 +43,23 @@ class SineformerTranslationPipeline(Pipeline):
         )
         return [output[0] for output in outputs] if one_for_each else outputs
 
-    def preprocess(self, text: str, truncation: bool = False):
+    def preprocess(self, text: Any, truncation: bool = False) -> Any:
         if not isinstance(text, str):
             raise ValueError(f"The translation pipeline takes text, but got {type(text).__name__}: {text!r}.")
-        return self.tokenizer(text, return_tensors="pt", truncation=truncation)
+        tokenizer: Any = self.tokenizer
+        return tokenizer(text, return_tensors="pt", truncation=truncation)
 
-    def _forward(self, model_inputs, **generate):
-        batch_size = model_inputs["input_ids"].shape[0]
-        generate.setdefault("generation_config", self.generation_config)
-        output_ids = self.model.generate(
-            input_ids=model_inputs["input_ids"], attention_mask=model_inputs["attention_mask"], **generate
+    def _forward(self, model_inputs: Any, **generate: Any) -> dict[str, torch.Tensor]:
+        model: Any = self.model
+        ids, mask = model_inputs["input_ids"], model_inputs["attention_mask"]
+        output_ids = model.generate(input_ids=ids, attention_mask=mask, **generate)
+        return {"output_ids": output_ids.reshape(len(ids), -1, output_ids.shape[-1])}
+
+    def postprocess(self, model_outputs: Any, clean_up_tokenization_spaces: bool = False) -> list[dict[str, str]]:
+        tokenizer: Any = self.tokenizer
+        texts = tokenizer.batch_decode(
+            model_outputs["output_ids"][0],
+            skip_special_tokens=True,
+            clean_up_tokenization_spaces=clean_up_tokenization_spaces,
         )
-        return {"output_ids": output_ids.reshape(batch_size, -1, output_ids.shape[-1])}
-
-    def postprocess(self, model_outputs, clean_up_tokenization_spaces: bool = False):
-        return [
-            {
-                "translation_text": self.tokenizer.decode(
-                    ids, skip_special_tokens=True, clean_up_tokenization_spaces=clean_up_tokenization_spaces
-                )
-            }
-            for ids in model_outputs["output_ids"][0]
-        ]
+        return [{"translation_text": text} for text in texts]

@@ -36,9 +36,7 @@ def test_a_left_padded_prompt_continues_from_the_cache(make_model, source, targe
     expected = model(input_ids=source, decoder_input_ids=target).logits
     padded = torch.nn.functional.pad(target, (2, 0))
     mask = torch.nn.functional.pad(torch.ones_like(target), (2, 0))
-    first = model(
-        input_ids=source, decoder_input_ids=padded[:, :4], decoder_attention_mask=mask[:, :4], use_cache=True
-    )
+    first = model(input_ids=source, decoder_input_ids=padded[:, :4], decoder_attention_mask=mask[:, :4], use_cache=True)
     second = model(
         input_ids=source,
         decoder_input_ids=padded[:, 4:],

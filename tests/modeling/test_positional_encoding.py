@@ -100,8 +100,15 @@ def test_the_table_stays_exact_when_the_model_is_emptied(make_model, tmp_path) -
 
 @pytest.mark.parametrize(
     "arguments",
-    [{}, {"dtype": torch.float16}, {"dtype": torch.bfloat16}, {"dtype": "auto"}, {"device_map": "auto"}]
-    + [{"device_map": "cpu", "dtype": torch.bfloat16}, {"low_cpu_mem_usage": True}],
+    [
+        {},
+        {"dtype": torch.float16},
+        {"dtype": torch.bfloat16},
+        {"dtype": "auto"},
+        {"device_map": "auto"},
+        {"device_map": "cpu", "dtype": torch.bfloat16},
+        {"low_cpu_mem_usage": True},
+    ],
 )
 def test_the_table_is_exact_after_from_pretrained(make_model, tmp_path, arguments) -> None:
     if "device_map" in arguments:
@@ -120,12 +127,12 @@ def test_the_table_is_exact_after_accelerates_loading(make_model, tmp_path, incl
     if include_buffers:
         hollow.to_empty(device="cpu")
     hollow.tie_weights()
-    loaded = accelerate.load_checkpoint_and_dispatch(hollow, str(tmp_path / "model.safetensors"), device_map={"": "cpu"})
-    assert_closed_form(loaded)
+    weights = str(tmp_path / "model.safetensors")
+    assert_closed_form(accelerate.load_checkpoint_and_dispatch(hollow, weights, device_map={"": "cpu"}))
 
 
 def test_without_positions_word_order_is_lost_and_with_them_it_is_not(make_model) -> None:
-    """"我 爱 你" and "你 爱 我": the same words, so without positions the same vectors, in another order."""
+    """我 爱 你 and 你 爱 我: the same words, so without positions the same vectors, in another order."""
     encoder = make_model().model.encoder
     forward, backward = torch.tensor([[10, 11, 12]]), torch.tensor([[12, 11, 10]])
     with_positions = [encoder(ids).last_hidden_state for ids in (forward, backward)]
