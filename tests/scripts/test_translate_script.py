@@ -66,7 +66,7 @@ def test_a_file_gives_one_line_per_line_whatever_the_batches(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    "case",
     [
         (["--model", "{tmp}/none", "x"], "{tmp}/none is neither a folder nor the id of a model on the Hub"),
         (["--model", "{tmp}", "x"], "{tmp} holds no config.json"),
@@ -84,9 +84,9 @@ def test_what_cannot_work_is_one_clear_line(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    arguments: list[str],
-    message: str,
+    case: tuple[list[str], str],
 ) -> None:
+    arguments, message = case
     (tmp_path / "latin.txt").write_bytes("fine\ngr\xfc\xdfe\n".encode("latin-1"))
     for name, kind in (("bert", "bert"), ("untold", "sineformer")):
         (tmp_path / name).mkdir()
