@@ -129,6 +129,13 @@ class SineformerConfig(PreTrainedConfig):
         """
         return ["full_attention"] * self.num_hidden_layers
 
+    def to_dict(self) -> dict[str, Any]:
+        """As every configuration's, with class names where `pipeline` has put classes into `custom_pipelines`."""
+        output = super().to_dict()
+        for task in (output.get("custom_pipelines") or {}).values():
+            task["pt"] = [getattr(each, "__name__", each) for each in task["pt"]]
+        return output
+
     def validate_sizes(self) -> None:
         """Part of the `@strict` validation: every size is positive and every dropout a probability below 1."""
         for name in (

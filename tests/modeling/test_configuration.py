@@ -57,3 +57,10 @@ def test_names_that_every_model_has_are_those_of_ours() -> None:
 def test_what_does_not_fit_together_is_refused(fields, message: str) -> None:
     with pytest.raises(StrictDataclassError, match=f"(?s){message}"):
         SineformerConfig(**fields)
+
+
+def test_classes_that_a_pipeline_puts_into_the_configuration_are_saved_by_name() -> None:
+    config = SineformerConfig()
+    config.custom_pipelines = {"translation": {"impl": "file.Class", "pt": (SineformerConfig, "AutoModel")}}
+    assert config.to_dict()["custom_pipelines"]["translation"]["pt"] == ["SineformerConfig", "AutoModel"]
+    assert "SineformerConfig" in config.to_json_string()

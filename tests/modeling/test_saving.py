@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM
 
 from sineformer import SineformerConfig, SineformerForConditionalGeneration, SineformerModel
 from sineformer.modeling.code_files import CODE_FILES
+from sineformer.training.tokenizer import train_tokenizer
 
 if TYPE_CHECKING:
     from sineformer.tests.conftest import BarePython
@@ -119,24 +120,61 @@ model.save_pretrained(copy)
 """
 
 
-@pytest.mark.parametrize("attempt", ["plain", "a folder.with dots"])
-def test_loads_and_saves_in_a_process_without_the_package(
-    make_model, source, tmp_path, bare_python: BarePython, attempt: str
-) -> None:
-    model = make_model()
-    original, first, second = tmp_path / attempt, tmp_path / "first copy", tmp_path / "second"
-    model.save_pretrained(original)
+def check_elsewhere(python: BarePython, model: SineformerForConditionalGeneration, folder: Path) -> None:
+    """Load, generate and save where the package is missing; then the same again from what was saved there."""
+    source = torch.randint(4, 97, (3, 7), generator=torch.Generator().manual_seed(1))
     expected = {
-        "d_model": 32,
+        "d_model": torch.tensor(model.config.d_model),
         "hidden": model.model(input_ids=source, decoder_input_ids=source).last_hidden_state,
         "logits": model(input_ids=source, decoder_input_ids=source).logits,
         "text": model.generate(source, num_beams=3, max_new_tokens=12),
     }
-    for folder, copy in ((original, first), (first, second)):
-        bare_python.run(IN_A_BARE_PROCESS, folder, json.dumps(source.tolist()), tmp_path / "results.pt", copy)
-        results = torch.load(tmp_path / "results.pt")
-        assert results.pop("d_model") == expected["d_model"]
-        assert all(torch.equal(results[name], expected[name]) for name in results)
-        assert {path.name: path.read_bytes() for path in copy.iterdir()} == {
-            path.name: path.read_bytes() for path in original.iterdir()
-        }
+    saved = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for name in ("first copy", "second.copy"):
+        copy, results = folder.parent / name, folder.parent / "results.pt"
+        python.run(IN_A_BARE_PROCESS, folder, json.dumps(source.tolist()), results, copy)
+        found = torch.load(results)
+        assert all(torch.equal(torch.as_tensor(found[each]), expected[each]) for each in expected)
+        assert {path.name: path.read_bytes() for path in copy.iterdir()} == saved
+        folder = copy
+
+
+def test_loads_and_saves_in_a_process_without_the_package(make_model, tmp_path, bare_python: BarePython) -> None:
+    model = make_model()
+    model.save_pretrained(tmp_path / "a folder.with dots")
+    check_elsewhere(bare_python, model, tmp_path / "a folder.with dots")
+
+
+@pytest.mark.slow
+def test_loads_and_saves_in_a_fresh_virtual_environment(make_model, tmp_path, fresh_python: BarePython) -> None:
+    model = make_model(share_encoder_decoder_embeddings=False, decoder_vocab_size=103, normalize_before=True)
+    model.save_pretrained(tmp_path / "model")
+    check_elsewhere(fresh_python, model, tmp_path / "model")
+
+
+def test_the_pipeline_translates_and_its_model_can_be_saved_again(make_model, tmp_path, bare_python) -> None:
+    tokenizer = train_tokenizer(["the dog sleeps", "der Hund schläft"], vocab_size=290)
+    model = make_model(vocab_size=len(tokenizer))
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    batch = tokenizer(["the dog sleeps", "der Hund"], return_tensors="pt", padding=True)
+    expected = tokenizer.batch_decode(model.generate(**batch, num_beams=2, max_new_tokens=8), skip_special_tokens=True)
+    said = bare_python.run(WITH_THE_PIPELINE, tmp_path / "model", tmp_path / "copy")
+    assert json.loads(said.splitlines()[-1]) == [{"translation_text": text} for text in expected]
+    assert (tmp_path / "copy/config.json").read_bytes() == (tmp_path / "model/config.json").read_bytes()
+    assert {path.name for path in (tmp_path / "copy").iterdir()} >= {*CODE_FILES, "tokenizer.json"}
+
+
+WITH_THE_PIPELINE = """
+import json, sys
+from transformers import pipeline
+translate = pipeline("translation", model=sys.argv[1], trust_remote_code=True)
+translations = translate(["the dog sleeps", "der Hund"], num_beams=2, max_new_tokens=8)
+assert translate("the dog sleeps", num_beams=2, max_new_tokens=8) == translations[:1]
+several = translate("the dog sleeps", num_beams=2, num_return_sequences=2, max_new_tokens=8)
+assert len(several) == 2 and set(several[0]) == {"translation_text"}, several
+batched = translate((text for text in ["the dog sleeps", "der Hund"]), batch_size=2, num_beams=2, max_new_tokens=8)
+assert [each[0] for each in batched] == translations
+translate.save_pretrained(sys.argv[2])
+print(json.dumps(translations))
+"""
