@@ -105,6 +105,9 @@ class OptimisationArguments:
     """The update rule, the batches, and when training ends (whichever limit comes first)."""
 
     learning_rate: float = setting("Peak of the schedule, reached after warmup_steps.", 7e-4)
+    lr_scheduler_type: Literal["inverse_sqrt", "linear"] = setting(
+        "Learning rate after the warm-up: as in section 5.3, or straight down to zero at the last step.", "inverse_sqrt"
+    )
     warmup_steps: int = setting("Steps of linear warm-up (section 5.3).", 4_000)
     max_tokens: int = setting("Tokens in a batch of one process, padding included, on its larger side.", 4_096)
     gradient_accumulation_steps: int = setting("Batches per process and step.", 1)

@@ -88,6 +88,11 @@ def _limit_problems(settings: Settings) -> Iterator[str]:
     optimisation = settings.optimisation
     if optimisation.max_steps is None and optimisation.num_epochs is None and optimisation.max_minutes is None:
         yield "max_steps, num_epochs, max_minutes: nothing says when to stop; set at least one"
+    if optimisation.lr_scheduler_type == "linear":
+        if optimisation.max_steps is None and optimisation.num_epochs is None:
+            yield "lr_scheduler_type: linear ends at the last step; set max_steps or num_epochs, to say which that is"
+        elif optimisation.max_steps is not None and optimisation.warmup_steps >= optimisation.max_steps:
+            yield "warmup_steps: linear has to come down after the warm-up; use fewer than max_steps"
     if settings.data.max_length > optimisation.max_tokens:
         yield "max_length, max_tokens: a sentence of max_length tokens must fit into a batch of max_tokens"
     no_gpu = settings.run.use_cpu or not torch.accelerator.is_available()

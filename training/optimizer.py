@@ -1,4 +1,4 @@
-"""Adam and the learning-rate schedule of section 5.3."""
+"""Adam and the learning-rate schedule of section 5.3, and a schedule that ends at zero for runs of known length."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ def inverse_square_root(step: int, warmup_steps: int) -> float:
     return min(step / warmup_steps, (warmup_steps / step) ** 0.5)
 
 
+def linear(step: int, warmup_steps: int, planned_steps: int) -> float:
+    """The share of the peak at step t = 1, 2, ... of n: t / w up to the end of warm-up w, then straight down to zero,
+    which step n + 1 would have. Short runs end better on it than on the inverse square root, which stays high."""
+    return min(step / warmup_steps, max(0, planned_steps + 1 - step) / max(1, planned_steps + 1 - warmup_steps))
+
+
 def build_optimizer(model: nn.Module, learning_rate: float) -> Adam:
     """Adam with beta_1 = 0.9, beta_2 = 0.98 and epsilon = 1e-9 (section 5.3).
 
@@ -26,6 +32,9 @@ def build_optimizer(model: nn.Module, learning_rate: float) -> Adam:
     return Adam(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), eps=1e-9, fused=on_fast_device)
 
 
-def build_schedule(optimizer: torch.optim.Optimizer, warmup_steps: int) -> LambdaLR:
-    """The schedule of section 5.3; its first step, t = 1, already has a learning rate above zero."""
-    return LambdaLR(optimizer, lambda finished: inverse_square_root(finished + 1, warmup_steps))
+def build_schedule(optimizer: torch.optim.Optimizer, warmup_steps: int, planned_steps: int | None = None) -> LambdaLR:
+    """The schedule of section 5.3 or, given the number of steps, the linear one; the first step, t = 1, already has a
+    learning rate above zero."""
+    if planned_steps is None:
+        return LambdaLR(optimizer, lambda finished: inverse_square_root(finished + 1, warmup_steps))
+    return LambdaLR(optimizer, lambda finished: linear(finished + 1, warmup_steps, planned_steps))

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch.utils.data import DataLoader
 from transformers import GenerationConfig
 from transformers.utils.logging import disable_progress_bar
@@ -46,6 +46,8 @@ def run(settings: Settings) -> Scores:
         mixed_precision=settings.optimisation.mixed_precision,
         log_with=TRACKER if settings.run.tensorboard else None,
         project_dir=output_dir,
+        # The only buffers are tables of positions: constant, and larger in a process that has seen longer text.
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     disable_progress_bar()  # of saving and loading: it would tear the bar of the training
     set_seed(settings.run.seed)
@@ -155,7 +157,8 @@ class Run:
         optimisation = self.settings.optimisation
         self.model.to(self.accelerator.device)
         optimizer = build_optimizer(self.model, optimisation.learning_rate)
-        schedule = build_schedule(optimizer, optimisation.warmup_steps)
+        planned_steps = self._planned_steps() if optimisation.lr_scheduler_type == "linear" else None
+        schedule = build_schedule(optimizer, optimisation.warmup_steps, planned_steps)
         model, prepared_optimizer = self.accelerator.prepare(self.model, optimizer)
         model.train()
         # Until here all processes had one seed, for one model. Dropout differs from process to process.

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sineformer.training.optimizer import build_optimizer, build_schedule, inverse_square_root
+from sineformer.training.optimizer import build_optimizer, build_schedule, inverse_square_root, linear
 
 
 def test_the_schedule_is_equation_3_of_the_paper() -> None:
@@ -24,6 +24,19 @@ def test_the_first_step_already_learns_and_the_peak_is_at_the_end_of_warm_up() -
         schedule.step()
     assert rates[:4] == pytest.approx([0.125, 0.25, 0.375, 0.5])
     assert rates[15] == pytest.approx(0.25)
+
+
+def test_the_linear_schedule_rises_to_the_peak_and_ends_one_step_before_zero() -> None:
+    rates = [linear(step, warmup_steps=4, planned_steps=10) for step in range(1, 13)]
+    assert rates[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert rates[4:10] == pytest.approx([6 / 7, 5 / 7, 4 / 7, 3 / 7, 2 / 7, 1 / 7])
+    assert rates[10:] == [0.0, 0.0]
+
+
+def test_the_number_of_steps_chooses_the_linear_schedule() -> None:
+    optimizer = build_optimizer(torch.nn.Linear(2, 2), learning_rate=0.5)
+    build_schedule(optimizer, warmup_steps=2, planned_steps=2)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.25)
 
 
 def test_adam_has_the_parameters_of_section_5_3_and_updates_as_written_there() -> None:
