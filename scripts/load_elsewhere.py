@@ -30,7 +30,7 @@ def main(model_dir: str, site_packages: list[str]) -> None:
     for start in range(0, len(lines), BATCH_SIZE):
         batch = tokenizer(lines[start : start + BATCH_SIZE], return_tensors="pt", padding=True)
         with torch.inference_mode():
-            generated = model.generate(**batch, max_new_tokens=batch["input_ids"].shape[1] + EXTRA_LENGTH)
+            generated = model.generate(**batch, max_length=batch["input_ids"].shape[1] + EXTRA_LENGTH)
         for translation in tokenizer.batch_decode(generated, skip_special_tokens=True):
             print(" ".join(translation.splitlines()))
 

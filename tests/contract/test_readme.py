@@ -46,7 +46,12 @@ def folder_with_a_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids = {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
     sizes = {"encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
     config = SineformerConfig(
-        vocab_size=len(tokenizer), d_model=16, decoder_start_token_id=tokenizer.bos_token_id, **sizes, **ids
+        vocab_size=len(tokenizer),
+        d_model=16,
+        max_position_embeddings=32,  # an untrained model writes on to the end
+        decoder_start_token_id=tokenizer.bos_token_id,
+        **sizes,
+        **ids,
     )
     SineformerForConditionalGeneration(config).save_pretrained(folder / MODEL_DIR)
     tokenizer.save_pretrained(folder / MODEL_DIR)
