@@ -1,0 +1,51 @@
+"""torch.compile takes forward and training step as one graph, and one graph for all lengths.
+
+The backend "eager" traces as every backend does and leaves out the code generation, which takes minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from sineformer import SineformerForConditionalGeneration
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler() -> Iterator[None]:
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def batch(rows: int, length: int) -> dict[str, torch.Tensor]:
+    ids = torch.randint(4, 97, (rows, length), generator=torch.Generator().manual_seed(length))
+    mask = torch.ones_like(ids)
+    mask[0, -2:] = 0
+    return {"input_ids": ids, "attention_mask": mask, "labels": ids.flip(1)}
+
+
+def compiled(model: SineformerForConditionalGeneration) -> torch.nn.Module:
+    return torch.compile(model, fullgraph=True, dynamic=True, backend="eager")
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("changes", [{}, {"normalize_before": True, "sliding_window": 3}])
+def test_the_whole_model_is_one_graph_with_the_same_result(make_model, training: bool, changes) -> None:
+    model = make_model(**changes).train(training)
+    inputs = batch(3, 9)
+    expected = model(**inputs, label_smoothing=0.1).loss
+    expected_gradients = torch.autograd.grad(expected, list(model.parameters()))
+    loss = compiled(model)(**inputs, label_smoothing=0.1).loss
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(torch.autograd.grad(loss, list(model.parameters())), expected_gradients)
+
+
+def test_no_length_is_compiled_for_again(make_model) -> None:
+    model = compiled(make_model().train())
+    model(**batch(3, 9))
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for rows, length in ((4, 10), (5, 17), (3, 40)):
+            model(**batch(rows, length))
