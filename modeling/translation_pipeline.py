@@ -1,9 +1,15 @@
 """`pipeline("translation")` for Sineformer checkpoints; transformers 5 no longer has one of its own."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import AutoTokenizer
 from transformers.pipelines.base import Pipeline
+from transformers.utils.hub import cached_file
+
+TARGET_FOLDER = "target_tokenizer"  # below the model's folder, where source and target have vocabularies of their own
 
 
 class SineformerTranslationPipeline(Pipeline):
@@ -26,6 +32,23 @@ class SineformerTranslationPipeline(Pipeline):
     _load_image_processor = False
     _load_feature_extractor = False
     _load_tokenizer = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.target_tokenizer: Any = self.tokenizer
+        name = str(self.model.config.name_or_path)
+        if not self.model.config.share_encoder_decoder_embeddings and cached_file(
+            name, "tokenizer.json", subfolder=TARGET_FOLDER, _raise_exceptions_for_missing_entries=False
+        ):
+            self.target_tokenizer = AutoTokenizer.from_pretrained(
+                name, subfolder=TARGET_FOLDER, trust_remote_code=False
+            )
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
+        """Save model, code and tokenizers, a separate one of the target too."""
+        super().save_pretrained(save_directory, **kwargs)
+        if self.target_tokenizer is not self.tokenizer:
+            self.target_tokenizer.save_pretrained(Path(save_directory) / TARGET_FOLDER)
 
     def _sanitize_parameters(
         self, truncation: bool | None = None, clean_up_tokenization_spaces: bool | None = None, **generate: Any
@@ -56,8 +79,7 @@ class SineformerTranslationPipeline(Pipeline):
         return {"output_ids": output_ids.reshape(len(ids), -1, output_ids.shape[-1])}
 
     def postprocess(self, model_outputs: Any, clean_up_tokenization_spaces: bool = False) -> list[dict[str, str]]:
-        tokenizer: Any = self.tokenizer
-        texts = tokenizer.batch_decode(
+        texts = self.target_tokenizer.batch_decode(
             model_outputs["output_ids"][0],
             skip_special_tokens=True,
             clean_up_tokenization_spaces=clean_up_tokenization_spaces,

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM
+from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, pipeline
 
 from sineformer import SineformerConfig, SineformerForConditionalGeneration, SineformerModel
 from sineformer.modeling.code_files import CODE_FILES
-from sineformer.training.tokenizer import train_tokenizer
+from sineformer.training.tokenizer import save_tokenizers, train_tokenizer, train_tokenizers
 
 if TYPE_CHECKING:
     from sineformer.tests.conftest import BarePython
@@ -163,6 +163,25 @@ def test_the_pipeline_translates_and_its_model_can_be_saved_again(make_model, tm
     assert json.loads(said.splitlines()[-1]) == [{"translation_text": text} for text in expected]
     assert (tmp_path / "copy/config.json").read_bytes() == (tmp_path / "model/config.json").read_bytes()
     assert {path.name for path in (tmp_path / "copy").iterdir()} >= {*CODE_FILES, "tokenizer.json"}
+
+
+def test_the_pipeline_decodes_with_a_tokenizer_of_the_target_where_there_is_one(make_model, tmp_path) -> None:
+    tokenizers = train_tokenizers(["the dog sleeps"], ["der Hund schläft"], 275, 280)
+    model = make_model(
+        vocab_size=len(tokenizers.source),
+        decoder_vocab_size=len(tokenizers.target),
+        share_encoder_decoder_embeddings=False,
+    )
+    model.save_pretrained(tmp_path / "model")
+    save_tokenizers(tokenizers, tmp_path / "model")
+    batch = tokenizers.source(["the dog"], return_tensors="pt")
+    expected = tokenizers.target.batch_decode(model.generate(**batch, max_new_tokens=9), skip_special_tokens=True)
+    folder = tmp_path / "model"
+    for copy in ("first", "second"):
+        translate = pipeline("translation", model=str(folder), trust_remote_code=True)
+        assert translate("the dog", max_new_tokens=9) == [{"translation_text": expected[0]}]
+        folder = tmp_path / copy
+        translate.save_pretrained(folder)
 
 
 WITH_THE_PIPELINE = """
