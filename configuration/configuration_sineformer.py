@@ -32,6 +32,7 @@ class SineformerConfig(PreTrainedConfig):
         scale_embedding (`bool`): multiply embeddings by sqrt(d_model) (section 3.4).
         share_encoder_decoder_embeddings (`bool`): one matrix for source and target embeddings.
         tie_word_embeddings (`bool`): the output projection uses the target embedding matrix.
+        lm_head_bias (`bool`): the output projection adds a bias for each target token, as Marian's models do.
         normalize_before (`bool`): layer normalisation before each sub-layer (pre-norm) and once after the last layer,
             instead of after each residual addition as in the paper (post-norm).
         layer_norm_eps (`float`): added to the variance in layer normalisation.
@@ -101,6 +102,7 @@ class SineformerConfig(PreTrainedConfig):
     scale_embedding: bool = True
     share_encoder_decoder_embeddings: bool = True
     tie_word_embeddings: bool = True
+    lm_head_bias: bool = False
     normalize_before: bool = False
     layer_norm_eps: float = 1e-5
     init_std: float | None = None

@@ -19,7 +19,7 @@ LOGITS_PER_CHUNK_ON_ACCELERATOR = 2**26
 
 
 class LinearCrossEntropy(torch.autograd.Function):
-    """Sum over tokens of the cross-entropy of `hidden @ weight.T`, without the logits `[N, V]` as a whole.
+    """Sum over tokens of the cross-entropy of `hidden @ weight.T + bias`, without the logits `[N, V]` as a whole.
 
     The gradient of the logits, softmax(x) - (1 - e) onehot(y) - e/V, is known in the forward pass already. So each
     chunk of tokens is taken to its gradients at once and then forgotten, and nothing is computed twice.
@@ -27,22 +27,28 @@ class LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, label_smoothing: float
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        labels: torch.Tensor,
+        label_smoothing: float,
     ) -> torch.Tensor:
         chunk_size = max(1, LOGITS_PER_CHUNK.get(hidden.device.type, LOGITS_PER_CHUNK_ON_ACCELERATOR) // len(weight))
-        needs_hidden, needs_weight = ctx.needs_input_grad[:2]
+        needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         grad_hidden = torch.empty_like(hidden) if needs_hidden else None
         grad_weight = torch.zeros_like(weight) if needs_weight else None
+        grad_bias = torch.zeros_like(bias) if bias is not None and needs_bias else None
         loss = hidden.new_zeros((), dtype=torch.float32)
         for start in range(0, len(hidden), chunk_size):
             tokens = slice(start, start + chunk_size)
             states, targets = hidden[tokens], labels[tokens].unsqueeze(-1)  # [n, D], [n, 1]
-            logits = (states @ weight.T).float()  # [n, V]
+            logits = nn.functional.linear(states, weight, bias).float()  # [n, V]
             log_sum = logits.logsumexp(dim=-1, keepdim=True)  # [n, 1]
             loss += (log_sum - (1 - label_smoothing) * logits.gather(-1, targets)).sum()
             if label_smoothing:
                 loss -= label_smoothing * logits.mean(dim=-1).sum()
-            if needs_hidden or needs_weight:
+            if any(ctx.needs_input_grad):
                 grad = logits.sub_(log_sum).exp_()  # [n, V], softmax
                 if label_smoothing:
                     grad.sub_(label_smoothing / len(weight))
@@ -52,15 +58,15 @@ class LinearCrossEntropy(torch.autograd.Function):
                 grad_hidden[tokens] = grad @ weight
             if grad_weight is not None:
                 grad_weight += grad.T @ states
-        ctx.save_for_backward(grad_hidden, grad_weight)
+            if grad_bias is not None:
+                grad_bias += grad.sum(dim=0)
+        ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
         return loss
 
     @staticmethod
     def backward(ctx: Any, grad_loss: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        grad_hidden, grad_weight = (
-            None if grad is None else grad * grad_loss.to(grad.dtype) for grad in ctx.saved_tensors
-        )
-        return grad_hidden, grad_weight, None, None
+        grads = (None if grad is None else grad * grad_loss.to(grad.dtype) for grad in ctx.saved_tensors)
+        return *grads, None, None
 
 
 def can_fuse(head: nn.Module) -> bool:
@@ -71,7 +77,6 @@ def can_fuse(head: nn.Module) -> bool:
     """
     return (
         type(head) is nn.Linear
-        and head.bias is None
         and type(head.weight) is nn.Parameter
         and head.weight.device.type != "meta"
         and not (head._forward_pre_hooks or head._forward_hooks or hasattr(head, "_hf_hook"))
@@ -103,7 +108,8 @@ def translation_loss(
         states = hidden[real]  # [N, D]
         if torch.is_autocast_enabled(hidden.device.type):
             states = states.to(torch.get_autocast_dtype(hidden.device.type))
-        total = LinearCrossEntropy.apply(states, head.weight.to(states.dtype), labels[real], label_smoothing)
+        bias = None if head.bias is None else head.bias.to(states.dtype)
+        total = LinearCrossEntropy.apply(states, head.weight.to(states.dtype), bias, labels[real], label_smoothing)
         return total / (real.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch)
     return cross_entropy(head(hidden), labels, num_items_in_batch, label_smoothing)
 

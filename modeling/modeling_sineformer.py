@@ -421,7 +421,7 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, GenerationMi
                 "model.decoder.embed_tokens.weight": "model.shared.weight",
                 "lm_head.weight": "model.shared.weight",
             }
-        self.lm_head = nn.Linear(config.d_model, config.target_vocab_size, bias=False)
+        self.lm_head = nn.Linear(config.d_model, config.target_vocab_size, bias=config.lm_head_bias)
         # Instead of the 20 tokens after which `generate` would otherwise cut a translation without a word.
         self.generation_config.max_length = config.max_position_embeddings
         self.post_init()

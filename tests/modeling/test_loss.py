@@ -11,22 +11,25 @@ from sineformer.modeling import loss as loss_module
 from sineformer.modeling.loss import translation_loss
 
 
-def a_batch() -> tuple[torch.Tensor, nn.Linear, torch.Tensor]:
+def a_batch(bias: bool = False) -> tuple[torch.Tensor, nn.Linear, torch.Tensor]:
     torch.manual_seed(0)
     labels = torch.randint(0, 50, (4, 9))
     labels[1, 5:] = labels[2, :] = -100
-    return torch.randn(4, 9, 16, requires_grad=True), nn.Linear(16, 50, bias=False), labels
+    return torch.randn(4, 9, 16, requires_grad=True), nn.Linear(16, 50, bias=bias), labels
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("logits_per_chunk", [1, 150, 10**6])
-def test_value_and_gradients_are_those_of_torch(smoothing: float, logits_per_chunk: int, monkeypatch) -> None:
+@pytest.mark.parametrize("bias", [False, True])
+def test_value_and_gradients_are_those_of_torch(
+    smoothing: float, logits_per_chunk: int, bias: bool, monkeypatch
+) -> None:
     monkeypatch.setitem(loss_module.LOGITS_PER_CHUNK, "cpu", logits_per_chunk)
-    hidden, head, labels = a_batch()
+    hidden, head, labels = a_batch(bias)
     ours = translation_loss(hidden, head, labels, label_smoothing=smoothing)
-    our_gradients = torch.autograd.grad(3 * ours, (hidden, head.weight))
+    our_gradients = torch.autograd.grad(3 * ours, (hidden, *head.parameters()))
     theirs = torchs_cross_entropy(head(hidden).flatten(0, 1), labels.flatten(), label_smoothing=smoothing)
-    their_gradients = torch.autograd.grad(3 * theirs, (hidden, head.weight))
+    their_gradients = torch.autograd.grad(3 * theirs, (hidden, *head.parameters()))
     torch.testing.assert_close(ours, theirs)
     for our_gradient, their_gradient in zip(our_gradients, their_gradients, strict=True):
         torch.testing.assert_close(our_gradient, their_gradient, rtol=1e-4, atol=1e-6)

@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 TYING = [
-    {"share_encoder_decoder_embeddings": share, "tie_word_embeddings": tie, **vocabulary}
-    for share, tie, vocabulary in [
+    {"share_encoder_decoder_embeddings": share, "tie_word_embeddings": tie, **others}
+    for share, tie, others in [
         (True, True, {}),
+        (True, True, {"lm_head_bias": True}),
+        (True, False, {"lm_head_bias": True}),
         (True, False, {}),
+        (False, True, {"decoder_vocab_size": 103, "lm_head_bias": True}),
         (False, True, {"decoder_vocab_size": 103}),
         (False, False, {"decoder_vocab_size": 103}),
     ]
