@@ -10,8 +10,8 @@ from transformers import PreTrainedConfig
 
 HERE = Path(__file__).parent
 CODE_FILES = (
-    *("attention.py", "code_files.py", "configuration_sineformer.py", "inputs.py", "layers.py", "loss.py"),
-    *("modeling_sineformer.py", "positional_encoding.py", "translation_pipeline.py"),
+    *("attention.py", "code_files.py", "configuration_sineformer.py", "generation.py", "inputs.py", "layers.py"),
+    *("loss.py", "modeling_sineformer.py", "positional_encoding.py", "translation_pipeline.py"),
 )
 AUTO_MAP = {
     "AutoConfig": "configuration_sineformer.SineformerConfig",

@@ -7,6 +7,7 @@ Contents, from small to large:
     layers.py               encoder and decoder layer: attention, feed-forward, residual, norm         sections 3.1, 3.3
     loss.py                 cross-entropy with label smoothing                                         section 5.4
     inputs.py               checks of what callers send; labels shifted into decoder inputs
+    generation.py           what `generate` does unless told otherwise: beams, where a translation ends section 6.1
     this file               embeddings, encoder, decoder, the whole model, and its language-model head
     code_files.py           the code that travels with the weights
     translation_pipeline.py `pipeline("translation")`
@@ -30,7 +31,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import GenerationMixin, PreTrainedModel
+from transformers import GenerationConfig, GenerationMixin, PreTrainedModel
 from transformers import initialization as init
 from transformers.cache_utils import Cache, DynamicCache, EncoderDecoderCache
 from transformers.masking_utils import (
@@ -51,6 +52,7 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 from ..configuration.configuration_sineformer import SineformerConfig
 from .attention import MultiHeadAttention
 from .code_files import describe_code, write_code
+from .generation import default_generation_config, end_with_the_source
 from .inputs import check_exactly_one, check_keywords, check_labels, check_mask, check_token_ids, shift_tokens_right
 from .layers import SineformerDecoderLayer, SineformerEncoderLayer
 from .loss import cross_entropy, translation_loss
@@ -422,8 +424,7 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, GenerationMi
                 "lm_head.weight": "model.shared.weight",
             }
         self.lm_head = nn.Linear(config.d_model, config.target_vocab_size, bias=config.lm_head_bias)
-        # Instead of the 20 tokens after which `generate` would otherwise cut a translation without a word.
-        self.generation_config.max_length = config.max_position_embeddings
+        self.generation_config = default_generation_config(config)
         self.post_init()
 
     @can_return_tuple
@@ -497,6 +498,22 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, GenerationMi
 
     @staticmethod
     def create_masks_for_generate(
+    def generate(  # type: ignore[override] # arguments not named here pass through
+        self,
+        inputs: torch.Tensor | None = None,
+        generation_config: GenerationConfig | None = None,
+        logits_processor: Any = None,
+        stopping_criteria: Any = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """As `GenerationMixin.generate`, and without `max_length` and `max_new_tokens` each translation ends at the
+        length of its own source + `generation_config.max_tokens_beyond_source` (section 6.1), whatever its batch."""
+        criteria = end_with_the_source(
+            stopping_criteria, {"input_ids": inputs, **kwargs}, generation_config, self.generation_config
+        )
+        return super().generate(inputs, generation_config, logits_processor, criteria, *args, **kwargs)
+
         config: SineformerConfig,
         inputs_embeds: torch.Tensor,
         attention_mask: torch.Tensor | None,

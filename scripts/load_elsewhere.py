@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 BATCH_SIZE = 100
-EXTRA_LENGTH = 50  # a translation may be so much longer than its source (section 6.1)
 
 
 def main(model_dir: str, site_packages: list[str]) -> None:
@@ -30,7 +29,7 @@ def main(model_dir: str, site_packages: list[str]) -> None:
     for start in range(0, len(lines), BATCH_SIZE):
         batch = tokenizer(lines[start : start + BATCH_SIZE], return_tensors="pt", padding=True)
         with torch.inference_mode():
-            generated = model.generate(**batch, max_length=batch["input_ids"].shape[1] + EXTRA_LENGTH)
+            generated = model.generate(**batch)
         for translation in tokenizer.batch_decode(generated, skip_special_tokens=True):
             print(" ".join(translation.splitlines()))
 

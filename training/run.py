@@ -11,7 +11,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch.utils.data import DataLoader
-from transformers import GenerationConfig
 from transformers.utils.logging import disable_progress_bar
 
 from ..configuration.configuration_sineformer import SineformerConfig
@@ -82,12 +81,10 @@ def build_model(settings: Settings, tokenizers: Tokenizers) -> SineformerForCond
     )
     config._attn_implementation = settings.model.attn_implementation
     model = SineformerForConditionalGeneration(config)
-    model.generation_config = GenerationConfig(
-        **special,
+    model.generation_config.update(
         num_beams=settings.evaluation.num_beams,
         length_penalty=settings.evaluation.length_penalty,
         early_stopping=settings.evaluation.num_beams > 1,
-        max_length=config.max_position_embeddings,
     )
     return model
 

@@ -7,25 +7,8 @@ from typing import Any
 
 import torch
 from tqdm.auto import tqdm
-from transformers import StoppingCriteria, StoppingCriteriaList
 
 from .tokenizer import Tokenizers
-
-EXTRA_LENGTH = 50
-
-
-class SourceLengthLimit(StoppingCriteria):
-    """Ends each translation at its own source's length + 50 tokens (section 6.1).
-
-    One limit for the whole batch would make a translation depend on the sentences it shares a batch with.
-    """
-
-    def __init__(self, source_lengths: torch.Tensor) -> None:
-        self.limits = source_lengths + EXTRA_LENGTH  # [B]
-
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
-        hypotheses = len(input_ids) // len(self.limits)
-        return input_ids.shape[1] > self.limits.repeat_interleave(hypotheses)  # [B * hypotheses]; one start token
 
 
 def translate_lines(
@@ -66,12 +49,6 @@ def translate_lines(
 @torch.inference_mode()
 def _translate_batch(model: Any, tokenizers: Tokenizers, encoded: list[list[int]], num_beams: int | None) -> list[str]:
     batch = tokenizers.source.pad({"input_ids": encoded}, return_tensors="pt").to(model.device)  # [B, S]
-    lengths = batch["attention_mask"].sum(dim=1)  # [B]
     beams = {} if num_beams is None else {"num_beams": num_beams}
-    generated = model.generate(
-        **batch,
-        **beams,
-        max_length=batch["input_ids"].shape[1] + EXTRA_LENGTH + 1,
-        stopping_criteria=StoppingCriteriaList([SourceLengthLimit(lengths)]),
-    )  # [B, T]
+    generated = model.generate(**batch, **beams)  # [B, T]
     return tokenizers.target.batch_decode(generated, skip_special_tokens=True)

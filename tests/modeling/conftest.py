@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
+from transformers import MarianConfig, MarianMTModel
 
 from sineformer import SineformerConfig, SineformerForConditionalGeneration
 
@@ -23,6 +25,13 @@ SMALL: dict[str, Any] = {
     "dropout": 0.0,
 }
 MakeModel = Callable[..., SineformerForConditionalGeneration]
+MakePair = Callable[..., tuple[MarianMTModel, SineformerForConditionalGeneration]]
+FIELDS_OF_MARIAN = (
+    *("vocab_size", "decoder_vocab_size", "d_model", "encoder_layers", "decoder_layers", "encoder_ffn_dim"),
+    *("encoder_attention_heads", "decoder_attention_heads", "decoder_ffn_dim", "max_position_embeddings"),
+    *("scale_embedding", "activation_function", "share_encoder_decoder_embeddings", "tie_word_embeddings"),
+    *("pad_token_id", "eos_token_id", "bos_token_id", "decoder_start_token_id"),
+)
 
 
 @pytest.fixture
@@ -34,6 +43,38 @@ def make_model() -> MakeModel:
         torch.manual_seed(0)
         config = SineformerConfig(**{**SMALL, **changes}, attn_implementation=attention)
         return SineformerForConditionalGeneration(config).eval()
+
+    return make
+
+
+@pytest.fixture
+def randomize_vectors() -> Callable[[nn.Module], None]:
+    """A function that fills biases and norms, which start as zeros and ones; that would hide one that is left out."""
+
+    def randomize(module: nn.Module) -> None:
+        for parameter in module.parameters():
+            if parameter.ndim == 1:
+                nn.init.normal_(parameter, mean=0.5, std=0.2)
+
+    return randomize
+
+
+@pytest.fixture
+def marian_and_ours(make_model: MakeModel, randomize_vectors: Callable[[nn.Module], None]) -> MakePair:
+    """A function that makes a MarianMTModel and a Sineformer with the same weights and generation config."""
+
+    def make(**changes: Any) -> tuple[MarianMTModel, SineformerForConditionalGeneration]:
+        ours = make_model(position_layout="halves", activation_function="swish", **changes)
+        shared = {name: getattr(ours.config, name) for name in FIELDS_OF_MARIAN}
+        implementation = ours.config._attn_implementation
+        config = MarianConfig(**shared, dropout=0.0, forced_eos_token_id=None, attn_implementation=implementation)
+        theirs = MarianMTModel(config).eval()
+        randomize_vectors(theirs)
+        weights = {name: value for name, value in theirs.state_dict().items() if "embed_positions" not in name}
+        weights.pop("final_logits_bias")
+        ours.load_state_dict(weights)
+        ours.generation_config = theirs.generation_config
+        return theirs, ours
 
     return make
 

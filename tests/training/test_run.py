@@ -105,6 +105,7 @@ def test_the_folder_loads_as_the_model_that_was_measured(finished: Path, corpus:
 def test_generation_parameters_are_in_the_generation_config_and_cut_nothing_off(finished: Path) -> None:
     generation = GenerationConfig.from_pretrained(finished)
     assert (generation.num_beams, generation.max_length, generation.decoder_start_token_id) == (2, 1024, 2)
+    assert generation.max_tokens_beyond_source == 50
     config = json.loads((finished / "config.json").read_text())
     assert not {"num_beams", "max_length", "length_penalty"} & config.keys()
 

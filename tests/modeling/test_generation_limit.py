@@ -1,0 +1,121 @@
+"""Without a limit of the caller, every translation ends 50 tokens beyond the length of its own source."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+
+from sineformer import SineformerForConditionalGeneration
+from sineformer.modeling import generation
+
+LENGTHS = (7, 3, 1)
+MASK = torch.tensor([[1] * length + [0] * (7 - length) for length in LENGTHS])
+LIMITED = [length + 50 for length in LENGTHS]
+
+
+@pytest.fixture
+def endless(make_model) -> SineformerForConditionalGeneration:
+    """A model that never ends a translation by itself."""
+    model = make_model(decoder_layers=1)
+    model.generation_config.suppress_tokens = [0, 3]
+    return model
+
+
+def new_tokens(sequences: torch.Tensor, prompt_length: int = 1) -> list[int]:
+    """How many tokens each sequence has after the prompt; greedy search pads with 0, beam search with the end token."""
+    return [int((ids.ne(0) & ids.ne(3)).sum()) for ids in sequences[:, prompt_length:]]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *({"num_beams": 1}, {"num_beams": 3}, {"num_beams": 3, "early_stopping": "never"}),
+        *({"num_beams": 1, "do_sample": True}, {"num_beams": 3, "do_sample": True}),
+        *({"num_beams": 1, "use_cache": False}, {}),
+    ],
+)
+def test_each_translation_ends_50_tokens_beyond_its_own_source(endless, source, arguments) -> None:
+    assert new_tokens(endless.generate(source, attention_mask=MASK, **arguments)) == LIMITED
+
+
+def test_every_hypothesis_of_a_source_has_the_limit_of_that_source(endless, source) -> None:
+    output = endless.generate(source, attention_mask=MASK, num_beams=3, num_return_sequences=2)
+    assert new_tokens(output) == [limit for limit in LIMITED for _ in range(2)]
+
+
+@pytest.mark.parametrize("form", ["input_ids", "inputs_embeds", "encoder_outputs"])
+@pytest.mark.parametrize("mask", [None, MASK])
+def test_the_source_may_come_in_any_form(endless, source, form: str, mask) -> None:
+    inputs = {
+        "input_ids": lambda: source,
+        "inputs_embeds": lambda: endless.get_input_embeddings()(source),
+        "encoder_outputs": lambda: endless.get_encoder()(source, mask),
+    }
+    output = endless.generate(**{form: inputs[form]()}, attention_mask=mask)
+    assert new_tokens(output) == ([57] * 3 if mask is None else LIMITED)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [({"max_new_tokens": 60}, 60), ({"max_length": 61}, 60), ({"max_new_tokens": 2}, 2)]
+)
+def test_a_limit_of_the_caller_replaces_that_of_the_source(endless, source, given, expected: int) -> None:
+    arguments = {"attention_mask": MASK}
+    assert new_tokens(endless.generate(source, **arguments, **given)) == [expected] * 3
+    config = GenerationConfig(**given)
+    assert new_tokens(endless.generate(source, config, attention_mask=MASK)) == [expected] * 3
+
+
+def test_a_saved_max_length_holds_beside_the_limit_of_the_source(endless, source) -> None:
+    endless.generation_config.max_length = 55
+    output = endless.generate(source, attention_mask=MASK)
+    assert new_tokens(output) == [54, 53, 51]
+
+
+def test_the_limit_is_a_field_of_the_generation_config(endless, source) -> None:
+    shorter = GenerationConfig(max_tokens_beyond_source=2)
+    assert new_tokens(endless.generate(source, shorter, attention_mask=MASK)) == [9, 5, 3]
+    endless.generation_config.max_tokens_beyond_source = 1
+    assert new_tokens(endless.generate(source, attention_mask=MASK)) == [8, 4, 2]
+    endless.generation_config.max_tokens_beyond_source = None
+    assert new_tokens(endless.generate(source, attention_mask=MASK)) == [63] * 3
+    del endless.generation_config.max_tokens_beyond_source
+    assert new_tokens(endless.generate(source, attention_mask=MASK)) == LIMITED
+
+
+def test_a_prompt_of_the_decoder_does_not_count(endless, source) -> None:
+    prompt = torch.tensor([[2, 9, 10]]).expand(3, -1)
+    output = endless.generate(source, attention_mask=MASK, decoder_input_ids=prompt)
+    assert new_tokens(output, prompt_length=3) == LIMITED
+
+
+def test_stopping_criteria_of_the_caller_still_hold(endless, source) -> None:
+    class AtFour(StoppingCriteria):
+        def __call__(self, input_ids: torch.Tensor, scores: object, **kwargs: object) -> torch.Tensor:
+            return torch.full(input_ids.shape[:1], input_ids.shape[1] >= 4)
+
+    for criteria in ([AtFour()], StoppingCriteriaList([AtFour()])):
+        assert endless.generate(source, num_beams=1, stopping_criteria=criteria).shape == (3, 4)
+        assert endless.generate(source, None, None, criteria, num_beams=1).shape == (3, 4)
+
+
+def test_the_defaults_are_saved_and_loaded(make_model, tmp_path) -> None:
+    model = make_model(max_position_embeddings=77)
+    model.generation_config.max_tokens_beyond_source = 12
+    model.save_pretrained(tmp_path)
+    config = SineformerForConditionalGeneration.from_pretrained(tmp_path).generation_config
+    assert (config.num_beams, config.early_stopping, config.max_length) == (4, True, 77)
+    assert (config.decoder_start_token_id, config.eos_token_id, config.pad_token_id) == (2, 3, 0)
+    assert config.max_tokens_beyond_source == 12
+
+
+def test_a_source_longer_than_the_saved_max_length_is_not_cut_without_a_word(endless, source, monkeypatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(generation.logger, "warning_once", said.append)
+    endless.generate(source)
+    assert not said
+    endless.generate(torch.cat([source] * 10, dim=1))
+    assert len(said) == 1
+    assert "`generation_config.max_length` (64)" in said[0]
+    endless.generate(torch.cat([source] * 10, dim=1), max_new_tokens=3)
+    assert len(said) == 1
