@@ -35,6 +35,8 @@ class SineformerConfig(PreTrainedConfig):
         lm_head_bias (`bool`): the output projection adds a bias for each target token, as Marian's models do.
         normalize_before (`bool`): layer normalisation before each sub-layer (pre-norm) and once after the last layer,
             instead of after each residual addition as in the paper (post-norm).
+        add_final_layer_norm (`bool`, *optional*): layer normalisation once more after the last layer of encoder and
+            decoder; as `normalize_before` if not given. `torch.nn.Transformer` has it in post-norm too.
         layer_norm_eps (`float`): added to the variance in layer normalisation.
         init_std (`float`, *optional*): standard deviation of fresh embeddings; `d_model ** -0.5` if not given.
         use_cache (`bool`): whether decoding keeps keys and values of earlier steps.
@@ -61,6 +63,8 @@ class SineformerConfig(PreTrainedConfig):
         "num_hidden_layers": "encoder_layers",
     }
     base_model_tp_plan: ClassVar[dict[str, Any]] = {
+        "encoder.embed_tokens": "embedding_rowwise",
+        "decoder.embed_tokens": "embedding_rowwise",
         "encoder.layers.*.self_attn.q_proj": "colwise",
         "encoder.layers.*.self_attn.k_proj": "colwise",
         "encoder.layers.*.self_attn.v_proj": "colwise",
@@ -104,6 +108,7 @@ class SineformerConfig(PreTrainedConfig):
     tie_word_embeddings: bool = True
     lm_head_bias: bool = False
     normalize_before: bool = False
+    add_final_layer_norm: bool | None = None
     layer_norm_eps: float = 1e-5
     init_std: float | None = None
     use_cache: bool = True
@@ -116,6 +121,8 @@ class SineformerConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         if self.decoder_vocab_size is None:
             self.decoder_vocab_size = self.vocab_size
+        if self.add_final_layer_norm is None:
+            self.add_final_layer_norm = self.normalize_before
         super().__post_init__(**kwargs)
 
     @property

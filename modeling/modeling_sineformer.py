@@ -153,7 +153,7 @@ class SineformerStack(SineformerPreTrainedModel):
             config.max_position_embeddings, config.d_model, config.position_layout
         )
         self.layers = nn.ModuleList(layers)
-        if config.normalize_before:
+        if config.add_final_layer_norm:
             self.layer_norm = nn.LayerNorm(config.d_model, eps=config.layer_norm_eps)
         self.gradient_checkpointing = False
         self.post_init()
@@ -172,8 +172,8 @@ class SineformerStack(SineformerPreTrainedModel):
         return nn.functional.dropout(states, self.dropout, self.training)
 
     def normalize(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """The norm that pre-norm layers leave to the end of the stack."""
-        return self.layer_norm(hidden_states) if self.config.normalize_before else hidden_states
+        """The norm at the end of the stack, to which pre-norm layers leave it."""
+        return self.layer_norm(hidden_states) if self.config.add_final_layer_norm else hidden_states
 
 
 class SineformerEncoder(SineformerStack):
