@@ -16,11 +16,12 @@ from .cleaning import Limits
 from .sources import ColumnNames
 
 SPLITS = ("train", "validation", "test")
+LATEST = "latest"
 
 
-def setting(text: str, default: Any) -> Any:
-    """A dataclass field with its help text, as `HfArgumentParser` reads it."""
-    return field(default=default, metadata={"help": text})
+def setting(text: str, default: Any, **more: Any) -> Any:
+    """A dataclass field with its help text, as `HfArgumentParser` reads it; `more` goes to `add_argument`."""
+    return field(default=default, metadata={"help": text, **more})
 
 
 @dataclass
@@ -139,7 +140,20 @@ class RunArguments:
     """The folder and the record of the run."""
 
     output_dir: str | None = setting("Folder for the model and the record of its training.", None)
-    overwrite_output_dir: bool = setting("Write into an output folder that is not empty.", False)
+    overwrite_output_dir: bool = setting(
+        "Write into an output folder that is not empty; checkpoints of a run there are removed.", False
+    )
+    resume_from_checkpoint: str | None = setting(
+        "Go on with the run in output_dir: from its latest whole checkpoint if nothing follows, or from that folder. "
+        "A run that had not come to a checkpoint begins anew, one that has finished stays as it is.",
+        None,
+        aliases=["--resume"],
+        nargs="?",
+        const=LATEST,
+    )
+    save_steps: int | None = setting("Save a checkpoint to go on from every so many steps.", None)
+    save_minutes: float | None = setting("The same every so many minutes.", 15.0)
+    save_total_limit: int = setting("Checkpoints that stay, beside the best model: the last so many.", 2)
     use_cpu: bool = setting("Train on the CPU even where there is an accelerator.", False)
     seed: int = setting("Seed of initialisation, batches and dropout.", 1)
     logging_steps: int = setting("Report every so many steps.", 50)

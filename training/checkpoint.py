@@ -1,4 +1,11 @@
-"""The model on disk: folders that appear whole or not at all, and the best checkpoint of a run."""
+"""Checkpoints of a run, in `checkpoints` below its output folder:
+
+    step-120    all it takes to go on after step 120: a complete model folder, and the state of the training beside it
+    best-80     the best model so far, a complete model folder
+
+They are whole or not there, have a manifest of checksums, and are gone when the run has ended and its best model has
+been published into the output folder.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .durable import MANIFEST, WRITING, flush, remove_folder, write_folder, write_manifest
 from .evaluation import Scores
 from .tokenizer import TARGET_FOLDER, Tokenizers, save_tokenizers
 
 CHECKPOINTS = "checkpoints"
-WRITING = ".writing"
-
-
-def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Make `folder` by writing beside it and renaming: whoever sees the name sees the whole content.
-
-    Args:
-        folder: must not exist yet.
-        write: writes the content into the empty folder that it is given.
-    """
-    aside = folder.with_name(folder.name + WRITING)
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    write(aside)
-    os.replace(aside, folder)
+STATE = "step-"
+BEST = "best-"
 
 
 def save_model(folder: Path, model: Any, tokenizers: Tokenizers) -> None:
@@ -69,7 +64,7 @@ class BestCheckpoint:
     @property
     def folder(self) -> Path:
         """Where the best model is."""
-        return self.output_dir / CHECKPOINTS / f"step-{self.step}"
+        return self.output_dir / CHECKPOINTS / f"{BEST}{self.step}"
 
     def judge(self, step: int, scores: Scores) -> bool:
         """Note an evaluation; returns whether it is the best so far, so that the model has to be saved."""
@@ -80,24 +75,74 @@ class BestCheckpoint:
         return True
 
     def save(self, model: Any, tokenizers: Tokenizers) -> None:
-        """Write the model that was just judged the best, then remove the one it replaces."""
-        write_folder(self.folder, lambda aside: save_model(aside, model, tokenizers))
-        for other in self.folder.parent.iterdir():
-            if other != self.folder:
-                shutil.rmtree(other)
+        """Write the model that was just judged the best."""
+
+        def write(aside: Path) -> None:
+            save_model(aside, model, tokenizers)
+            write_manifest(aside)
+
+        write_folder(self.folder, write)
 
     def publish(self) -> None:
-        """Move the best model into the output folder itself."""
+        """Copy the best model into the output folder itself. It stays where it is: until the run has ended, going on
+        from a checkpoint needs it."""
         for entry in self.folder.iterdir():
-            replace_entry(entry, self.output_dir / entry.name)
-        shutil.rmtree(self.output_dir / CHECKPOINTS)
+            if entry.name != MANIFEST:
+                _copy(entry, self.output_dir / entry.name)
 
 
-def replace_entry(entry: Path, target: Path) -> None:
-    """Rename a file or folder, over an earlier one of that name if need be."""
-    if target.is_dir():
-        shutil.rmtree(target)
-    os.replace(entry, target)
+def _copy(entry: Path, target: Path) -> None:
+    """Copy a file or folder, over an earlier one of that name if need be."""
+    if entry.is_dir():
+
+        def write(aside: Path) -> None:
+            shutil.copytree(entry, aside, dirs_exist_ok=True)
+
+        write_folder(target, write)
+        return
+    aside = target.with_name(target.name + WRITING)
+    shutil.copyfile(entry, aside)
+    flush(aside)
+    os.replace(aside, target)
+
+
+def state_folder(output_dir: Path, step: int) -> Path:
+    """Where the checkpoint of a step is."""
+    return output_dir / CHECKPOINTS / f"{STATE}{step}"
+
+
+def state_folders(output_dir: Path) -> list[Path]:
+    """The checkpoints that a run can go on from, the latest first."""
+    found = ((_step_of(path), path) for path in (output_dir / CHECKPOINTS).glob(f"{STATE}*"))
+    return [path for step, path in sorted(found, reverse=True) if step >= 0]
+
+
+def _step_of(folder: Path) -> int:
+    """The step in the name of a checkpoint; -1 if there is none, as while it is being written."""
+    number = folder.name.partition("-")[2]
+    return int(number) if number.isdecimal() else -1
+
+
+def remove_old_checkpoints(best: BestCheckpoint, keep: int, best_of: Callable[[Path], int | None]) -> None:
+    """Remove all but the last `keep` checkpoints, and the best models that neither these nor the run go on with.
+
+    Args:
+        best: the best model of the run now.
+        keep: how many stay.
+        best_of: gives the step of the best model as of a checkpoint; None for none.
+    """
+    states = state_folders(best.output_dir)
+    for folder in states[keep:]:
+        remove_folder(folder)
+    needed = {best.step, *map(best_of, states[:keep])}
+    for folder in (best.output_dir / CHECKPOINTS).glob(f"{BEST}*"):
+        if _step_of(folder) not in needed:
+            remove_folder(folder)
+
+
+def end_checkpoints(output_dir: Path) -> None:
+    """Remove the checkpoints of a run that has ended."""
+    remove_folder(output_dir / CHECKPOINTS)
 
 
 def prepare_output_dir(output_dir: Path, leftovers: tuple[str, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from transformers.activations import ACT2FN
 
 from ..configuration.configuration_sineformer import SineformerConfig
 from .arguments import SPLITS, DataArguments, ModelArguments, RunArguments, Settings
+from .checkpoint import state_folders
 from .sources import read_files
 
 EMBEDDED_LANGUAGES = ("en", "de")
@@ -21,14 +23,14 @@ _AT_LEAST_ONE = (
     *("encoder_ffn_dim", "decoder_ffn_dim", "max_position_embeddings", "train_size", "validation_size", "test_size"),
     *("max_characters", "max_length", "max_length_ratio", "max_tokens", "gradient_accumulation_steps", "warmup_steps"),
     *("max_steps", "num_epochs", "eval_steps", "patience", "eval_num_beams", "eval_batch_size", "num_beams"),
-    "logging_steps",
+    *("logging_steps", "save_steps", "save_total_limit"),
 )
 _SHARES = ("dropout", "attention_dropout", "activation_dropout", "label_smoothing")
 _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **{key: (lambda value: value >= 1, "must be at least 1") for key in _AT_LEAST_ONE},
     **{key: (lambda value: 0 <= value < 1, "must be in [0, 1)") for key in _SHARES},
     "learning_rate": (lambda value: 0 < value < float("inf"), "must be a positive number"),
-    "max_minutes": (lambda value: value > 0, "must be positive"),
+    **{key: (lambda value: value > 0, "must be positive") for key in ("max_minutes", "save_minutes")},
     "max_grad_norm": (lambda value: value >= 0, "must not be negative"),
     "activation_function": (lambda value: value in ACT2FN, "must be a name that transformers.activations.ACT2FN knows"),
 }
@@ -105,7 +107,25 @@ def _output_problems(run: RunArguments) -> Iterator[str]:
         yield "output_dir: say where the model goes, for example --output_dir runs/first"
         return
     folder = Path(run.output_dir)
+    resume = run.resume_from_checkpoint is not None
+    if resume and run.overwrite_output_dir:
+        yield "resume_from_checkpoint, overwrite_output_dir: go on with what is there or replace it; set one of them"
     if folder.exists() and not folder.is_dir():
         yield f"output_dir: {folder} is a file; choose another name"
-    elif folder.is_dir() and any(folder.iterdir()) and not run.overwrite_output_dir:
+    elif not _writable(folder):
+        yield f"output_dir: {folder} cannot be written to; choose another folder or change its permissions"
+    elif run.overwrite_output_dir or resume or not folder.is_dir():
+        return
+    elif state_folders(folder):
+        yield (
+            f"output_dir: {folder} has checkpoints of a run; add --resume to go on with it, choose another folder, or "
+            "add --overwrite_output_dir, which removes them"
+        )
+    elif any(folder.iterdir()):
         yield f"output_dir: {folder} is not empty; choose another folder or add --overwrite_output_dir"
+
+
+def _writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, or the folder itself and those above it that are missing."""
+    existing = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    return os.access(existing, os.W_OK | os.X_OK, effective_ids=True)

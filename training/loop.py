@@ -25,6 +25,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
 from .batching import IGNORED_LABEL, TokenBudgetBatchSampler
+from .interruption import Stopped
 from .progress import RunLog, StepReport
 
 
@@ -41,12 +42,39 @@ class NonFiniteError(RuntimeError):
 
 @dataclass
 class Limits:
-    """When training ends and when it is interrupted for an evaluation; None: never for that reason."""
+    """When training ends and when it pauses for an evaluation or a checkpoint; None: never for that reason."""
 
     max_steps: int | None = None
     num_epochs: int | None = None
     max_minutes: float | None = None
     eval_steps: int | None = None
+    save_steps: int | None = None
+    save_minutes: float | None = None
+
+
+@dataclass
+class Position:
+    """How far a run is.
+
+    Attributes:
+        epoch: the one under way, from 0.
+        steps: done in this epoch.
+        evaluated_at: optimiser steps that were done at the last evaluation; -1 before the first.
+    """
+
+    epoch: int = 0
+    steps: int = 0
+    evaluated_at: int = -1
+
+
+class Agreement(NamedTuple):
+    """What all processes know alike before a step: its target tokens in all of them, and whether any of them is out of
+    time, wants a checkpoint or was asked to stop."""
+
+    target_tokens: int
+    late: bool
+    save: bool
+    stop: bool
 
 
 @dataclass
@@ -133,14 +161,16 @@ def grouped(batches: Iterable[MicroBatch], size: int) -> Iterator[list[MicroBatc
 
 
 class Trainer:
-    """Takes steps over the data until a limit is reached.
+    """Takes steps over the data, from a position until a limit is reached.
 
     Args:
         learner: what learns.
         sampler: deals out the batches of this process; every process gets as many.
-        loader: makes these batches.
-        limits: when to stop and to evaluate.
-        log: where steps are reported.
+        loader: makes these batches. It must draw from no generator that the model's dropout draws from: a run that goes
+            on in the middle of an epoch opens it once more than one that was never stopped.
+        limits: when to stop, to evaluate and to save.
+        log: where steps are reported, and how long the run has taken.
+        stop_asked: whether a signal asked this process to stop.
     """
 
     def __init__(
@@ -150,63 +180,109 @@ class Trainer:
         loader: DataLoader[Any],
         limits: Limits,
         log: RunLog,
+        stop_asked: Callable[[], bool] = lambda: False,
     ) -> None:
         self.learner, self.sampler, self.loader, self.limits, self.log = learner, sampler, loader, limits, log
-        self.finished = False
-        self.started = time.monotonic()
+        self.stop_asked = stop_asked
+        self.accumulation_steps = sampler.group // sampler.world_size
+        self.position = Position()
+        self.time_is_up = False
 
-    def run(self, evaluate: Callable[[int], bool]) -> None:
+    def run(self, evaluate: Callable[[int], bool], save: Callable[[], None] = lambda: None) -> None:
         """Train to the end.
 
         Args:
             evaluate: called with the number of steps done whenever an evaluation is due, and at the end unless it just
                 was; training stops when it returns False.
+            save: called whenever a checkpoint is due, and at the end, with `position` where a run that starts from
+                the checkpoint goes on.
+
+        Raises:
+            Stopped: a signal came in any process; everything done is saved.
         """
-        self.started = time.monotonic()
-        for step in self._until_evaluations():
-            if not evaluate(step):
-                return
+        self.save = save
+        self._note_saving()
+        for step in self._steps():
+            if self._evaluation_is_due():
+                self._stop_if(self._agree([]).stop)
+                self.position.evaluated_at = step
+                if not evaluate(step):
+                    break
+            if self.limits.save_steps is not None and step % self.limits.save_steps == 0:
+                self._save()
+        self._save()
+        self._stop_if(self._agree([]).stop)
 
-    def _until_evaluations(self) -> Iterator[int]:
-        evaluated_at = -1
-        for epoch in itertools.count() if self.limits.num_epochs is None else range(self.limits.num_epochs):
-            for step in self._steps_of(epoch):
-                if self.limits.eval_steps is not None and step % self.limits.eval_steps == 0:
-                    evaluated_at = step
-                    yield step
-            if self.finished:
-                break
-            if self.limits.eval_steps is None:
-                evaluated_at = self.learner.step
-                yield self.learner.step
-        if evaluated_at != self.learner.step:
-            yield self.learner.step
+    def _steps(self) -> Iterator[int]:
+        """Take steps; yields the number done before the first, after each, and when time is up."""
+        self._open_epoch()
+        # A run that was stopped before an evaluation goes on with it.
+        yield self.learner.step
+        while not self._at_the_end():
+            if self.position.steps == self.sampler.steps_per_epoch:
+                self.position.epoch, self.position.steps = self.position.epoch + 1, 0
+                self._open_epoch()
+            yield from self._rest_of_epoch()
 
-    def _steps_of(self, epoch: int) -> Iterator[int]:
-        """Take the steps of an epoch, or of its part before a limit; yields the number of steps done after each."""
-        self.sampler.set_epoch(epoch)
+    def _open_epoch(self) -> None:
+        self.sampler.set_epoch(self.position.epoch, self.position.steps * self.accumulation_steps)
+
+    def _rest_of_epoch(self) -> Iterator[int]:
         micro_batches = itertools.starmap(MicroBatch, zip(self.sampler, self.loader, strict=True))
         started = time.monotonic()
-        for index, group in enumerate(grouped(micro_batches, self.sampler.group // self.sampler.world_size)):
-            target_tokens, self.finished = self._agree(group)
-            if self.finished:
+        for group in grouped(micro_batches, self.accumulation_steps):
+            agreed = self._agree(group)
+            self._stop_if(agreed.stop)
+            if agreed.save:
+                self._save()
+            if agreed.late:
+                self.time_is_up = True
+                yield self.learner.step
                 return
             learning_rate = float(self.learner.schedule.get_last_lr()[0])
-            report = self.learner.update(group, target_tokens)
-            passed = epoch + (index + 1) / self.sampler.steps_per_epoch
-            now = time.monotonic()
-            self.log.step(self.learner.step, passed, report, learning_rate, now - started)
-            self.finished = self.learner.step == self.limits.max_steps
+            report = self.learner.update(group, agreed.target_tokens)
+            self.position.steps += 1
+            passed = self.position.epoch + self.position.steps / self.sampler.steps_per_epoch
+            self.log.step(self.learner.step, passed, report, learning_rate, time.monotonic() - started)
             yield self.learner.step
-            if self.finished:
+            if self._at_the_end():
                 return
             started = time.monotonic()
 
-    def _agree(self, group: list[MicroBatch]) -> tuple[int, bool]:
-        """The target tokens of the step in all processes, and whether time is up for any of them."""
-        minutes = (time.monotonic() - self.started) / 60
-        time_is_up = self.limits.max_minutes is not None and minutes >= self.limits.max_minutes
+    def _at_the_end(self) -> bool:
+        epochs = self.position.epoch + int(self.position.steps == self.sampler.steps_per_epoch)
+        enough_steps = self.limits.max_steps is not None and self.learner.step >= self.limits.max_steps
+        enough_epochs = self.limits.num_epochs is not None and epochs >= self.limits.num_epochs
+        return self.time_is_up or enough_steps or enough_epochs
+
+    def _evaluation_is_due(self) -> bool:
+        step = self.learner.step
+        if step == self.position.evaluated_at:
+            return False
+        if self.limits.eval_steps is None:
+            due = self.position.steps == self.sampler.steps_per_epoch
+        else:
+            due = step > 0 and step % self.limits.eval_steps == 0
+        return due or self._at_the_end()
+
+    def _save(self) -> None:
+        if self.learner.step > self.saved_step:
+            self.save()
+            self._note_saving()
+
+    def _note_saving(self) -> None:
+        self.saved_step, self.saved_at = self.learner.step, time.monotonic()
+
+    def _stop_if(self, asked: bool) -> None:
+        if asked:
+            self._save()
+            raise Stopped(f"stopped after step {self.learner.step} by a signal; go on with --resume")
+
+    def _agree(self, group: list[MicroBatch]) -> Agreement:
+        limits, now = self.limits, time.monotonic()
+        late = limits.max_minutes is not None and self.log.seconds() >= 60 * limits.max_minutes
+        save = limits.save_minutes is not None and now - self.saved_at >= 60 * limits.save_minutes
         tokens = sum(int((batch.inputs["labels"] != IGNORED_LABEL).sum()) for batch in group)
-        totals = torch.tensor([tokens, int(time_is_up)], device=self.learner.accelerator.device)
-        all_tokens, late = self.learner.accelerator.reduce(totals, reduction="sum").tolist()
-        return all_tokens, late > 0
+        mine = torch.tensor([tokens, late, save, self.stop_asked()], device=self.learner.accelerator.device)
+        all_tokens, *flags = self.learner.accelerator.reduce(mine, reduction="sum").tolist()
+        return Agreement(all_tokens, *map(bool, flags))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import Any
 from accelerate import Accelerator
 from tqdm.auto import tqdm
 
+from .durable import flush, writing
 from .evaluation import Scores
 
 METRICS_FILE = "metrics.jsonl"
+_SUMS = ("loss_sum", "tokens", "seconds_summed", "steps")
 
 
 @dataclasses.dataclass
@@ -59,7 +62,36 @@ class RunLog:
         self._reset()
 
     def _reset(self) -> None:
-        self.loss_sum, self.tokens, self.seconds, self.steps = 0.0, 0, 0.0, 0
+        self.loss_sum, self.tokens, self.seconds_summed, self.steps = 0.0, 0, 0.0, 0
+
+    def seconds(self) -> float:
+        """How long the run has taken, what came before a stop included."""
+        return time.monotonic() - self.started
+
+    def state(self) -> dict[str, Any]:
+        """What a later process needs to go on with this log. On the main process, what is written is on the disk then,
+        its length part of the state."""
+        size = 0
+        if self.main and self.path.exists():
+            flush(self.path)
+            size = self.path.stat().st_size
+        sums = {key: getattr(self, key) for key in _SUMS}
+        return {"bytes": size, "seconds": self.seconds(), "seconds_training": self.seconds_training, "sums": sums}
+
+    def restore(self, state: dict[str, Any], step: int) -> None:
+        """Go on with the log of a run stopped after `step` steps: lines that were written later are cut off."""
+        self.started = time.monotonic() - state["seconds"]
+        self.seconds_training = state["seconds_training"]
+        for key in _SUMS:
+            setattr(self, key, state["sums"][key])
+        self.bar.update(step)
+        if not self.main:
+            return
+        size = self.path.stat().st_size if self.path.exists() else 0
+        if size < state["bytes"]:
+            self.message(f"warning: lines of {self.path} are lost: it was {state['bytes']} bytes long, now {size}")
+        elif size:
+            os.truncate(self.path, state["bytes"])
 
     def message(self, text: str) -> None:
         """A line of text, above the bar if there is one."""
@@ -70,7 +102,7 @@ class RunLog:
         """Take note of one step; every `logging_steps` steps, report them."""
         self.loss_sum += report.loss * report.target_tokens
         self.tokens += report.target_tokens
-        self.seconds += seconds
+        self.seconds_summed += seconds
         self.seconds_training += seconds
         self.steps += 1
         if self.steps < self.logging_steps:
@@ -79,7 +111,7 @@ class RunLog:
             "loss": self.loss_sum / self.tokens,
             "learning_rate": learning_rate,
             "gradient_norm": report.gradient_norm,
-            "tokens_per_second": self.tokens / self.seconds,
+            "tokens_per_second": self.tokens / self.seconds_summed,
             "epoch": epoch,
         }
         self._record("train", number, values)
@@ -102,7 +134,7 @@ class RunLog:
 
     def _time_left(self, number: int) -> str:
         """Time to the end at the pace so far, evaluations included, whichever limit comes first."""
-        elapsed = time.monotonic() - self.started
+        elapsed = self.seconds()
         limits = []
         if self.planned_steps is not None:
             limits.append(elapsed / number * (self.planned_steps - number))
@@ -124,8 +156,8 @@ class RunLog:
         numbers = {f"{kind}/{key}": value for key, value in values.items() if isinstance(value, int | float)}
         self.accelerator.log(numbers, step=number)
         if self.main:
-            line = {"kind": kind, "step": number, "seconds": round(time.monotonic() - self.started, 2), **values}
-            with self.path.open("a", encoding="utf-8") as file:
+            line = {"kind": kind, "step": number, "seconds": round(self.seconds(), 2), **values}
+            with writing(str(self.path)), self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
 
     def close(self) -> None:

@@ -97,9 +97,20 @@ def _flag_entries(argv: Sequence[str]) -> Iterator[_Entry]:
             values.append(token)
             continue
         if name or values:
-            yield _Entry("command line", name.removeprefix("--").replace("-", "_"), values)
+            yield _Entry("command line", _key_of(name), values)
         name, equals, value = token.partition("=")
         values = [value] if equals else []
+
+
+def _key_of(flag: str) -> str:
+    """The key that a flag sets, under its own name or another of its names."""
+    others = {
+        other: key.name
+        for concern in CONCERNS.values()
+        for key in dataclasses.fields(concern)
+        for other in key.metadata.get("aliases", [])
+    }
+    return others.get(flag, flag.removeprefix("--").replace("-", "_"))
 
 
 def _typed(entries: Iterable[_Entry], parser: _OneValueParser, problems: list[str]) -> dict[str, Any]:
@@ -149,11 +160,12 @@ def _construct(concern: type, values: dict[str, Any]) -> Any:
     return concern(**{key.name: values[key.name] for key in dataclasses.fields(concern) if key.name in values})
 
 
-def print_help(program: str) -> None:
-    """Print every setting with its type, its default and what it means."""
+def print_help(program: str, epilog: str) -> None:
+    """Print every setting with its type, its default and what it means, and `epilog` as it is."""
     HfArgumentParser(
         list(CONCERNS.values()),
         prog=program,
         usage=f"{program} [--config RECIPE.yaml] [--key value ...]",
         description="Trains a translation model. Flags override the recipe.",
     ).print_help()
+    print(f"\n{epilog}")

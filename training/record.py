@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 from importlib import metadata
@@ -10,6 +11,8 @@ from pathlib import Path
 import yaml
 
 from .arguments import Settings
+from .cleaning import ParallelText
+from .data import Data
 
 SETTINGS_FILE = "training_args.yaml"
 VERSIONS_FILE = "versions.json"
@@ -17,13 +20,31 @@ LIBRARIES = ("sineformer", "torch", "transformers", "tokenizers", "accelerate", 
 
 
 def write_settings(folder: Path, settings: Settings) -> None:
-    """Write all settings as a recipe. Consent to overwrite a folder is not part of it: it is given anew each time."""
-    values = settings.as_dict() | {"overwrite_output_dir": False}
+    """Write all settings as a recipe. What is said about the folder's content is not part of it: it is said anew each
+    time."""
+    values = settings.as_dict() | {"overwrite_output_dir": False, "resume_from_checkpoint": None}
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     (folder / SETTINGS_FILE).write_text(text, encoding="utf-8")
 
 
-def write_versions(folder: Path) -> None:
-    """Write the versions of Python and of the libraries that the numbers of a run depend on."""
-    versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES}
+def data_digests(data: Data) -> dict[str, str]:
+    """The SHA-256 of every split, as it was left after cleaning, and of the vocabulary."""
+    texts = {"train": data.text} | {name: held_out.text for name, held_out in data.held_out.items()}
+    both = (data.tokenizers.source, data.tokenizers.target)
+    vocabulary = hashlib.sha256("\n".join(each.backend_tokenizer.to_str() for each in both).encode())
+    return {name: _digest(text) for name, text in texts.items()} | {"vocabulary": vocabulary.hexdigest()}
+
+
+def _digest(text: ParallelText) -> str:
+    digest = hashlib.sha256()
+    for source, target in zip(text.sources, text.targets, strict=True):
+        digest.update(f"{len(source)} {len(target)} {source}{target}".encode())
+    return digest.hexdigest()
+
+
+def write_versions(folder: Path, digests: dict[str, str]) -> None:
+    """Write what the numbers of a run depend on beside its settings: the versions of Python and of the libraries, and
+    the checksums of the data."""
+    versions: dict[str, object] = {"python": platform.python_version()}
+    versions |= {name: metadata.version(name) for name in LIBRARIES} | {"data_sha256": digests}
     (folder / VERSIONS_FILE).write_text(json.dumps(versions, indent=2) + "\n", encoding="utf-8")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, gather_object, set_seed
 from torch.utils.data import DataLoader
 from transformers.utils.logging import disable_progress_bar
 
@@ -17,15 +17,26 @@ from ..configuration.configuration_sineformer import SineformerConfig
 from ..modeling.modeling_sineformer import SineformerForConditionalGeneration
 from .arguments import Settings
 from .batching import Seq2SeqCollator, TokenBudgetBatchSampler, padding_share
-from .checkpoint import BestCheckpoint, prepare_output_dir
+from .checkpoint import (
+    BestCheckpoint,
+    end_checkpoints,
+    prepare_output_dir,
+    remove_old_checkpoints,
+    save_model,
+    state_folder,
+)
 from .data import Data, load_data
-from .evaluation import Evaluator, Scores
+from .durable import on_main_process, remove_leftovers, write_folder, write_manifest, writing
+from .evaluation import EvaluationSet, Evaluator, Scores
+from .interruption import StopSignals
 from .loop import Learner, Limits, Trainer
 from .model_card import Example, RunRecord, write_model_card
 from .optimizer import build_optimizer, build_schedule
 from .progress import METRICS_FILE, RunLog
-from .record import write_settings, write_versions
+from .record import data_digests, write_settings, write_versions
+from .resume import check_data, choose_checkpoint, remove_later
 from .tokenizer import Tokenizers
+from .training_state import TrainingState, best_step_of, random_state, read_state
 
 TRACKER = "tensorboard"
 CARD_EXAMPLES = 8
@@ -36,32 +47,60 @@ def run(settings: Settings) -> Scores:
 
     Raises:
         DataError: before training, if the data cannot be used.
+        CheckpointError: before training, if it cannot go on from the checkpoint that the settings ask for; later, if
+            one cannot be written.
         NonFiniteError: the loss or gradient is not finite; the best model so far is in the folder `checkpoints`.
+        Stopped: by a signal, with a checkpoint.
     """
-    output_dir = Path(str(settings.run.output_dir))
-    accelerator = Accelerator(
+    accelerator = build_accelerator(settings)
+    disable_progress_bar()  # of saving and loading: it would tear the bar of the training
+    set_seed(settings.run.seed)
+    checkpoint = on_main_process(accelerator, lambda: choose_checkpoint(settings, accelerator.num_processes))
+    data = load_data(settings, accelerator)
+    model = build_model(settings, data.tokenizers)
+    digests = on_main_process(accelerator, lambda: begin(settings, data, checkpoint))
+    # What TensorBoard was told after the checkpoint is told again.
+    purge = {} if checkpoint is None else {TRACKER: {"purge_step": read_state(checkpoint)["step"] + 1}}
+    accelerator.init_trackers(TRACKER, init_kwargs=purge)
+    training = Run(settings, accelerator, data, model, digests)
+    try:
+        training.train(checkpoint)
+        return training.finish()
+    finally:
+        accelerator.end_training()
+
+
+def build_accelerator(settings: Settings) -> Accelerator:
+    """Where and in which precision the run computes, and whom it reports to."""
+    return Accelerator(
         # Accelerate joins several processes on CPUs to one run only if told so; otherwise each would train alone.
         cpu=settings.run.use_cpu or not torch.accelerator.is_available(),
         mixed_precision=settings.optimisation.mixed_precision,
         log_with=TRACKER if settings.run.tensorboard else None,
-        project_dir=output_dir,
+        project_dir=str(settings.run.output_dir),
         # The only buffers are tables of positions: constant, and larger in a process that has seen longer text.
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
-    disable_progress_bar()  # of saving and loading: it would tear the bar of the training
-    set_seed(settings.run.seed)
-    data = load_data(settings, accelerator)
-    model = build_model(settings, data.tokenizers)
-    if accelerator.is_main_process:
-        prepare_output_dir(output_dir, (METRICS_FILE, TRACKER))
+
+
+def begin(settings: Settings, data: Data, checkpoint: Path | None) -> dict[str, str]:
+    """Make the output folder ready for a new run, or for going on from a checkpoint; returns the digests of the data.
+
+    Raises:
+        CheckpointError: the checkpoint is of other data, or the folder cannot be written.
+    """
+    output_dir, digests = Path(str(settings.run.output_dir)), data_digests(data)
+    if checkpoint is not None:
+        check_data(checkpoint, digests)
+    with writing(str(output_dir)):
+        if checkpoint is None:
+            prepare_output_dir(output_dir, (METRICS_FILE, TRACKER))
+        else:
+            remove_later(checkpoint)
+            remove_leftovers(checkpoint.parent)
         write_settings(output_dir, settings)
-        write_versions(output_dir)
-    accelerator.init_trackers(TRACKER)
-    training = Run(settings, accelerator, data, model)
-    training.train()
-    scores = training.finish()
-    accelerator.end_training()
-    return scores
+        write_versions(output_dir, digests)
+    return digests
 
 
 def build_model(settings: Settings, tokenizers: Tokenizers) -> SineformerForConditionalGeneration:
@@ -93,9 +132,15 @@ class Run:
     """Training and its end, for data and a model that are ready."""
 
     def __init__(
-        self, settings: Settings, accelerator: Accelerator, data: Data, model: SineformerForConditionalGeneration
+        self,
+        settings: Settings,
+        accelerator: Accelerator,
+        data: Data,
+        model: SineformerForConditionalGeneration,
+        digests: dict[str, str],
     ) -> None:
         self.settings, self.accelerator, self.data, self.model = settings, accelerator, data, model
+        self.digests = digests
         self.output_dir = Path(str(settings.run.output_dir))
         # Tensor cores work on multiples of 8.
         multiple = 8 if accelerator.device.type == "cuda" and accelerator.mixed_precision != "no" else 1
@@ -118,26 +163,29 @@ class Run:
             self._planned_steps(),
             settings.optimisation.max_minutes,
         )
-        self.minutes = 0.0
 
     def _planned_steps(self) -> int | None:
         limits = self.settings.optimisation
         by_epochs = None if limits.num_epochs is None else limits.num_epochs * self.sampler.steps_per_epoch
         return min((limit for limit in (limits.max_steps, by_epochs) if limit is not None), default=None)
 
-    def train(self) -> None:
-        """Train to the end; the best model is in `checkpoints` then."""
-        limits = Limits(
-            self.settings.optimisation.max_steps,
-            self.settings.optimisation.num_epochs,
-            self.settings.optimisation.max_minutes,
-            self.settings.evaluation.eval_steps,
-        )
+    def _limits(self) -> Limits:
+        optimisation, run = self.settings.optimisation, self.settings.run
+        ends = optimisation.max_steps, optimisation.num_epochs, optimisation.max_minutes
+        return Limits(*ends, self.settings.evaluation.eval_steps, run.save_steps, run.save_minutes)
+
+    def train(self, checkpoint: Path | None = None) -> None:
+        """Train to the end, from a checkpoint if one is given; the best model is in `checkpoints` then.
+
+        Raises:
+            Stopped: by a signal, with a checkpoint.
+        """
         loader: DataLoader[Any] = DataLoader(
             self.data.pairs,
             batch_sampler=self.sampler,
             collate_fn=self.collator,
             pin_memory=self.accelerator.device.type == "cuda",
+            generator=torch.Generator(),  # otherwise it draws from the one of dropout whenever it is opened
         )
         padding = padding_share(self.data.pairs.lengths, list(self.sampler), self.collator.pad_to_multiple_of)
         self.log.message(
@@ -145,10 +193,37 @@ class Run:
             f"{self.sampler.steps_per_epoch:,} steps per epoch; padding {padding.source:.1%} of source and "
             f"{padding.target:.1%} of target positions"
         )
-        started = time.monotonic()
-        Trainer(self._learner(), self.sampler, loader, limits, self.log).run(self.validate)
-        self.minutes = (time.monotonic() - started) / 60
-        self.log.close()
+        with StopSignals() as signals, contextlib.closing(self.log):
+            trainer = Trainer(self._learner(), self.sampler, loader, self._limits(), self.log, signals.asked)
+            state = TrainingState(self.model, trainer.learner, trainer.position, self.best, self.log)
+            if checkpoint is not None:
+                state.restore(checkpoint)
+                self.log.message(f"going on from {checkpoint}")
+            if self._is_patient():
+                trainer.run(self.validate, lambda: self.save(state))
+
+    def save(self, state: TrainingState) -> None:
+        """Write a checkpoint; every process has to call it."""
+        random_states = gather_object([random_state(self.accelerator)])
+        on_main_process(self.accelerator, lambda: self._write_checkpoint(state, random_states))
+
+    def _write_checkpoint(self, state: TrainingState, random_states: list[dict[str, Any]]) -> None:
+        origin = {
+            "processes": self.accelerator.num_processes,
+            "batches_per_step": self.sampler.group,
+            "data": self.digests,
+        }
+
+        def write(aside: Path) -> None:
+            save_model(aside, self.model, self.data.tokenizers)
+            write_settings(aside, self.settings)
+            state.save(aside, random_states, origin)
+            write_manifest(aside)
+
+        folder = state_folder(self.output_dir, state.learner.step)
+        with writing(f"checkpoint {folder}"):
+            write_folder(folder, write)
+            remove_old_checkpoints(self.best, self.settings.run.save_total_limit, best_step_of)
 
     def _learner(self) -> Learner:
         optimisation = self.settings.optimisation
@@ -176,9 +251,17 @@ class Run:
             self.model, self.data.held_out["validation"], self.settings.evaluation.eval_num_beams
         )
         is_best = self.best.judge(step, scores)
-        if is_best and self.accelerator.is_main_process:
-            self.best.save(self.model, self.data.tokenizers)
+        if is_best:
+            on_main_process(self.accelerator, self._write_best)
         self.log.evaluation("validation", step, scores, is_best)
+        return self._is_patient()
+
+    def _write_best(self) -> None:
+        with writing(f"the best model, {self.best.folder}"):
+            self.best.save(self.model, self.data.tokenizers)
+            remove_old_checkpoints(self.best, self.settings.run.save_total_limit, best_step_of)
+
+    def _is_patient(self) -> bool:
         patience = self.settings.evaluation.patience
         return patience is None or self.best.evaluations_since < patience
 
@@ -193,9 +276,13 @@ class Run:
         held_out = list(self.data.held_out.values())[-1]
         scores, translations = self.evaluator.measure(model, held_out, self.settings.evaluation.num_beams)
         self.log.evaluation(held_out.name, self.best.step, scores)
-        if self.accelerator.is_main_process:
+        on_main_process(self.accelerator, lambda: self._publish(model, held_out, scores, translations))
+        return scores
+
+    def _publish(self, model: Any, held_out: EvaluationSet, scores: Scores, translations: list[str]) -> None:
+        assert self.best.scores is not None, "training ends with an evaluation"
+        with writing(str(self.output_dir)):
             self.best.publish()
-            assert self.best.scores is not None, "training ends with an evaluation"
             texts = zip(held_out.text.sources, held_out.text.targets, translations, strict=True)
             record = RunRecord(
                 scores={"validation": self.best.scores, held_out.name: scores},
@@ -204,9 +291,8 @@ class Run:
                 parameters=model.num_parameters(),
                 training_pairs=len(self.data.pairs),
                 step=self.best.step,
-                minutes=self.minutes,
+                minutes=self.log.seconds() / 60,
                 processes=f"{self.accelerator.num_processes} x {self.accelerator.device.type}",
             )
             write_model_card(self.output_dir, self.settings, record)
-        self.accelerator.wait_for_everyone()
-        return scores
+            end_checkpoints(self.output_dir)

@@ -3,28 +3,22 @@ from typing import Any
 
 import pytest
 
-from sineformer.training.checkpoint import BestCheckpoint, is_better, prepare_output_dir, write_folder
+from sineformer.training.checkpoint import (
+    BestCheckpoint,
+    end_checkpoints,
+    is_better,
+    prepare_output_dir,
+    remove_old_checkpoints,
+    state_folder,
+    state_folders,
+)
+from sineformer.training.durable import damage_of
 from sineformer.training.evaluation import Scores
 from sineformer.training.tokenizer import load_tokenizers
 
 
 def scores(loss: float = 1.0, bleu: float = 10.0, chrf: float = 20.0) -> Scores:
     return Scores(loss, bleu, chrf, 0.0, "", "", 1, 1)
-
-
-def test_a_folder_appears_only_when_it_is_whole(tmp_path: Path) -> None:
-    folder = tmp_path / "model"
-
-    def write_half(aside: Path) -> None:
-        (aside / "half").write_text("x")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write_folder(folder, write_half)
-    assert not folder.exists()
-    write_folder(folder, lambda aside: (aside / "whole").write_text("x") and None)
-    assert [path.name for path in folder.iterdir()] == ["whole"]
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 @pytest.mark.parametrize(
@@ -49,20 +43,23 @@ def test_evaluations_without_improvement_are_counted_in_a_row(tmp_path: Path) ->
     assert best.step == 3
 
 
-def test_only_the_best_checkpoint_stays_and_ends_in_the_output_folder(
+def test_the_best_model_is_copied_into_the_output_folder_and_all_checkpoints_end(
     tmp_path: Path, small_model: Any, small_tokenizers: Any
 ) -> None:
     best = BestCheckpoint(tmp_path, "bleu")
     for step, bleu in ((10, 5.0), (20, 7.0)):
         assert best.judge(step, scores(bleu=bleu))
         best.save(small_model, small_tokenizers)
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-20"]
+        remove_old_checkpoints(best, 2, lambda _: None)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["best-20"]
     (tmp_path / "config.json").write_text("of an earlier run")
     best.publish()
+    assert damage_of(best.folder) is None, "until the run has ended, going on from a checkpoint needs it"
+    end_checkpoints(tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
     assert {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json"} <= names
     assert {"modeling_sineformer.py", "configuration_sineformer.py"} <= names
-    assert "checkpoints" not in names
+    assert not {"checkpoints", "manifest.json"} & names
     assert type(small_model).from_pretrained(tmp_path).config.d_model == small_model.config.d_model
     assert load_tokenizers(tmp_path).joint
 
@@ -74,3 +71,18 @@ def test_an_output_folder_loses_only_what_would_mix_with_the_new_run(tmp_path: P
         (tmp_path / name).write_text("x")
     prepare_output_dir(tmp_path, ("metrics.jsonl", "tensorboard"))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_checkpoints_are_listed_from_the_latest_and_half_written_ones_are_none(tmp_path: Path) -> None:
+    for name in ("step-9", "step-100", "step-20", "step-200.writing", "step-1.removing", "best-300"):
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    assert state_folders(tmp_path) == [state_folder(tmp_path, step) for step in (100, 20, 9)]
+
+
+def test_the_last_checkpoints_stay_with_the_best_models_they_need(tmp_path: Path) -> None:
+    for name in ("step-10", "step-20", "step-30", "best-5", "best-15", "best-25", "best-28"):
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    best_of = {"step-10": 5, "step-20": 15, "step-30": 28}
+    remove_old_checkpoints(BestCheckpoint(tmp_path, "bleu", step=28), 2, lambda folder: best_of[folder.name])
+    names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert names == {"step-20", "step-30", "best-15", "best-28"}

@@ -163,7 +163,7 @@ def test_every_recipe_of_the_package_is_valid(path: Path, tmp_path: Path) -> Non
 
 
 def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
-    print_help("train")
+    print_help("train", "The end.")
     shown = capsys.readouterr().out
     for concern in CONCERNS.values():
         for key in concern.__dataclass_fields__:

@@ -1,0 +1,158 @@
+"""Folders that are whole or not there, and what happens where the disk does not take them."""
+
+import os
+import resource
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from safetensors.torch import save_file
+
+from sineformer.training.durable import (
+    CheckpointError,
+    damage_of,
+    on_main_process,
+    remove_folder,
+    remove_leftovers,
+    write_folder,
+    write_manifest,
+    writing,
+)
+
+
+@pytest.fixture
+def small_files_only() -> Iterator[None]:
+    """The system refuses to make files of more than 1,000 bytes, as if the disk were full."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def write_text(text: str) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        (folder / "file").write_text(text)
+        (folder / "inner").mkdir()
+        (folder / "inner" / "file").write_text(text)
+
+    return write
+
+
+def test_a_folder_that_cannot_be_written_leaves_the_earlier_one_and_nothing_else(
+    tmp_path: Path, small_files_only: None
+) -> None:
+    write_folder(tmp_path / "model", write_text("small"))
+    with pytest.raises(OSError, match="File too large"):
+        write_folder(tmp_path / "model", write_text("x" * 10_000))
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert (tmp_path / "model" / "inner" / "file").read_text() == "small"
+
+
+def test_a_folder_appears_only_when_it_is_whole(tmp_path: Path) -> None:
+    seen: list[bool] = []
+
+    def write(aside: Path) -> None:
+        write_text("new")(aside)
+        seen.append((tmp_path / "model").exists())
+
+    write_folder(tmp_path / "model", write)
+    assert seen == [False]
+    assert (tmp_path / "model" / "file").read_text() == "new"
+
+
+def test_every_file_and_folder_is_flushed_before_the_name_appears(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    names = {}
+
+    def open_noted(path: Any, *rest: Any) -> int:
+        descriptor = os_open(path, *rest)
+        names[descriptor] = Path(path).relative_to(tmp_path.parent).as_posix()
+        return descriptor
+
+    os_open, replace = os.open, os.replace
+    monkeypatch.setattr(os, "open", open_noted)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: events.append(names[descriptor]))
+    monkeypatch.setattr(os, "replace", lambda *paths: events.append("rename") or replace(*paths))  # type: ignore
+    write_folder(tmp_path / "model", write_text("x"))
+    top = tmp_path.name
+    aside = f"{top}/model.writing"
+    before, after = events[: events.index("rename")], events[events.index("rename") + 1 :]
+    assert set(before) == {aside, f"{aside}/file", f"{aside}/inner", f"{aside}/inner/file"}
+    assert after == [top]
+
+
+def test_what_a_crash_leaves_aside_is_cleared_away(tmp_path: Path) -> None:
+    for name in ("step-1.writing", "step-2.removing", "step-3"):
+        (tmp_path / name).mkdir()
+    remove_leftovers(tmp_path)
+    remove_folder(tmp_path / "step-3")
+    assert not list(tmp_path.iterdir())
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("harm", "name", "expected"),
+    [
+        (cut, "file", "file does not match its checksum"),
+        (flip, "inner/file", "inner/file does not match its checksum"),
+        (Path.unlink, "inner/file", "inner/file is missing"),
+        (Path.unlink, "manifest.json", "manifest.json is missing"),
+        (lambda file: file.write_text("{"), "manifest.json", "manifest.json is not a list of checksums"),
+        (lambda file: file.write_text("[]"), "manifest.json", "manifest.json is not a list of checksums"),
+        (lambda file: file.write_bytes(b"\xff"), "manifest.json", "manifest.json is not a list of checksums"),
+    ],
+)
+def test_damage_is_recognised(tmp_path: Path, harm: Callable[[Path], object], name: str, expected: str) -> None:
+    write_text("content")(tmp_path)
+    write_manifest(tmp_path)
+    assert damage_of(tmp_path) is None
+    harm(tmp_path / name)
+    assert damage_of(tmp_path) == expected
+
+
+def test_a_folder_that_is_gone_is_damaged(tmp_path: Path) -> None:
+    write_text("content")(tmp_path / ".")
+    write_manifest(tmp_path)
+    shutil.rmtree(tmp_path)
+    assert damage_of(tmp_path) == "manifest.json is missing"
+
+
+def test_a_full_disk_is_one_message_whichever_library_meets_it(tmp_path: Path, small_files_only: None) -> None:
+    tensors = {"a": torch.zeros(1_000)}
+    for write in (lambda: save_file(tensors, tmp_path / "a"), lambda: (tmp_path / "b").write_bytes(bytes(2_000))):
+        with (
+            pytest.raises(CheckpointError, match=r"^cannot write step-3: .*File too large.* --resume$"),
+            writing("step-3"),
+        ):
+            write()
+
+
+def test_other_errors_stay_what_they_are() -> None:
+    with pytest.raises(TypeError), writing("step-3"):
+        raise TypeError("a fault of the program")
+
+
+def test_the_answer_and_the_error_of_the_main_process_are_those_of_all() -> None:
+    accelerator = Accelerator(cpu=True)
+    assert on_main_process(accelerator, lambda: 3) == 3
+
+    def fail() -> None:
+        raise CheckpointError("no")
+
+    with pytest.raises(CheckpointError, match="no"):
+        on_main_process(accelerator, fail)

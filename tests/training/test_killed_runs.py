@@ -1,0 +1,164 @@
+"""Runs that are killed again and again, resumed, and compared with one that was left alone."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROGRAM = Path(__file__).with_name("preloaded_runs.py")
+FLAGS = [
+    *("--train_size", "400", "--validation_size", "6", "--test_size", "5", "--vocab_size", "400", "--d_model", "16"),
+    *("--encoder_layers", "1", "--decoder_layers", "1", "--encoder_attention_heads", "2", "--decoder_attention_heads"),
+    *("2", "--encoder_ffn_dim", "16", "--decoder_ffn_dim", "16", "--max_position_embeddings", "32", "--max_length"),
+    *("32", "--dropout", "0.1", "--attention_dropout", "0.1", "--max_tokens", "200", "--gradient_accumulation_steps"),
+    *("3", "--warmup_steps", "20", "--max_grad_norm", "1", "--eval_steps", "10", "--best_metric", "loss"),
+    # Reports of two steps and checkpoints of three: some are saved with half a report.
+    *("--logging_steps", "2", "--save_steps", "3", "--num_beams", "2", "--use_cpu", "--tensorboard", "false"),
+]
+DEADLINE_SECONDS = 120
+
+
+class Runs:
+    """Starts runs, one at a time, and kills them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "log"
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.program = subprocess.Popen([sys.executable, str(PROGRAM), str(self.log)], env=environment, **pipes)
+        self.processes: list[int] = []
+
+    def _ask(self, request: Any) -> list[Any]:
+        assert self.program.stdin is not None
+        assert self.program.stdout is not None
+        self.program.stdin.write(json.dumps(request) + "\n")
+        self.program.stdin.flush()
+        return json.loads(self.program.stdout.readline())
+
+    def start(self, output_dir: Path, *flags: str, processes: int = 1) -> None:
+        request = {"arguments": [*FLAGS, "--output_dir", str(output_dir), *flags], "processes": processes}
+        self.processes = self._ask(request | {"examples": f"{output_dir}.examples"})
+
+    def statuses(self) -> list[int | None]:
+        return self._ask("poll")
+
+    def end(self) -> list[int | None]:
+        """Wait for the end."""
+        self.wait_until(lambda: False)
+        return self.statuses()
+
+    def wait_until(self, condition: Callable[[], bool]) -> bool:
+        """Wait for a condition, or for the end of the run; returns whether it still runs."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not condition():
+            if None not in self.statuses():
+                return False
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.0005)
+        return True
+
+    def send(self, number: int) -> None:
+        """Send a signal to those processes that run."""
+        for process, status in zip(self.processes, self.statuses(), strict=True):
+            if status is None:
+                os.kill(process, number)
+
+    def close(self) -> None:
+        self.send(signal.SIGKILL)
+        self.program.communicate()
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    runs = Runs(tmp_path_factory.mktemp("runs"))
+    yield runs
+    runs.close()
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    """All lines of the log without the times."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    timing = ("seconds", "tokens_per_second")
+    return [{key: value for key, value in line.items() if key not in timing} for line in lines]
+
+
+def examples(folder: Path) -> dict[tuple[int, int], Any]:
+    """The batches of every step and rank, after making sure that a repeated step had the same ones."""
+    seen: dict[tuple[int, int], Any] = {}
+    for line in Path(f"{folder}.examples").read_text().splitlines():
+        if line.endswith("]]]"):  # a killed process may have left half a line
+            step, rank, batches = json.loads(line)
+            assert seen.setdefault((step, rank), batches) == batches
+    return seen
+
+
+def assert_same(folder: Path, undisturbed: Path) -> None:
+    assert metrics(folder) == metrics(undisturbed)
+    assert examples(folder) == examples(undisturbed)
+    assert (folder / "model.safetensors").read_bytes() == (undisturbed / "model.safetensors").read_bytes()
+    # The card tells the name of the folder and the minutes.
+    names = {path.name for path in undisturbed.iterdir()}
+    assert {path.name for path in folder.iterdir()} == names
+    assert "checkpoints" not in names
+
+
+def lines_in(file: Path) -> int:
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+def kill(runs: Runs, output_dir: Path, way: str, dice: random.Random) -> None:
+    """Kill the run that was just started: while it starts, some steps later, or in the middle of a save."""
+    log, checkpoints = output_dir / "metrics.jsonl", output_dir / "checkpoints"
+    already = set(checkpoints.glob("*.writing"))
+    if way == "start":
+        time.sleep(dice.uniform(0, 1))
+    elif way == "step":
+        wanted = lines_in(log) + dice.randint(0, 2)
+        runs.wait_until(lambda: lines_in(log) >= wanted)
+        time.sleep(dice.uniform(0, 0.05))
+    else:
+        runs.wait_until(lambda: any(path not in already for path in checkpoints.glob("*.writing")))
+        time.sleep(dice.uniform(0, 0.02))
+    runs.send(signal.SIGKILL)
+
+
+def survive(runs: Runs, output_dir: Path, ways: list[str], *flags: str, processes: int = 1) -> int:
+    """Kill a run in all these ways, then let it end; returns how many saves were cut off."""
+    dice, cut_off = random.Random(processes), 0
+    for way in ways:
+        runs.start(output_dir, "--resume", *flags, processes=processes)
+        kill(runs, output_dir, way, dice)
+        statuses = runs.end()
+        assert -signal.SIGKILL in statuses, f"ended by itself, {statuses}:\n{runs.log.read_text()}"
+        cut_off += way == "save" and any((output_dir / "checkpoints").glob("*.writing"))
+    runs.start(output_dir, "--resume", *flags, processes=processes)
+    assert runs.end() == [0] * processes, runs.log.read_text()
+    return cut_off
+
+
+def test_a_run_killed_three_times_ends_as_if_it_had_not_been(runs: Runs, tmp_path: Path) -> None:
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    runs.start(undisturbed, "--max_steps", "20")
+    assert runs.end() == [0], runs.log.read_text()
+    assert survive(runs, killed, ["save", "step", "save"], "--max_steps", "20") > 0
+    assert_same(killed, undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_run_killed_twenty_times_ends_as_if_it_had_not_been(runs: Runs, tmp_path: Path, processes: int) -> None:
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    runs.start(undisturbed, "--max_steps", "100", processes=processes)
+    assert runs.end() == [0] * processes, runs.log.read_text()
+    ways = ["start"] * 3 + ["step"] * 10 + ["save"] * 7
+    random.Random(7).shuffle(ways)
+    assert survive(runs, killed, ways, "--max_steps", "100", processes=processes) >= 3
+    assert_same(killed, undisturbed)

@@ -1,0 +1,52 @@
+"""Stopping by a signal: the first is noted, and training ends after its step; the second ends the process at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from types import FrameType
+from typing import Any
+
+STOPPED = 75  # exit status "try again" (EX_TEMPFAIL of sysexits.h)
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# A launcher passes Ctrl-C on to processes that have it from the terminal already: within this time it is one request.
+SAME_REQUEST_SECONDS = 1.0
+
+
+class Stopped(Exception):
+    """A signal ended the run before its time; a checkpoint of all it had done is saved."""
+
+
+class StopSignals:
+    """While this context is open, SIGTERM and SIGINT ask for the end instead of bringing it about.
+
+    Attributes:
+        asked_at: when the first signal came, in monotonic seconds; None: none yet.
+    """
+
+    def __init__(self) -> None:
+        self.asked_at: float | None = None
+        self._earlier: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        self._earlier = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._earlier.items():
+            signal.signal(number, handler)
+
+    def asked(self) -> bool:
+        """Whether training shall end."""
+        return self.asked_at is not None
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.asked_at is None:
+            self.asked_at = now
+            text = f"{signal.Signals(number).name}: ends after this step, with a checkpoint; once more ends at once\n"
+            # Not `print`: the signal may come in the middle of one.
+            os.write(2, text.encode())
+        elif now - self.asked_at > SAME_REQUEST_SECONDS:
+            os._exit(128 + number)

@@ -1,0 +1,166 @@
+"""What a checkpoint holds beside the model: all that the next step depends on.
+
+    optimizer.safetensors   the moments of Adam
+    random_states.json      the random generators of every process
+    trainer_state.json      the position in the data, the schedule, the scores so far, the log, and what all that is of
+
+Nothing is pickled: reading a checkpoint runs no code. Floats in JSON are written so that they read back bit for bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from safetensors.torch import load_file, load_model, save_file
+
+from .checkpoint import BestCheckpoint
+from .evaluation import Scores
+from .loop import Learner, Position
+from .progress import RunLog
+
+OPTIMIZER_FILE = "optimizer.safetensors"
+RANDOM_FILE = "random_states.json"
+STATE_FILE = "trainer_state.json"
+WEIGHTS_FILE = "model.safetensors"
+
+
+@dataclass
+class TrainingState:
+    """The parts of a run that change from step to step.
+
+    Attributes:
+        model: as it was before `accelerator.prepare`, which works on the same weights.
+        learner: the optimiser, the schedule and the number of steps done.
+        position: in the data.
+        best: the best model so far.
+        log: of the run.
+    """
+
+    model: torch.nn.Module
+    learner: Learner
+    position: Position
+    best: BestCheckpoint
+    log: RunLog
+
+    def save(self, folder: Path, random_states: list[dict[str, Any]], origin: dict[str, Any]) -> None:
+        """Write everything but the model into `folder`.
+
+        Args:
+            folder: of the checkpoint.
+            random_states: `random_state()` of every process.
+            origin: what the checkpoint is of, to be compared by who goes on from it.
+        """
+        _write_json(folder / RANDOM_FILE, random_states)
+        moments = {
+            f"{index}.{name}": value.detach().cpu().contiguous()
+            for index, values in self.learner.optimizer.state_dict()["state"].items()
+            for name, value in values.items()
+        }
+        save_file(moments, folder / OPTIMIZER_FILE)
+        scaler, best = self.learner.accelerator.scaler, self.best
+        state = {
+            "step": self.learner.step,
+            "position": dataclasses.asdict(self.position),
+            "schedule": self.learner.schedule.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "best": {
+                "step": best.step,
+                "scores": None if best.scores is None else dataclasses.asdict(best.scores),
+                "evaluations_since": best.evaluations_since,
+            },
+            "log": self.log.state(),
+            "origin": origin,
+        }
+        _write_json(folder / STATE_FILE, state)
+
+    def restore(self, folder: Path) -> None:
+        """Go on from a checkpoint, in every process alike; all parts have to be as new, except that they may be
+        prepared for several processes."""
+        state = read_state(folder)
+        load_model(self.model, folder / WEIGHTS_FILE)
+        self._restore_optimizer(folder, state)
+        self.learner.step = state["step"]
+        for name, value in state["position"].items():
+            setattr(self.position, name, value)
+        best = state["best"]
+        self.best.step, self.best.evaluations_since = best["step"], best["evaluations_since"]
+        self.best.scores = None if best["scores"] is None else Scores(**best["scores"])
+        self.log.restore(state["log"], state["step"])
+        self._restore_random_state(folder)
+
+    def _restore_optimizer(self, folder: Path, state: dict[str, Any]) -> None:
+        optimizer, schedule = self.learner.optimizer, self.learner.schedule
+        moments: dict[int, dict[str, torch.Tensor]] = {}
+        for key, value in load_file(folder / OPTIMIZER_FILE).items():
+            index, _, name = key.partition(".")
+            moments.setdefault(int(index), {})[name] = value
+        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+        schedule.load_state_dict(state["schedule"])
+        for group, rate in zip(optimizer.param_groups, schedule.get_last_lr(), strict=True):
+            group["lr"] = rate
+        if self.learner.accelerator.scaler is not None:
+            self.learner.accelerator.scaler.load_state_dict(state["scaler"])
+
+    def _restore_random_state(self, folder: Path) -> None:
+        """Each process goes on with the generators that it had. Where there was another number of processes, none of
+        the former generators fits, and all begin anew from the seed of the step."""
+        accelerator = self.learner.accelerator
+        states = json.loads((folder / RANDOM_FILE).read_text(encoding="utf-8"))
+        if len(states) == accelerator.num_processes:
+            set_random_state(states[accelerator.process_index], accelerator)
+        else:
+            set_seed(self.learner.step, device_specific=True)
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """What `TrainingState.save` wrote as JSON."""
+    state: dict[str, Any] = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+    return state
+
+
+def best_step_of(folder: Path) -> int | None:
+    """The step of the best model as of a checkpoint; None for a damaged checkpoint, which nothing goes on from."""
+    try:
+        step: int = read_state(folder)["best"]["step"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return step
+
+
+def _write_json(file: Path, content: Any) -> None:
+    file.write_text(json.dumps(content) + "\n", encoding="utf-8")
+
+
+def random_state(accelerator: Accelerator) -> dict[str, Any]:
+    """The generators of this process: Python's, NumPy's, PyTorch's, and that of its device."""
+    device = accelerator.device.type
+    numpy_state: dict[str, Any] = dict(np.random.get_state(legacy=False))
+    generator = numpy_state["state"]
+    return {
+        "python": random.getstate(),
+        "numpy": numpy_state | {"state": generator | {"key": generator["key"].tolist()}},
+        "torch": torch.get_rng_state().tolist(),
+        "device": None if device == "cpu" else torch.get_device_module(device).get_rng_state().tolist(),
+    }
+
+
+def set_random_state(state: dict[str, Any], accelerator: Accelerator) -> None:
+    """Set the generators of this process to what `random_state` gave."""
+    version, numbers, gauss_next = state["python"]
+    random.setstate((version, tuple(numbers), gauss_next))
+    numpy_state = state["numpy"]
+    key = np.array(numpy_state["state"]["key"], dtype=np.uint32)
+    np.random.set_state(numpy_state | {"state": numpy_state["state"] | {"key": key}})
+    torch.set_rng_state(torch.tensor(state["torch"], dtype=torch.uint8))
+    device = accelerator.device.type
+    if device != "cpu" and state["device"] is not None:
+        torch.get_device_module(device).set_rng_state(torch.tensor(state["device"], dtype=torch.uint8))
