@@ -6,39 +6,18 @@ Flags override the recipe `training/recipes/embedded_demo.yaml`, as in scripts/t
 """
 
 import argparse
-import os
-import subprocess
-import sys
-import tempfile
 import textwrap
 from pathlib import Path
 
 from sineformer.training.data import read_split
+from sineformer.training.elsewhere import translate_elsewhere
 from sineformer.training.evaluation import score_translations
 from sineformer.training.recipe import read_settings
 from sineformer.training.run import run
 
 RECIPE = Path(__file__).parent.parent / "training" / "recipes" / "embedded_demo.yaml"
-LOADER = Path(__file__).with_name("load_elsewhere.py")
 SHOWN = 10
 CELL = 80
-
-
-def translate_elsewhere(model_dir: Path, sources: list[str]) -> list[str]:
-    """Translate in a new process, in an empty folder, offline, where `import sineformer` fails."""
-    site_packages = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
-    command = [sys.executable, "-I", "-S", str(LOADER), str(model_dir.resolve()), *site_packages]
-    with tempfile.TemporaryDirectory() as empty:
-        done = subprocess.run(
-            command,
-            cwd=empty,
-            env=os.environ | {"HF_HOME": empty, "HF_HUB_OFFLINE": "1"},
-            input="".join(f"{line}\n" for line in sources),
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
-    return done.stdout.splitlines()
 
 
 def format_table(rows: list[tuple[str, str, str]]) -> str:

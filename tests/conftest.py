@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import venv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -37,10 +37,17 @@ class BarePython:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         return kept | {"HF_HOME": str(self.home / "hf"), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
-    def run(self, program: str, *arguments: str | Path) -> str:
-        """Run Python source with `sys.argv[1:]` given; returns what it printed, or fails with its error output."""
+    def run(self, program: str, *arguments: str | Path, changes: dict[str, str] | None = None) -> str:
+        """Run Python source with `sys.argv[1:]` given; returns what it printed, or fails with its error output.
+
+        Args:
+            program: the source.
+            arguments: of the program.
+            changes: to the environment.
+        """
         command = [str(self.executable), "-I", "-c", program, *map(str, arguments)]
-        done = subprocess.run(command, cwd=self.home, env=self.environment, capture_output=True, text=True)
+        environment = self.environment | (changes or {})
+        done = subprocess.run(command, cwd=self.home, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"the program exited with {done.returncode}:\n{done.stderr}"
         return done.stdout
 
@@ -104,3 +111,86 @@ def fresh_python(tmp_path_factory: pytest.TempPathFactory) -> BarePython:
     install = ["install", "-qq", "-c", str(ROOT / "constraints.txt"), *WHAT_A_USER_INSTALLS]
     subprocess.run([python, "-m", "pip", *install], cwd=home, check=True)
     return BarePython(Path(python), home)
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A Hub of our own on this machine.
+
+    Attributes:
+        endpoint: its address, for HF_ENDPOINT.
+        token: of `user`, who may write to `user/...`; `hf_read` is a token of the same user that may only read.
+    """
+
+    endpoint: str
+    token: str = "hf_write"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes the real clients talk to it: large files in plain uploads, online, and with the token."""
+        settings = {"HF_ENDPOINT": self.endpoint, "HF_TOKEN": self.token, "HF_HUB_DISABLE_XET": "1"}
+        return settings | {"HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+
+
+@pytest.fixture(scope="session")
+def hub() -> Iterator[Hub]:
+    """A server that speaks the Hub's endpoints, in a process of its own; without any repository at first."""
+    program = Path(__file__).parent / "hub_server" / "server.py"
+    with subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        yield Hub(server.stdout.readline().strip())
+        server.terminate()
+
+
+@pytest.fixture
+def hub_client(hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub:
+    """Make this process a client of `hub`: the libraries have read their settings from the environment long ago."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "client-cache"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    return hub
+
+
+CARD = """---
+language: [en, de]
+library_name: transformers
+pipeline_tag: translation
+model-index:
+- name: small
+  results:
+  - task: {type: translation}
+    dataset: {type: embedded, name: the embedded task, split: test}
+    metrics:
+    - {type: bleu, value: 12.5}
+---
+# A small model
+"""
+
+
+@pytest.fixture(scope="session")
+def make_model_folder() -> Callable[[Path, int], Path]:
+    """A function that writes a whole model folder: a small model of this seed, its tokenizer and a card."""
+    import torch
+
+    from sineformer import SineformerConfig, SineformerForConditionalGeneration
+    from sineformer.training.tokenizer import train_tokenizer
+
+    tokenizer = train_tokenizer(["the dog sleeps", "der Hund schläft"], vocab_size=290)
+    sizes = {"d_model": 16, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "max_position_embeddings": 64}
+    layers = {"encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+
+    def make(folder: Path, seed: int = 0) -> Path:
+        torch.manual_seed(seed)
+        config = SineformerConfig(vocab_size=len(tokenizer), **sizes, **layers)
+        SineformerForConditionalGeneration(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        (folder / "README.md").write_text(CARD, encoding="utf-8")
+        return folder
+
+    return make

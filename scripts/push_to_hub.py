@@ -1,0 +1,55 @@
+"""Publish a model folder on the Hub, after looking through it.
+
+    python scripts/push_to_hub.py DIR user/name [--dry-run] [--public] [--revision BRANCH] [--commit_message TEXT]
+
+The folder must hold a whole model with its code, tokenizer and card, and nothing else; it is loaded in a process
+without Sineformer first. The token is that of `hf auth login` or of HF_TOKEN.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from sineformer.training.publishing import Destination, PublishingError, Upload, plan_upload, send
+
+
+def describe(upload: Upload, destination: Destination) -> str:
+    """What goes where, one line a file."""
+    lines = [f"{size:>15,}  {path}" for path, size in upload.files.items()]
+    lines += [f"{'removed there':>15}  {name}" for name in upload.removed]
+    visibility = "private" if destination.private else "public"
+    where = f"{destination.repo_id} ({visibility}), branch {destination.revision or 'main'}"
+    return "\n".join([*lines, f"{len(upload.files)} files, {sum(upload.files.values()):,} bytes, to {where}"])
+
+
+def main() -> int:
+    """Look through the folder and, unless it is a dry run, send it; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder of a finished training")
+    parser.add_argument("repo_id", metavar="user/name", help="repository; made if there is none")
+    parser.add_argument("--dry-run", action="store_true", help="list and check everything, and change nothing")
+    parser.add_argument("--public", action="store_true", help="let everybody see it; left out: a private repository")
+    parser.add_argument("--revision", help="branch, made if there is none, or refs/pr/N; left out: main")
+    parser.add_argument("--commit_message", default="Upload a Sineformer model", help="(default: %(default)s)")
+    options = parser.parse_args()
+    destination = Destination(options.repo_id, private=not options.public, revision=options.revision)
+    upload = plan_upload(options.folder, destination)
+    print(describe(upload, destination), flush=True)
+    if upload.problems:
+        count = len(upload.problems)
+        print(f"error: {count} problem{'s' * (count > 1)}; nothing was uploaded:", file=sys.stderr)
+        print("\n".join(f"  - {problem}" for problem in upload.problems), file=sys.stderr)
+        return 1
+    if options.dry_run:
+        print("No problems found. Nothing was uploaded: this was a dry run.")
+        return 0
+    try:
+        print(send(options.folder, upload, destination, options.commit_message))
+    except PublishingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
