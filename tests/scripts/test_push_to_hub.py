@@ -1,0 +1,64 @@
+"""The command line that publishes: a folder in, a repository out, and one message with every problem."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from huggingface_hub import HfApi
+
+if TYPE_CHECKING:
+    from sineformer.tests.conftest import Hub
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "push_to_hub.py"
+
+
+def push(hub: Hub, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, env=os.environ | hub.environment, capture_output=True, text=True)
+
+
+def test_every_problem_is_told_at_once_and_nothing_is_uploaded(
+    hub: Hub, hub_client: Hub, tmp_path: Path, make_model_folder: Callable[..., Path]
+) -> None:
+    folder = make_model_folder(tmp_path / "model")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    (folder / "README.md").unlink()
+    done = push(hub, folder, "stranger/model")
+    assert done.returncode == 1
+    first, *problems = done.stderr.splitlines()[-5:]
+    assert first == "error: 4 problems; nothing was uploaded:"
+    assert [problem.split(":")[0].strip(" -") for problem in problems[:3]] == [
+        *("README.md", "model.safetensors", "pytorch_model.bin"),
+    ]
+    assert "who may not write to stranger" in problems[3]
+    assert not HfApi().repo_exists("stranger/model")
+
+
+@pytest.mark.slow
+def test_a_dry_run_lists_and_checks_and_a_run_uploads_the_same(
+    hub: Hub, hub_client: Hub, tmp_path: Path, make_model_folder: Callable[..., Path]
+) -> None:
+    folder = make_model_folder(tmp_path / "model")
+    (folder / "tensorboard").mkdir()
+    (folder / "tensorboard" / "events").touch()
+    dry = push(hub, folder, "user/by-script", "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    *files, total, verdict = dry.stdout.splitlines()
+    sizes = {path.name: f"{path.stat().st_size:,}" for path in folder.iterdir() if path.is_file()}
+    assert dict(reversed(line.split()) for line in files) == sizes
+    assert total.endswith("to user/by-script (private), branch main")
+    assert "this was a dry run" in verdict
+    assert not HfApi().repo_exists("user/by-script")
+
+    done = push(hub, folder, "user/by-script", "--commit_message", "As I say")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[:-1] == [*files, total]
+    assert HfApi().list_repo_commits("user/by-script")[0].title == "As I say"
+    assert HfApi().model_info("user/by-script").private
+    assert {*HfApi().list_repo_files("user/by-script")} == {".gitattributes", *sizes}
