@@ -125,6 +125,14 @@ class SineformerConfig(PreTrainedConfig):
             self.add_final_layer_norm = self.normalize_before
         super().__post_init__(**kwargs)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        # Whoever sets `vocab_size` later means both sides where they share their embeddings. In `__init__` the other
+        # two fields come after this one, so that there a contradiction stays one.
+        others = ("decoder_vocab_size", "share_encoder_decoder_embeddings")
+        if name == "vocab_size" and all(self.__dict__.get(other) for other in others):
+            super().__setattr__("decoder_vocab_size", value)
+
     @property
     def target_vocab_size(self) -> int:
         """Number of target tokens, whether or not they are the source tokens too."""

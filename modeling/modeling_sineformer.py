@@ -157,6 +157,8 @@ class SineformerStack(SineformerPreTrainedModel):
             self.layer_norm = nn.LayerNorm(config.d_model, eps=config.layer_norm_eps)
         self.gradient_checkpointing = False
         self.post_init()
+        # The plans of the configuration name the layers of the whole model, which would put a stack's own before them.
+        self._tp_plan, self._fsdp_plan = {}, {}
 
     def embed(self, name: str, input_ids: torch.Tensor | None, inputs_embeds: Any) -> torch.Tensor:
         """Scaled embeddings `[B, S, D]` of `input_ids` `[B, S]`, or of `inputs_embeds`, which come unscaled."""
@@ -338,6 +340,10 @@ class SineformerModel(SineformerPreTrainedModel):
         self.encoder = SineformerEncoder(config)
         self.decoder = SineformerDecoder(config)
         self.post_init()
+        shared = {"shared": "embedding_rowwise"} if config.share_encoder_decoder_embeddings else {}
+        # transformers 5.20 adds `embed_tokens` for every model that ties its head.
+        plan = self._tp_plan or {}
+        self._tp_plan = {name: style for name, style in plan.items() if name != "embed_tokens"} | shared
 
     def get_input_embeddings(self) -> nn.Module:
         """Embeddings of the source, and of the target too if they are shared."""

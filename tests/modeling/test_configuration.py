@@ -38,6 +38,18 @@ def test_names_that_every_model_has_are_those_of_ours() -> None:
     assert config.decoder_vocab_size == config.vocab_size
 
 
+def test_a_shared_vocabulary_keeps_one_size_when_it_is_set_later() -> None:
+    config = SineformerConfig(vocab_size=50)
+    config.vocab_size = 60
+    assert SineformerConfig.from_dict(config.to_diff_dict()).target_vocab_size == 60
+
+
+def test_vocabularies_of_their_own_keep_their_own_sizes() -> None:
+    config = SineformerConfig(vocab_size=50, decoder_vocab_size=70, share_encoder_decoder_embeddings=False)
+    config.vocab_size = 60
+    assert (config.vocab_size, config.target_vocab_size) == (60, 70)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
