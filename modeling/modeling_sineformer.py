@@ -248,6 +248,7 @@ class SineformerDecoder(SineformerStack):
         past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
+        position_ids: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPastAndCrossAttentions:
         """Decode the target, all positions at once or, with a cache, those that are new.
@@ -259,6 +260,7 @@ class SineformerDecoder(SineformerStack):
             encoder_attention_mask: `[B, S]`, 1 for real source tokens.
             past_key_values: keys and values of earlier steps.
             use_cache: whether to return such a cache.
+            position_ids: `[B, T]`, each below cached + T; counted from the mask if not given.
 
         Returns:
             `last_hidden_state` `[B, T, D]` and `past_key_values`.
@@ -276,6 +278,7 @@ class SineformerDecoder(SineformerStack):
         elif past_key_values is not None and not isinstance(past_key_values, EncoderDecoderCache):
             past_key_values = EncoderDecoderCache(past_key_values, DynamicCache(config=self.config))
         positions, max_length = self.target_positions(embeds, attention_mask, past_key_values)
+        positions = positions if position_ids is None else position_ids  # [B or 1, T]
         causal_mask = causal_mask_function(self.config)(
             config=self.config,
             inputs_embeds=embeds,
@@ -367,6 +370,7 @@ class SineformerModel(SineformerPreTrainedModel):
         inputs_embeds: torch.Tensor | None = None,
         decoder_inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
+        decoder_position_ids: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> Seq2SeqModelOutput:
         """Encode the source and decode the target.
@@ -377,6 +381,7 @@ class SineformerModel(SineformerPreTrainedModel):
             decoder_input_ids: target `[B, T]`, or `decoder_inputs_embeds` `[B, T, D]`.
             decoder_attention_mask: of the target, `[B, cached + T]`.
             past_key_values, use_cache: keys and values of earlier steps; whether to return them.
+            decoder_position_ids: positions of the target, `[B, T]`; counted from its mask if not given.
 
         Returns:
             `last_hidden_state` `[B, T, D]`, the encoder's output, the cache, and attentions if asked for.
@@ -398,6 +403,7 @@ class SineformerModel(SineformerPreTrainedModel):
             past_key_values,
             decoder_inputs_embeds,
             use_cache=use_cache,
+            position_ids=decoder_position_ids,
             return_dict=True,
             **kwargs,
         )
@@ -502,8 +508,6 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, GenerationMi
         """The decoder's input `[B, T]` for `labels` `[B, T]`."""
         return shift_tokens_right(labels, self.config.pad_token_id, self.config.decoder_start_token_id)
 
-    @staticmethod
-    def create_masks_for_generate(
     def generate(  # type: ignore[override] # arguments not named here pass through
         self,
         inputs: torch.Tensor | None = None,
@@ -520,6 +524,19 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, GenerationMi
         )
         return super().generate(inputs, generation_config, logits_processor, criteria, *args, **kwargs)
 
+    def prepare_inputs_for_generation(self, input_ids: torch.Tensor, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """As `GenerationMixin.prepare_inputs_for_generation`, with positions where the target has a mask: with a
+        static cache it goes on as a mask of 4 dimensions, from which they cannot be counted."""
+        inputs = super().prepare_inputs_for_generation(input_ids, *args, **kwargs)
+        for name in ("tokenizer", "assistant_tokenizer", "assistant_model"):
+            inputs.pop(name, None)  # `generate` hands them on where its mode of decoding has no use for them
+        mask = kwargs.get("decoder_attention_mask")
+        if mask is not None and mask.ndim == 2:
+            inputs["decoder_position_ids"] = count_positions(mask, inputs["decoder_input_ids"].shape[1])  # [B, T]
+        return inputs
+
+    @staticmethod
+    def create_masks_for_generate(
         config: SineformerConfig,
         inputs_embeds: torch.Tensor,
         attention_mask: torch.Tensor | None,

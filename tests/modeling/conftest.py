@@ -25,6 +25,7 @@ SMALL: dict[str, Any] = {
     "dropout": 0.0,
 }
 MakeModel = Callable[..., SineformerForConditionalGeneration]
+LIKE_MARIAN = {"position_layout": "halves", "activation_function": "swish"}
 MakePair = Callable[..., tuple[MarianMTModel, SineformerForConditionalGeneration]]
 FIELDS_OF_MARIAN = (
     *("vocab_size", "decoder_vocab_size", "d_model", "encoder_layers", "decoder_layers", "encoder_ffn_dim"),
@@ -64,7 +65,7 @@ def marian_and_ours(make_model: MakeModel, randomize_vectors: Callable[[nn.Modul
     """A function that makes a MarianMTModel and a Sineformer with the same weights and generation config."""
 
     def make(**changes: Any) -> tuple[MarianMTModel, SineformerForConditionalGeneration]:
-        ours = make_model(position_layout="halves", activation_function="swish", **changes)
+        ours = make_model(**LIKE_MARIAN, **changes)
         shared = {name: getattr(ours.config, name) for name in FIELDS_OF_MARIAN}
         implementation = ours.config._attn_implementation
         config = MarianConfig(**shared, dropout=0.0, forced_eos_token_id=None, attn_implementation=implementation)
@@ -77,6 +78,33 @@ def marian_and_ours(make_model: MakeModel, randomize_vectors: Callable[[nn.Modul
         return theirs, ours
 
     return make
+
+
+@pytest.fixture(scope="session")
+def taught_weights() -> dict[str, torch.Tensor]:
+    """Weights for `make_model(**LIKE_MARIAN)` that were taught to turn sequences around, for a moment only.
+
+    What random weights generate is one token again and again, whatever the source; with these it is various, uncertain,
+    and comes to an end now and then.
+    """
+    torch.manual_seed(0)
+    model = SineformerForConditionalGeneration(SineformerConfig(**SMALL, **LIKE_MARIAN)).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for step in range(200):
+        source = torch.randint(4, 97, (32, 2 + step % 6))
+        labels = nn.functional.pad(source.flip(1), (0, 1), value=3)
+        model(input_ids=source, labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model.state_dict()
+
+
+@pytest.fixture
+def taught(make_model: MakeModel, taught_weights: dict[str, torch.Tensor]) -> SineformerForConditionalGeneration:
+    """A small model whose translations are various, uncertain, and come to an end now and then."""
+    model = make_model(**LIKE_MARIAN)
+    model.load_state_dict(taught_weights)
+    return model
 
 
 @pytest.fixture
