@@ -147,6 +147,8 @@ def hub_client(hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub
     """Make this process a client of `hub`: the libraries have read their settings from the environment long ago."""
     from huggingface_hub import constants
 
+    address_of_file = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, hub.endpoint)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address_of_file)
     monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
