@@ -92,6 +92,9 @@ class SinusoidalPositionalEncoding(nn.Module):
             max_length: a number above every position, if known to the caller; it saves a look at the positions,
                 which on an accelerator would wait for the device.
         """
+        if torch.compiler.is_exporting():
+            # The table's size would become the greatest length that the exported program takes.
+            return sinusoidal_encoding(positions, self.d_model, self.layout)
         if max_length is None:
             max_length = int(positions.max()) + 1 if positions.numel() else 0
         if max_length > self.table.shape[0]:
