@@ -508,7 +508,7 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, GenerationMi
         """The decoder's input `[B, T]` for `labels` `[B, T]`."""
         return shift_tokens_right(labels, self.config.pad_token_id, self.config.decoder_start_token_id)
 
-    def generate(  # type: ignore[override] # arguments not named here pass through
+    def generate(
         self,
         inputs: torch.Tensor | None = None,
         generation_config: GenerationConfig | None = None,
@@ -522,12 +522,14 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, GenerationMi
         criteria = end_with_the_source(
             stopping_criteria, {"input_ids": inputs, **kwargs}, generation_config, self.generation_config
         )
-        return super().generate(inputs, generation_config, logits_processor, criteria, *args, **kwargs)
+        mixin: Any = super()
+        return mixin.generate(inputs, generation_config, logits_processor, criteria, *args, **kwargs)
 
     def prepare_inputs_for_generation(self, input_ids: torch.Tensor, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """As `GenerationMixin.prepare_inputs_for_generation`, with positions where the target has a mask: with a
         static cache it goes on as a mask of 4 dimensions, from which they cannot be counted."""
-        inputs = super().prepare_inputs_for_generation(input_ids, *args, **kwargs)
+        mixin: Any = super()
+        inputs = mixin.prepare_inputs_for_generation(input_ids, *args, **kwargs)
         for name in ("tokenizer", "assistant_tokenizer", "assistant_model"):
             inputs.pop(name, None)  # `generate` hands them on where its mode of decoding has no use for them
         mask = kwargs.get("decoder_attention_mask")
