@@ -110,7 +110,7 @@ def _output_problems(run: RunArguments) -> Iterator[str]:
     resume = run.resume_from_checkpoint is not None
     if resume and run.overwrite_output_dir:
         yield "resume_from_checkpoint, overwrite_output_dir: go on with what is there or replace it; set one of them"
-    if folder.exists() and not folder.is_dir():
+    if os.path.isfile(folder):
         yield f"output_dir: {folder} is a file; choose another name"
     elif not _writable(folder):
         yield f"output_dir: {folder} cannot be written to; choose another folder or change its permissions"
@@ -127,5 +127,8 @@ def _output_problems(run: RunArguments) -> Iterator[str]:
 
 def _writable(folder: Path) -> bool:
     """Whether files can be made in a folder, or the folder itself and those above it that are missing."""
-    existing = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    try:
+        existing = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    except PermissionError:
+        return False
     return os.access(existing, os.W_OK | os.X_OK, effective_ids=True)

@@ -28,7 +28,7 @@ from .checkpoint import (
 from .data import Data, load_data
 from .durable import on_main_process, remove_leftovers, write_folder, write_manifest, writing
 from .evaluation import EvaluationSet, Evaluator, Scores
-from .interruption import StopSignals
+from .interruption import Stopped, StopSignals
 from .loop import Learner, Limits, Trainer
 from .model_card import Example, RunRecord, write_model_card
 from .optimizer import build_optimizer, build_schedule
@@ -65,9 +65,12 @@ def run(settings: Settings) -> Scores:
     training = Run(settings, accelerator, data, model, digests)
     try:
         training.train(checkpoint)
-        return training.finish()
-    finally:
+    except Stopped:
         accelerator.end_training()
+        raise
+    scores = training.finish()
+    accelerator.end_training()
+    return scores
 
 
 def build_accelerator(settings: Settings) -> Accelerator:
@@ -141,6 +144,7 @@ class Run:
     ) -> None:
         self.settings, self.accelerator, self.data, self.model = settings, accelerator, data, model
         self.digests = digests
+        self.minutes = 0.0
         self.output_dir = Path(str(settings.run.output_dir))
         # Tensor cores work on multiples of 8.
         multiple = 8 if accelerator.device.type == "cuda" and accelerator.mixed_precision != "no" else 1
@@ -201,6 +205,7 @@ class Run:
                 self.log.message(f"going on from {checkpoint}")
             if self._is_patient():
                 trainer.run(self.validate, lambda: self.save(state))
+            self.minutes = self.log.seconds() / 60
 
     def save(self, state: TrainingState) -> None:
         """Write a checkpoint; every process has to call it."""
@@ -291,7 +296,7 @@ class Run:
                 parameters=model.num_parameters(),
                 training_pairs=len(self.data.pairs),
                 step=self.best.step,
-                minutes=self.log.seconds() / 60,
+                minutes=self.minutes,
                 processes=f"{self.accelerator.num_processes} x {self.accelerator.device.type}",
             )
             write_model_card(self.output_dir, self.settings, record)

@@ -102,7 +102,7 @@ class TrainingState:
         moments: dict[int, dict[str, torch.Tensor]] = {}
         for key, value in load_file(folder / OPTIMIZER_FILE).items():
             index, _, name = key.partition(".")
-            moments.setdefault(int(index), {})[name] = value
+            moments.setdefault(int(index), {})[name] = value.clone()  # the file may go away
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
         schedule.load_state_dict(state["schedule"])
         for group, rate in zip(optimizer.param_groups, schedule.get_last_lr(), strict=True):

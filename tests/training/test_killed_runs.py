@@ -1,5 +1,6 @@
 """Runs that are killed again and again, resumed, and compared with one that was left alone."""
 
+import itertools
 import json
 import os
 import random
@@ -14,15 +15,15 @@ from typing import Any
 import pytest
 
 PROGRAM = Path(__file__).with_name("preloaded_runs.py")
-FLAGS = [
-    *("--train_size", "400", "--validation_size", "6", "--test_size", "5", "--vocab_size", "400", "--d_model", "16"),
-    *("--encoder_layers", "1", "--decoder_layers", "1", "--encoder_attention_heads", "2", "--decoder_attention_heads"),
-    *("2", "--encoder_ffn_dim", "16", "--decoder_ffn_dim", "16", "--max_position_embeddings", "32", "--max_length"),
-    *("32", "--dropout", "0.1", "--attention_dropout", "0.1", "--max_tokens", "200", "--gradient_accumulation_steps"),
-    *("3", "--warmup_steps", "20", "--max_grad_norm", "1", "--eval_steps", "10", "--best_metric", "loss"),
+SETTINGS = {
+    **{"train_size": "400", "validation_size": "6", "test_size": "5", "vocab_size": "400", "d_model": "16"},
+    **{"encoder_layers": "1", "decoder_layers": "1", "encoder_attention_heads": "2", "decoder_attention_heads": "2"},
+    **{"encoder_ffn_dim": "16", "decoder_ffn_dim": "16", "max_position_embeddings": "32", "max_length": "32"},
+    **{"dropout": "0.1", "attention_dropout": "0.1", "max_tokens": "200", "gradient_accumulation_steps": "3"},
+    **{"warmup_steps": "20", "max_grad_norm": "1", "eval_steps": "10", "best_metric": "loss", "num_beams": "2"},
     # Reports of two steps and checkpoints of three: some are saved with half a report.
-    *("--logging_steps", "2", "--save_steps", "3", "--num_beams", "2", "--use_cpu", "--tensorboard", "false"),
-]
+    **{"logging_steps": "2", "save_steps": "3", "use_cpu": "true", "tensorboard": "false"},
+}
 DEADLINE_SECONDS = 120
 
 
@@ -44,7 +45,10 @@ class Runs:
         return json.loads(self.program.stdout.readline())
 
     def start(self, output_dir: Path, *flags: str, processes: int = 1) -> None:
-        request = {"arguments": [*FLAGS, "--output_dir", str(output_dir), *flags], "processes": processes}
+        """Start a run with `SETTINGS`, or what `flags` give in their place."""
+        given = {flag.removeprefix("--") for flag in flags}
+        kept = [word for key, value in SETTINGS.items() if key not in given for word in (f"--{key}", value)]
+        request = {"arguments": [*kept, "--output_dir", str(output_dir), *flags], "processes": processes}
         self.processes = self._ask(request | {"examples": f"{output_dir}.examples"})
 
     def statuses(self) -> list[int | None]:
@@ -58,12 +62,14 @@ class Runs:
     def wait_until(self, condition: Callable[[], bool]) -> bool:
         """Wait for a condition, or for the end of the run; returns whether it still runs."""
         deadline = time.monotonic() + DEADLINE_SECONDS
-        while not condition():
-            if None not in self.statuses():
+        for look in itertools.count():
+            if condition():
+                return True
+            if look % 16 == 0 and None not in self.statuses():
                 return False
             assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.0005)
-        return True
+            time.sleep(0.002)
+        raise AssertionError("counting has no end")
 
     def send(self, number: int) -> None:
         """Send a signal to those processes that run."""
@@ -162,3 +168,43 @@ def test_a_run_killed_twenty_times_ends_as_if_it_had_not_been(runs: Runs, tmp_pa
     random.Random(7).shuffle(ways)
     assert survive(runs, killed, ways, "--max_steps", "100", processes=processes) >= 3
     assert_same(killed, undisturbed)
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_of_two_processes_stops_both_with_one_checkpoint(runs: Runs, tmp_path: Path) -> None:
+    undisturbed, stopped = tmp_path / "undisturbed", tmp_path / "stopped"
+    runs.start(undisturbed, "--max_steps", "40", processes=2)
+    assert runs.end() == [0, 0]
+    runs.start(stopped, "--max_steps", "40", processes=2)
+    runs.wait_until(lambda: lines_in(stopped / "metrics.jsonl") >= 1)
+    os.kill(runs.processes[1], signal.SIGTERM)
+    assert runs.end() == [75, 75]
+    assert runs.log.read_text().count("by a signal; go on with --resume") == 1
+    runs.start(stopped, "--max_steps", "40", "--resume", processes=2)
+    assert runs.end() == [0, 0], runs.log.read_text()
+    assert_same(stopped, undisturbed)
+
+
+@pytest.mark.slow
+def test_another_number_of_processes_takes_the_same_batches(runs: Runs, tmp_path: Path) -> None:
+    undisturbed, changed = tmp_path / "undisturbed", tmp_path / "changed"
+    flags = ["--max_steps", "20", "--dropout", "0", "--attention_dropout", "0", "--gradient_accumulation_steps"]
+    runs.start(undisturbed, *flags, "4")
+    assert runs.end() == [0]
+    runs.start(changed, *flags, "4")
+    runs.wait_until(lambda: (changed / "checkpoints" / "step-6").exists())
+    runs.send(signal.SIGKILL)
+    assert runs.end() == [-signal.SIGKILL]
+    runs.start(changed, *flags, "2", "--resume", processes=2)
+    assert runs.end() == [0, 0], runs.log.read_text()
+    assert "The checkpoint is of 1 processes, this run has 2: batches, their order and" in runs.log.read_text()
+    alone, both = examples(undisturbed), examples(changed)
+    for step in range(1, 21):
+        ranks = [both[step, rank] for rank in (0, 1) if (step, rank) in both]
+        shares = [alone[step, 0]] if len(ranks) == 1 else [alone[step, 0][0::2], alone[step, 0][1::2]]
+        assert ranks == shares
+    assert (20, 1) in both
+    for one, two in zip(metrics(undisturbed), metrics(changed), strict=True):
+        assert one.keys() == two.keys()
+        assert two["loss"] == pytest.approx(one["loss"], abs=1e-5)
+        assert two.get("learning_rate") == one.get("learning_rate")

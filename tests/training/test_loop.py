@@ -11,7 +11,8 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
 from sineformer.training.batching import EncodedPairs, Seq2SeqCollator, TokenBudgetBatchSampler, encode_pairs
-from sineformer.training.loop import Learner, Limits, MicroBatch, NonFiniteError, Trainer, grouped
+from sineformer.training.interruption import Stopped
+from sineformer.training.loop import Learner, Limits, MicroBatch, NonFiniteError, Position, Trainer, grouped
 from sineformer.training.optimizer import build_optimizer, build_schedule
 from sineformer.training.progress import RunLog
 
@@ -184,6 +185,68 @@ def test_the_clock_ends_training_with_an_evaluation(tmp_path: Path, small_model:
     trainer.run(lambda step: seen.append(step) or True)  # type: ignore[func-returns-value]
     assert seen[-1] == trainer.learner.step
     assert seen == sorted(set(seen))
+
+
+def test_checkpoints_come_after_so_many_steps_and_at_the_end_with_the_evaluation_of_their_step(
+    tmp_path: Path, small_model: Any, pairs: EncodedPairs
+) -> None:
+    trainer = make_trainer(tmp_path, small_model, pairs, Limits(max_steps=7, eval_steps=4, save_steps=2))
+    saved: list[tuple[int, int]] = []
+    trainer.run(lambda step: True, lambda: saved.append((trainer.learner.step, trainer.position.evaluated_at)))
+    assert saved == [(2, -1), (4, 4), (6, 4), (7, 7)]
+
+
+def test_checkpoints_come_after_so_many_minutes(tmp_path: Path, small_model: Any, pairs: EncodedPairs) -> None:
+    trainer = make_trainer(tmp_path, small_model, pairs, Limits(max_steps=4, save_minutes=1e-9))
+    saved: list[int] = []
+    trainer.run(lambda step: True, lambda: saved.append(trainer.learner.step))
+    assert saved == [1, 2, 3, 4]
+
+
+def test_a_stop_saves_before_an_evaluation_and_going_on_begins_with_it(
+    tmp_path: Path, small_model: Any, pairs: EncodedPairs
+) -> None:
+    trainer = make_trainer(tmp_path, small_model, pairs, Limits(max_steps=9, eval_steps=3))
+    trainer.stop_asked = lambda: trainer.learner.step == 6
+    seen: list[str] = []
+    with pytest.raises(Stopped, match="stopped after step 6 by a signal; go on with --resume"):
+        trainer.run(
+            lambda step: not seen.append(f"evaluate {step}"), lambda: seen.append(f"save {trainer.learner.step}")
+        )
+    assert seen == ["evaluate 3", "save 6"]
+    assert trainer.position.evaluated_at == 3
+    trainer.stop_asked = lambda: False
+    trainer.run(lambda step: not seen.append(f"evaluate {step}"))
+    assert seen[2:] == ["evaluate 6", "evaluate 9"]
+
+
+def test_a_run_goes_on_from_the_middle_and_from_the_end_of_an_epoch(
+    tmp_path: Path, small_model: Any, pairs: EncodedPairs
+) -> None:
+    def examples_of(trainer: Trainer, log: list[Any]) -> None:
+        update = trainer.learner.update
+
+        def noted(batches: list[MicroBatch], tokens: int) -> Any:
+            log.append([batch.examples for batch in batches])
+            return update(batches, tokens)
+
+        trainer.learner.update = noted  # type: ignore[method-assign]
+
+    whole: list[Any] = []
+    trainer = make_trainer(tmp_path, copy.deepcopy(small_model), pairs, Limits(num_epochs=3))
+    examples_of(trainer, whole)
+    positions: list[tuple[int, Position]] = []
+    trainer.limits.save_steps = 1
+    trainer.run(lambda step: True, lambda: positions.append((trainer.learner.step, copy.copy(trainer.position))))
+    assert len({position.epoch for _, position in positions}) == 3
+    in_the_middle, at_an_end = positions[1], [each for each in positions if each[1].epoch == 0][-1]
+    for step, position in (in_the_middle, at_an_end):
+        rest: list[Any] = []
+        again = make_trainer(tmp_path, copy.deepcopy(small_model), pairs, Limits(num_epochs=3))
+        again.learner.step, again.position = step, copy.copy(position)
+        examples_of(again, rest)
+        again.run(lambda step: True)
+        assert rest == whole[step:]
 
 
 def test_training_learns_the_text_by_heart(tmp_path: Path, small_model: Any, pairs: EncodedPairs) -> None:
