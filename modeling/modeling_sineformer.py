@@ -519,6 +519,7 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, GenerationMi
     ) -> Any:
         """As `GenerationMixin.generate`, and without `max_length` and `max_new_tokens` each translation ends at the
         length of its own source + `generation_config.max_tokens_beyond_source` (section 6.1), whatever its batch."""
+        kwargs.pop("labels", None)  # Seq2SeqTrainer hands them on, and they have no part in generation
         criteria = end_with_the_source(
             stopping_criteria, {"input_ids": inputs, **kwargs}, generation_config, self.generation_config
         )
