@@ -22,18 +22,11 @@ PACKAGE_IMPORT = "from ..configuration.configuration_sineformer import"
 FLAT_IMPORT = "from .configuration_sineformer import"
 
 
-def describe_code(config: PreTrainedConfig) -> None:
+def describe_code(config: PreTrainedConfig, pipeline: type) -> None:
     """Write into `config` which class of which file the Auto classes and `pipeline` take."""
-    # Imported here because it pulls in all of transformers.pipelines. transformers copies a file to its module cache
-    # only if another one imports it, so this import is also what makes the pipeline travel.
-    from .translation_pipeline import SineformerTranslationPipeline
-
     config.auto_map = dict(AUTO_MAP)
     config.custom_pipelines = {
-        "translation": {
-            "impl": f"translation_pipeline.{SineformerTranslationPipeline.__name__}",
-            "pt": ["AutoModelForSeq2SeqLM"],
-        }
+        "translation": {"impl": f"translation_pipeline.{pipeline.__name__}", "pt": ["AutoModelForSeq2SeqLM"]}
     }
 
 

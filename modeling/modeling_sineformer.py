@@ -109,8 +109,12 @@ class SineformerPreTrainedModel(PreTrainedModel):
         **kwargs: Any,
     ) -> None:
         """Save as `PreTrainedModel.save_pretrained` does, and the code too: the folder loads without Sineformer."""
+        # Imported here because it pulls in all of transformers.pipelines; and in this file, as every other, so that
+        # several processes can fill the module cache of transformers at once.
+        from .translation_pipeline import SineformerTranslationPipeline
+
         hub = {name: kwargs.pop(name) for name in HUB_ARGUMENTS if name in kwargs} if push_to_hub else {}
-        describe_code(self.config)
+        describe_code(self.config, SineformerTranslationPipeline)
         super().save_pretrained(save_directory, is_main_process, state_dict, **kwargs)
         if is_main_process:
             write_code(save_directory)

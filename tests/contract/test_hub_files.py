@@ -66,6 +66,13 @@ def test_the_text_patterns_of_transformers_find_the_imports_of_python_and_no_oth
     assert set(get_imports(file)) <= ALLOWED_LIBRARIES
 
 
+def test_the_modeling_file_imports_every_other_file_itself() -> None:
+    # transformers copies what a file imports only if it copies the file. Where several processes fill one module cache,
+    # each finds some files copied by others and would go on before what those import is there.
+    siblings = {file.stem for file in HUB_FILES} - {MODELING.stem, CONFIGURATION.stem}
+    assert {name for name in get_relative_imports(MODELING) if not name.startswith(".")} == siblings
+
+
 @each_hub_file
 def test_the_class_of_a_config_is_never_asked(file: Path) -> None:
     # The class loaded beside the weights and the installed class are two objects with one name.
