@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 SPECIAL_TOKENS = ["<pad>", "<unk>", "<s>", "</s>"]
 BYTE_TOKENS = [f"<0x{byte:02X}>" for byte in range(256)]
@@ -179,12 +179,15 @@ def _save(tokenizer: PreTrainedTokenizerFast, directory: Path) -> None:
 
 
 def load_tokenizers(directory: str | Path) -> Tokenizers:
-    """The tokenizers that `save_tokenizers` wrote.
+    """The tokenizers that `save_tokenizers` wrote, or the one of a converted Marian model, which serves both sides.
 
     Raises:
         ValueError: there is no tokenizer in `directory`.
     """
     directory = Path(directory)
+    if (directory / "source.spm").is_file():
+        marian = AutoTokenizer.from_pretrained(directory)
+        return Tokenizers(marian, marian)
     if not (directory / "tokenizer.json").is_file():
         raise ValueError(f"{directory} holds no tokenizer.json; give the folder that training wrote")
     source = PreTrainedTokenizerFast.from_pretrained(directory)

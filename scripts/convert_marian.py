@@ -1,0 +1,34 @@
+"""Convert a Marian or OPUS-MT checkpoint of transformers into a Sineformer folder, tokenizer included.
+
+python scripts/convert_marian.py Helsinki-NLP/opus-mt-en-de runs/en-de
+python scripts/translate.py --model runs/en-de "A man is riding a horse."
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from transformers.utils.logging import disable_progress_bar
+
+from sineformer.training.conversion.marian import convert_marian
+from sineformer.training.conversion.output import ConversionError
+
+
+def main() -> int:
+    """Convert what the command line names; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", help="folder of a MarianMTModel with its tokenizer, or id of one on the Hub")
+    parser.add_argument("output_dir", type=Path, help="folder for the result; new or empty")
+    options = parser.parse_args()
+    disable_progress_bar()
+    try:
+        model = convert_marian(options.source, options.output_dir)
+    except ConversionError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{options.output_dir}: {model.num_parameters():,} parameters in {model.dtype}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
