@@ -220,6 +220,16 @@ def test_a_stop_saves_before_an_evaluation_and_going_on_begins_with_it(
     assert seen[2:] == ["evaluate 6", "evaluate 9"]
 
 
+def test_an_evaluation_before_the_checkpoint_is_not_repeated(
+    tmp_path: Path, small_model: Any, pairs: EncodedPairs
+) -> None:
+    trainer = make_trainer(tmp_path, small_model, pairs, Limits(max_steps=6, eval_steps=2))
+    trainer.learner.step, trainer.position = 4, Position(epoch=0, steps=1, evaluated_at=4)
+    seen: list[int] = []
+    trainer.run(lambda step: not seen.append(step))
+    assert seen == [6]
+
+
 def test_a_run_goes_on_from_the_middle_and_from_the_end_of_an_epoch(
     tmp_path: Path, small_model: Any, pairs: EncodedPairs
 ) -> None:

@@ -15,6 +15,7 @@ import yaml
 from safetensors.torch import load_file
 
 from sineformer.training.durable import damage_of
+from sineformer.training.interruption import STOPPED
 from sineformer.training.progress import RunLog
 from sineformer.training.recipe import read_settings
 from sineformer.training.resume import choose_checkpoint
@@ -62,7 +63,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stopped_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Stopped after step 6, where an evaluation was due."""
     folder = tmp_path_factory.mktemp("stopped") / "run"
-    assert run_and_stop_at(folder, 6) == 75
+    assert run_and_stop_at(folder, 6) == STOPPED == 75
     return folder
 
 
@@ -104,6 +105,14 @@ def damage(file: Path) -> None:
 
 def names_of(folder: Path) -> set[str]:
     return {path.name for path in (folder / "checkpoints").iterdir()}
+
+
+def test_the_help_tells_the_status_of_a_stopped_run_and_how_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert f"\n    {STOPPED}   a signal stopped it, and `--resume` goes on with it" in shown
+    for flag in ("--resume ", "--save_steps ", "--save_minutes ", "--save_total_limit "):
+        assert flag in shown
 
 
 def test_a_signal_stops_after_the_step_with_a_checkpoint_and_its_own_status(stopped: Path) -> None:

@@ -68,8 +68,8 @@ def metrics(folder: Path, *kinds: str) -> list[dict[str, Any]]:
 
 def test_a_run_leaves_a_complete_model_folder_and_nothing_else(finished: Path) -> None:
     code = {
-        *("attention.py", "code_files.py", "configuration_sineformer.py", "inputs.py", "layers.py", "loss.py"),
-        *("modeling_sineformer.py", "positional_encoding.py", "translation_pipeline.py"),
+        *("attention.py", "code_files.py", "configuration_sineformer.py", "generation.py", "inputs.py", "layers.py"),
+        *("loss.py", "modeling_sineformer.py", "positional_encoding.py", "translation_pipeline.py"),
     }
     model = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     record = {"README.md", "metrics.jsonl", "training_args.yaml", "versions.json", "tensorboard"}
