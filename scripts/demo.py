@@ -2,16 +2,19 @@
 
     python scripts/demo.py [--output_dir DIR] [--key value ...]
 
-Flags override the recipe `training/recipes/embedded_demo.yaml`, as in scripts/train.py.
+Flags override the recipe `training/recipes/embedded_demo.yaml`, as in scripts/train.py; --resume goes on with a demo
+that was stopped.
 """
 
 import argparse
+import sys
 import textwrap
 from pathlib import Path
 
 from sineformer.training.data import read_split
 from sineformer.training.elsewhere import translate_elsewhere
 from sineformer.training.evaluation import score_translations
+from sineformer.training.interruption import STOPPED, Stopped
 from sineformer.training.recipe import read_settings
 from sineformer.training.run import run
 
@@ -34,9 +37,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", default="runs/demo", help="folder for the model; what is in it is replaced")
     arguments, flags = parser.parse_known_args()
-    folder = ["--output_dir", arguments.output_dir, "--overwrite_output_dir", "true"]
+    folder = ["--output_dir", arguments.output_dir]
+    if "--resume" not in flags:
+        folder += ["--overwrite_output_dir", "true"]
     settings = read_settings(["--config", str(RECIPE), *folder, *flags])
-    run(settings)
+    try:
+        run(settings)
+    except Stopped as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(STOPPED)
 
     text, _ = read_split(settings.data, "test")
     print("\nLoading the model with AutoModelForSeq2SeqLM in a process that has no Sineformer ...", flush=True)

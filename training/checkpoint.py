@@ -146,7 +146,8 @@ def end_checkpoints(output_dir: Path) -> None:
 
 
 def prepare_output_dir(output_dir: Path, leftovers: tuple[str, ...]) -> None:
-    """Make the folder, without what an earlier run left there that would mix with this one."""
+    """Make the folder, without what an earlier run left there that would mix with this one, and with a folder for
+    checkpoints: while it is there, the run has not ended."""
     output_dir.mkdir(parents=True, exist_ok=True)
     for name in (CHECKPOINTS, TARGET_FOLDER, *leftovers):
         path = output_dir / name
@@ -154,3 +155,4 @@ def prepare_output_dir(output_dir: Path, leftovers: tuple[str, ...]) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+    (output_dir / CHECKPOINTS).mkdir()

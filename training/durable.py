@@ -77,6 +77,14 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
     flush(folder.parent)
 
 
+def write_file(file: Path, text: str) -> None:
+    """Write a text file that is there as it was before or as a whole."""
+    aside = file.with_name(file.name + WRITING)
+    aside.write_text(text, encoding="utf-8")
+    flush(aside)
+    os.replace(aside, file)
+
+
 def remove_folder(folder: Path) -> None:
     """Remove a folder; whoever sees its name sees the whole content until then."""
     aside = folder.with_name(folder.name + REMOVING)

@@ -13,6 +13,7 @@ import yaml
 from .arguments import Settings
 from .cleaning import ParallelText
 from .data import Data
+from .durable import write_file
 
 SETTINGS_FILE = "training_args.yaml"
 VERSIONS_FILE = "versions.json"
@@ -24,7 +25,7 @@ def write_settings(folder: Path, settings: Settings) -> None:
     time."""
     values = settings.as_dict() | {"overwrite_output_dir": False, "resume_from_checkpoint": None}
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-    (folder / SETTINGS_FILE).write_text(text, encoding="utf-8")
+    write_file(folder / SETTINGS_FILE, text)
 
 
 def data_digests(data: Data) -> dict[str, str]:

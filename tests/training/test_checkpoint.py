@@ -70,7 +70,8 @@ def test_an_output_folder_loses_only_what_would_mix_with_the_new_run(tmp_path: P
     for name in ("metrics.jsonl", "thesis.txt"):
         (tmp_path / name).write_text("x")
     prepare_output_dir(tmp_path, ("metrics.jsonl", "tensorboard"))
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    assert {path.name for path in tmp_path.iterdir()} == {"thesis.txt", "checkpoints"}
+    assert not list((tmp_path / "checkpoints").iterdir())
 
 
 def test_checkpoints_are_listed_from_the_latest_and_half_written_ones_are_none(tmp_path: Path) -> None:

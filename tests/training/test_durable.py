@@ -18,6 +18,7 @@ from sineformer.training.durable import (
     on_main_process,
     remove_folder,
     remove_leftovers,
+    write_file,
     write_folder,
     write_manifest,
     writing,
@@ -62,6 +63,13 @@ def test_a_folder_appears_only_when_it_is_whole(tmp_path: Path) -> None:
     write_folder(tmp_path / "model", write)
     assert seen == [False]
     assert (tmp_path / "model" / "file").read_text() == "new"
+
+
+def test_a_file_that_cannot_be_written_is_as_it_was(tmp_path: Path, small_files_only: None) -> None:
+    write_file(tmp_path / "file", "small")
+    with pytest.raises(OSError, match="File too large"):
+        write_file(tmp_path / "file", "x" * 10_000)
+    assert (tmp_path / "file").read_text() == "small"
 
 
 def test_every_file_and_folder_is_flushed_before_the_name_appears(

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from sineformer.training.durable import damage_of
+from sineformer.training.durable import damage_of, remove_folder
 from sineformer.training.interruption import STOPPED
 from sineformer.training.progress import RunLog
 from sineformer.training.recipe import read_settings
@@ -255,6 +255,17 @@ def test_a_finished_run_stays_as_it_is(undisturbed: Path, capsys: pytest.Capture
     assert "seed: was 1, is 2" in assert_refused(undisturbed, capsys, 1, "--resume", "--seed", "2")
     error = assert_refused(undisturbed, capsys, 1, "--resume", "--max_steps", "20")
     assert "max_steps: changed, but the run" in error
+
+
+def test_a_run_that_replaces_a_finished_one_has_not_finished(
+    undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(undisturbed, tmp_path / "run"))
+    assert run_and_stop_at(folder, 1, "--overwrite_output_dir") == STOPPED
+    remove_folder(folder / "checkpoints" / "step-1")  # as if it had been killed before
+    assert train(folder, "--resume") == 0
+    assert "has finished" not in capsys.readouterr().err
+    assert_ends_like(folder, undisturbed)
 
 
 def test_a_full_disk_ends_the_run_with_one_message_and_whole_checkpoints(
