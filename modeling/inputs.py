@@ -40,6 +40,11 @@ def check_token_ids(name: str, token_ids: torch.Tensor, embedding: nn.Module) ->
     """Raise unless `token_ids` is `[B, S]`, integer, and (on the CPU) inside the vocabulary of `embedding`."""
     if token_ids.ndim != 2:
         raise ValueError(f"`{name}` has shape {list(token_ids.shape)}; it must be [batch, length].")
+    if token_ids.shape[1] == 0:
+        raise ValueError(
+            f"`{name}` has shape {list(token_ids.shape)}, no token at all. Give at least one, as a tokenizer does that "
+            "ends every text with an end token."
+        )
     if token_ids.is_floating_point() or token_ids.dtype == torch.bool:
         raise TypeError(f"`{name}` has dtype {token_ids.dtype}; token ids are torch.long.")
     size = getattr(embedding, "num_embeddings", None)
