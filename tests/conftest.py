@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -193,6 +195,87 @@ def make_model_folder() -> Callable[[Path, int], Path]:
         SineformerForConditionalGeneration(config).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         (folder / "README.md").write_text(CARD, encoding="utf-8")
+        return folder
+
+    return make
+
+
+MARIAN_SIZES = {
+    **dict.fromkeys(("encoder_layers", "decoder_layers"), 2),
+    **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 4),
+    **{"d_model": 32, "encoder_ffn_dim": 64, "decoder_ffn_dim": 48, "max_position_embeddings": 40},
+    **{"activation_function": "swish", "scale_embedding": True, "dropout": 0.0},
+}
+
+
+@pytest.fixture(scope="session")
+def marian_text() -> dict[str, list[str]]:
+    """What the pieces of `make_marian` were trained on."""
+    return {
+        "source": ["the dog sleeps in the garden", "a man is riding a horse", "two women walk through the park"],
+        "target": ["der Hund schläft im Garten", "ein Mann reitet ein Pferd", "zwei Frauen gehen durch den Park"],
+    }
+
+
+@pytest.fixture(scope="session")
+def marian_pieces(tmp_path_factory: pytest.TempPathFactory, marian_text: dict[str, list[str]]) -> dict[str, Path]:
+    """A sentencepiece model for each side."""
+    import sentencepiece
+
+    folder = tmp_path_factory.mktemp("pieces")
+    settings = {"vocab_size": 60, "hard_vocab_limit": False, "minloglevel": 2}
+    for side, lines in marian_text.items():
+        text, model = folder / f"{side}.txt", folder / side
+        text.write_text("\n".join(lines * 30), encoding="utf-8")
+        sentencepiece.SentencePieceTrainer.train(input=str(text), model_prefix=str(model), **settings)
+    return {side: folder / f"{side}.model" for side in marian_text}
+
+
+def _save_marian_tokenizer(folder: Path, pieces: dict[str, Path], separate: bool, size: int | None) -> int:
+    """Write a tokenizer with ids as in OPUS-MT: the end first, then codes and pieces, all but one of each side, and
+    padding last. The target's own vocabulary has other ids, and one more. Returns the number of source tokens."""
+    import sentencepiece
+
+    found: dict[str, None] = {}
+    for side, path in pieces.items():
+        shutil.copyfile(path, folder / f"{side}.spm")
+        processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
+        found |= dict.fromkeys(processor.id_to_piece(index) for index in range(3, processor.get_piece_size() - 1))
+    middle = [">>deu<<", *found, *(f"piece{index}" for index in range((size or 0) - len(found) - 4))]
+    vocabularies = {"vocab": ["</s>", "<unk>", *middle, "<pad>"]}
+    if separate:
+        vocabularies["target_vocab"] = ["</s>", "<unk>", *reversed(middle), "<pad>", "extra"]
+    for name, tokens in vocabularies.items():
+        ids = {token: index for index, token in enumerate(tokens)}
+        (folder / f"{name}.json").write_text(json.dumps(ids), encoding="utf-8")
+    settings = {"source_lang": "eng", "target_lang": "deu", "name_or_path": "where/it/was"}
+    settings |= {"separate_vocabs": True} if separate else {}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    return len(vocabularies["vocab"])
+
+
+@pytest.fixture
+def make_marian(tmp_path: Path, marian_pieces: dict[str, Path]) -> Callable[..., Path]:
+    """A function that writes a random Marian checkpoint, of a vocabulary of some size or the smallest possible."""
+    import torch
+    from transformers import MarianConfig, MarianMTModel
+
+    def make(size: int | None = None, dtype: torch.dtype = torch.float32, **changes: object) -> Path:
+        folder = tmp_path / "marian"
+        folder.mkdir()
+        separate = not changes.get("share_encoder_decoder_embeddings", True)
+        number = _save_marian_tokenizer(folder, marian_pieces, separate, size)
+        sizes = {"vocab_size": number, "decoder_vocab_size": number + separate}
+        ids = {"pad_token_id": number - 1, "decoder_start_token_id": number - 1, "eos_token_id": 0}
+        torch.manual_seed(0)
+        model = MarianMTModel(MarianConfig(**{**MARIAN_SIZES, **sizes, **ids, "forced_eos_token_id": 0, **changes}))
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                torch.nn.init.normal_(parameter, std=0.3 if size is None else 0.03)
+        model.final_logits_bias.normal_()
+        generation = {"num_beams": 3, "bad_words_ids": [[number - 1]], "max_length": 30, "renormalize_logits": True}
+        model.generation_config.update(**generation)
+        model.to(dtype).save_pretrained(folder)
         return folder
 
     return make

@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 from torch import nn
+from transformers import MarianMTModel, MarianTokenizer
 
 from sineformer import SineformerConfig
 
@@ -71,6 +73,22 @@ def test_a_torch_model_that_cannot_be_converted_is_one_line(
         f"error: {state_file}: cannot tell which is the `head`: name it, one of source, target, head"
     )
     assert error.count("\n") == 1
+
+
+def test_a_converted_marian_model_translates_from_the_command_line(
+    make_marian: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = make_marian()
+    assert call("convert_marian", monkeypatch, folder, tmp_path / "out") == 0
+    theirs, tokenizer = MarianMTModel.from_pretrained(folder).eval(), MarianTokenizer.from_pretrained(folder)
+    output = theirs.generate(**tokenizer("the dog sleeps", return_tensors="pt"), num_beams=2)
+    capsys.readouterr()
+    arguments = ["--model", tmp_path / "out", "--num_beams", "2", "--device", "cpu", "the dog sleeps"]
+    assert call("translate", monkeypatch, *arguments) == 0
+    assert capsys.readouterr().out == tokenizer.decode(output[0], skip_special_tokens=True) + "\n"
 
 
 def test_a_model_that_is_not_marian_is_one_line(

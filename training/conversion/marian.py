@@ -8,6 +8,8 @@
 The tokenizer is not rebuilt as a fast one. Marian numbers its pieces apart from SentencePiece, segments the source with
 pieces that its vocabulary lacks, looks up unknown runs of characters as one piece, and writes with another piece model
 than it reads; `tokenizers` has no model that does the same for every text.
+
+Layer drop, which acts in training alone, is left out.
 """
 
 from __future__ import annotations
