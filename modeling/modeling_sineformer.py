@@ -457,7 +457,6 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, GenerationMi
         labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
-        label_smoothing: float = 0.0,
         **kwargs: Any,
     ) -> Seq2SeqLMOutput:
         """Predict the target, and with `labels` the loss.
@@ -478,6 +477,8 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, GenerationMi
         Raises:
             ValueError, TypeError: the inputs are missing, doubled, of a wrong shape or outside the vocabulary.
         """
+        # No parameter of its own: Trainer takes every parameter with "label" in its name for a column of the data.
+        label_smoothing: float = kwargs.pop("label_smoothing", 0.0)
         if labels is not None:
             use_cache = False
             if decoder_input_ids is None and decoder_inputs_embeds is None:
