@@ -134,6 +134,9 @@ class MultiHeadAttention(nn.Module):
         source = key_value_states if self.is_cross_attention else hidden_states
         if source is None:
             raise ValueError("Cross-attention needs `key_value_states`, the output of the encoder [B, S, D].")
+        # As a view, the source gets one gradient from each layer. FSDP2 brings that about too; without it here, the sum
+        # over layers would be rounded otherwise there, and the same training would slowly drift apart.
+        source = source.view_as(source)
         key, value = self._keys_and_values(source, past_key_values)  # [B, H, S, K] each
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         output, weights = attend(
