@@ -8,6 +8,7 @@ from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaLis
 
 from sineformer import SineformerForConditionalGeneration
 from sineformer.modeling import generation
+from sineformer.training.tokenizer import train_tokenizer
 
 LENGTHS = (7, 3, 1)
 MASK = torch.tensor([[1] * length + [0] * (7 - length) for length in LENGTHS])
@@ -97,6 +98,18 @@ def test_stopping_criteria_of_the_caller_still_hold(endless, source) -> None:
     for criteria in ([AtFour()], StoppingCriteriaList([AtFour()])):
         assert endless.generate(source, num_beams=1, stopping_criteria=criteria).shape == (3, 4)
         assert endless.generate(source, None, None, criteria, num_beams=1).shape == (3, 4)
+
+
+@pytest.mark.parametrize("num_beams", [1, 2])
+def test_a_translation_ends_at_a_string_of_the_caller(make_model, num_beams: int) -> None:
+    tokenizer = train_tokenizer(["the dog sleeps"], vocab_size=270)
+    model = make_model(vocab_size=len(tokenizer))
+    batch = tokenizer("the dog", return_tensors="pt")
+    letters = tokenizer("abc", add_special_tokens=False)["input_ids"]
+    arguments = {"num_beams": num_beams, "max_new_tokens": 6, "suppress_tokens": [0, 3]}
+    arguments["prefix_allowed_tokens_fn"] = lambda _, ids: letters[len(ids) - 1 : len(ids)] or letters
+    stopped = model.generate(**batch, **arguments, stop_strings=["b"], tokenizer=tokenizer)
+    assert tokenizer.batch_decode(stopped, skip_special_tokens=True) == ["ab"]
 
 
 def test_the_defaults_are_saved_and_loaded(make_model, tmp_path) -> None:
