@@ -60,7 +60,12 @@ class Scores:
     @property
     def perplexity(self) -> float:
         """Perplexity of a target token."""
-        return math.exp(min(self.loss, 700.0))  # beyond that, floats overflow
+        return perplexity(self.loss)
+
+
+def perplexity(loss: float) -> float:
+    """Perplexity for a mean cross-entropy in nats."""
+    return math.exp(min(loss, 700.0))  # beyond that, floats overflow
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,7 @@ def write_model_card(folder: Path, settings: Settings, record: RunRecord) -> Non
         ),
         template_path=str(TEMPLATE),
         name=name,
-        dataset=_dataset_name(data),
+        dataset=dataset_name(data),
         source_language=data.source_language,
         target_language=data.target_language,
         separate_tokenizers=settings.tokenizer.target_vocab_size is not None,
@@ -76,7 +77,7 @@ def write_model_card(folder: Path, settings: Settings, record: RunRecord) -> Non
         scores=_score_table(record.scores),
         signatures=_signatures(record.scores),
         example_set=list(record.scores)[-1],
-        examples=_table(
+        examples=table(
             ("Source", "Reference", "Translation"),
             [(each.source, each.reference, each.translation) for each in record.examples],
         ),
@@ -91,7 +92,8 @@ def write_model_card(folder: Path, settings: Settings, record: RunRecord) -> Non
     card.save(folder / "README.md")
 
 
-def _dataset_name(data: DataArguments) -> str:
+def dataset_name(data: DataArguments) -> str:
+    """What people call the data."""
     names = {"embedded": "the embedded English-German task", "files": "local files"}
     return data.dataset_name or names.get(data.dataset, data.dataset)
 
@@ -104,7 +106,7 @@ def _eval_results(data: DataArguments, record: RunRecord) -> list[EvalResult]:
             task_type="translation",
             task_name="Translation",
             dataset_type=data.dataset,
-            dataset_name=_dataset_name(data),
+            dataset_name=dataset_name(data),
             dataset_split=split,
             metric_type=metric,
             metric_name=title,
@@ -114,14 +116,19 @@ def _eval_results(data: DataArguments, record: RunRecord) -> list[EvalResult]:
     ]
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; vertical bars in cells are escaped."""
-    lines = [header, ["---"] * len(header), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table that shows each cell as it is, whatever marks and line breaks are in it."""
+    lines = [header, ["---"] * len(header), *([_as_it_is(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def _as_it_is(text: str) -> str:
+    """Text on one line, in which Markdown sees no marks of its own."""
+    return re.sub(r"([\\`*|<\[])", r"\\\1", " ".join(text.split()))
+
+
 def _score_table(scores: dict[str, Scores]) -> str:
-    return _table(
+    return table(
         SCORE_COLUMNS,
         [
             (

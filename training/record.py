@@ -33,19 +33,24 @@ def data_digests(data: Data) -> dict[str, str]:
     texts = {"train": data.text} | {name: held_out.text for name, held_out in data.held_out.items()}
     both = (data.tokenizers.source, data.tokenizers.target)
     vocabulary = hashlib.sha256("\n".join(each.backend_tokenizer.to_str() for each in both).encode())
-    return {name: _digest(text) for name, text in texts.items()} | {"vocabulary": vocabulary.hexdigest()}
+    return {name: text_digest(text) for name, text in texts.items()} | {"vocabulary": vocabulary.hexdigest()}
 
 
-def _digest(text: ParallelText) -> str:
+def text_digest(text: ParallelText) -> str:
+    """The SHA-256 of sentence pairs, in their order."""
     digest = hashlib.sha256()
     for source, target in zip(text.sources, text.targets, strict=True):
         digest.update(f"{len(source)} {len(target)} {source}{target}".encode())
     return digest.hexdigest()
 
 
+def library_versions() -> dict[str, object]:
+    """Versions of Python and of the libraries that numbers depend on."""
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in LIBRARIES}}
+
+
 def write_versions(folder: Path, digests: dict[str, str]) -> None:
     """Write what the numbers of a run depend on beside its settings: the versions of Python and of the libraries, and
     the checksums of the data."""
-    versions: dict[str, object] = {"python": platform.python_version()}
-    versions |= {name: metadata.version(name) for name in LIBRARIES} | {"data_sha256": digests}
+    versions = library_versions() | {"data_sha256": digests}
     (folder / VERSIONS_FILE).write_text(json.dumps(versions, indent=2) + "\n", encoding="utf-8")

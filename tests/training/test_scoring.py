@@ -1,0 +1,124 @@
+import os
+import random
+
+import pytest
+from sacrebleu.metrics import BLEU, CHRF, TER
+
+from sineformer.training.cleaning import ParallelText
+from sineformer.training.scoring import (
+    MEASURES,
+    corpus_scores,
+    exact_match,
+    has_repetition,
+    length_ratio,
+    repetition_rate,
+    worst_sentences,
+)
+
+WORDS = ["der", "die", "Hund", "Katze", "Mann", "läuft", "schläft", "im", "Park", "auf", "Pferd", "und", "heute", "."]
+REFERENCES = [" ".join(random.Random(i).choices(WORDS, k=8 + i % 5)) for i in range(60)]
+
+
+def spoilt(every: int) -> list[str]:
+    """The references, each with about one word in `every` replaced."""
+    dice = random.Random(every)
+    return [" ".join("falsch" if dice.randrange(every) == 0 else word for word in each.split()) for each in REFERENCES]
+
+
+def every_other_wrong(first: int) -> list[str]:
+    """The references, every second one from `first` on with its fourth word replaced."""
+    return [
+        " ".join("falsch" if word_at == 3 and i % 2 == first else word for word_at, word in enumerate(each.split()))
+        for i, each in enumerate(REFERENCES)
+    ]
+
+
+def test_scores_and_signatures_are_those_of_sacrebleu() -> None:
+    translations = [each.upper() if i % 2 else each for i, each in enumerate(spoilt(4))]
+    scores = corpus_scores(translations, REFERENCES)
+    metrics = {"bleu": BLEU(), "bleu_lowercase": BLEU(lowercase=True), "chrf": CHRF(), "ter": TER()}
+    for name, metric in metrics.items():
+        expected = metric.corpus_score(translations, [REFERENCES], n_bootstrap=1000)
+        ours = scores[name]
+        assert ours["score"] == expected.score
+        assert (ours["mean"], ours["ci"]) == pytest.approx((expected._mean, expected._ci))
+        for part in str(metric.get_signature()).split("|"):
+            assert part in ours["signature"].split("|")
+        assert "bs:1000" in ours["signature"]
+        assert "seed:12345" in ours["signature"]
+    assert scores["bleu"]["score"] < scores["bleu_lowercase"]["score"]
+    assert "case:mixed" in scores["bleu"]["signature"]
+    assert {"case:lc", "tok:13a"} <= set(scores["bleu_lowercase"]["signature"].split("|"))
+
+
+def test_a_small_translation_edit_rate_is_what_one_counts() -> None:
+    # One word replaced and one missing, of eight in the references.
+    assert corpus_scores(["a b x d", "e f g"], ["a b c d", "e f g h"])["ter"]["score"] == pytest.approx(25)
+
+
+def test_the_seed_does_not_depend_on_the_environment_and_leaves_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = corpus_scores(spoilt(4), REFERENCES)
+    monkeypatch.setenv("SACREBLEU_SEED", "none")
+    assert corpus_scores(spoilt(4), REFERENCES) == expected
+    assert os.environ["SACREBLEU_SEED"] == "none"
+
+
+def test_a_clearly_better_system_is_found_in_every_measure_from_both_sides() -> None:
+    good, bad = spoilt(20), spoilt(2)
+    for scores, better in (
+        (corpus_scores(good, REFERENCES, baseline=bad), "model"),
+        (corpus_scores(bad, REFERENCES, baseline=good), "baseline"),
+    ):
+        assert {name: each["better"] for name, each in scores.items()} == dict.fromkeys(MEASURES, better)
+        assert max(each["p_value"] for each in scores.values()) < 0.01
+
+
+def test_a_system_is_not_better_than_itself_and_no_chance_difference_is_significant() -> None:
+    for each in corpus_scores(every_other_wrong(0), REFERENCES, every_other_wrong(1)).values():
+        assert each["better"] == "neither"
+        assert each["p_value"] > 0.05
+    itself = corpus_scores(spoilt(4), REFERENCES, spoilt(4))
+    assert {each["p_value"] for each in itself.values()} == {1.0}
+
+
+def test_the_numbers_of_a_system_are_the_same_with_and_without_comparison() -> None:
+    alone = corpus_scores(spoilt(4), REFERENCES)
+    compared = corpus_scores(spoilt(4), REFERENCES, baseline=spoilt(3))
+    other = corpus_scores(spoilt(3), REFERENCES)
+    for name in MEASURES:
+        assert compared[name]["score"] == alone[name]["score"]
+        assert compared[name]["ci"] == pytest.approx(alone[name]["ci"])
+        assert compared[name]["baseline"] == {key: other[name][key] for key in ("score", "mean", "ci")}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a man a man rides", True),
+        ("the the", True),
+        ("a b c d a b c d", True),
+        ("a b c d e a b c d e", False),  # longer than four words
+        ("the man the dog", False),
+        ("The the", False),
+        ("", False),
+    ],
+)
+def test_a_repetition_is_one_to_four_words_said_twice_at_once(text: str, expected: bool) -> None:
+    assert has_repetition(text) is expected
+
+
+def test_rates_are_percentages_of_sentences_and_lengths_count_tokens() -> None:
+    assert repetition_rate(["a a", "a b", "b b b", "c"]) == 50
+    assert exact_match(["a", "b ", "c"], ["a", "b", "C"]) == pytest.approx(100 / 3)
+    assert length_ratio(["one two three.", ""], ["one two", "three four five six"]) == pytest.approx(4 / 6)
+
+
+def test_the_worst_sentences_come_first_and_ties_keep_their_order() -> None:
+    text = ParallelText(["s1", "s2", "s3", "s4"], ["abcdef"] * 4, ["f"] * 4, [1, 2, 5, 6])
+    rows = worst_sentences(text, ["xyz", "abcdef", "abcxyz", "uvw"], 3, ["b1", "b2", "b3", "b4"])
+    assert [row["source"] for row in rows] == ["s1", "s4", "s3"]
+    assert [row["line"] for row in rows] == [1, 6, 5]
+    assert rows[1] == {
+        "line": 6, "chrf": 0.0, "source": "s4", "reference": "abcdef", "translation": "uvw", "baseline": "b4"
+    }  # fmt: skip
+    assert rows[2]["chrf"] == CHRF().sentence_score("abcxyz", ["abcdef"]).score
