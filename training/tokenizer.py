@@ -23,7 +23,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -186,7 +186,7 @@ def load_tokenizers(directory: str | Path) -> Tokenizers:
     """
     directory = Path(directory)
     if (directory / "source.spm").is_file():
-        marian = AutoTokenizer.from_pretrained(directory)
+        marian: Any = AutoTokenizer.from_pretrained(directory)
         return Tokenizers(marian, marian)
     if not (directory / "tokenizer.json").is_file():
         raise ValueError(f"{directory} holds no tokenizer.json; give the folder that training wrote")
