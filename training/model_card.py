@@ -118,7 +118,8 @@ def _eval_results(data: DataArguments, record: RunRecord) -> list[EvalResult]:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table that shows each cell as it is, whatever marks and line breaks are in it."""
-    lines = [header, ["---"] * len(header), *([_as_it_is(cell) for cell in row] for row in rows)]
+    first, *others = ([_as_it_is(cell) for cell in row] for row in (header, *rows))
+    lines = [first, ["---"] * len(header), *others]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -59,7 +59,7 @@ def corpus_scores(
 def _score(measure: Measure, systems: list[tuple[str, Sequence[str]]], references: Sequence[str]) -> dict[str, Any]:
     # One test for each measure: a test of several would keep only the last of those that sacrebleu names alike.
     with _seeded():
-        test = PairedTest(systems, {measure.title: measure.build()}, [references], "bs", BOOTSTRAP_SAMPLES)
+        test: Any = PairedTest(systems, {measure.title: measure.build()}, [references], "bs", BOOTSTRAP_SAMPLES)
         signatures, results = test()
     ((title, signature),) = signatures.items()
     *others, ours = results[title]

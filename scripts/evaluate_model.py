@@ -1,0 +1,63 @@
+"""Measure a model on test sets, for publication: a report as JSON and Markdown, and the translations.
+
+python scripts/evaluate_model.py --model DIR --data test.en test.de --output_dir report
+python scripts/evaluate_model.py --model DIR --data test.en test.de --compare OTHER_DIR --output_dir report
+python scripts/evaluate_model.py --model DIR --data hub ID test --columns en de --output_dir report --update_model_card
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from sineformer.scripts.translate import positive
+from sineformer.training.assessment import EvaluationError, Wishes, evaluate_model
+from sineformer.training.report import MARKDOWN_FILE
+from sineformer.training.translator import TranslationError
+
+DATA_HELP = (
+    "a test set: two files of lines, or TSV, CSV, JSONL or Parquet files; or: embedded; or: hub ID SPLIT "
+    "[CONFIGURATION]; may be given several times"
+)
+
+
+def parse() -> Wishes:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--model", required=True, help="folder that training wrote, or id of a model on the Hub")
+    add("--data", required=True, nargs="+", action="append", metavar="FILE", help=DATA_HELP)
+    add("--output_dir", required=True, type=Path, help="folder for the report; an older report there is replaced")
+    add("--names", nargs="+", default=[], help="of the test sets; left out: names of first files up to the first dot")
+    add("--columns", nargs=2, metavar=("SOURCE", "TARGET"), help="columns of tables and of datasets of the Hub")
+    add("--dataset_name", help="what the model card calls the data")
+    add("--on_bad_rows", choices=["refuse", "drop"], default="refuse", help="rows that are no pair (default: refuse)")
+    add("--compare", nargs="+", default=[], help="another model, or a file of translations for each test set")
+    add("--num_beams", type=positive, help="beams; left out: what the model was saved with")
+    add("--batch_size", type=positive, default=64, help="sentences translated at once (default: 64)")
+    add("--device", help="cpu, cuda, cuda:1, mps, ...; left out: an accelerator if there is one")
+    add("--dtype", choices=["float32", "float16", "bfloat16"], default="float32", help="of the weights")
+    add("--worst", type=positive, default=10, help="sentences with the lowest chrF to show (default: 10)")
+    add("--update_model_card", action="store_true", help="put the scores into README.md of the model folder too")
+    return Wishes(**vars(parser.parse_args()))
+
+
+def main() -> int:
+    """Evaluate what the command line says; returns the exit status."""
+    wishes = parse()
+    try:
+        report = evaluate_model(wishes)
+    except (EvaluationError, TranslationError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: writing failed: {error}; earlier files are as they were", file=sys.stderr)
+        return 1
+    for each in report["sets"]:
+        scores = "  ".join(f"{name} {score['score']:.2f}" for name, score in each["scores"].items())
+        print(f"{each['name']}: {each['sentences']} sentences  {scores}  perplexity {each['perplexity']:.2f}")
+    print(f"The report is {wishes.output_dir / MARKDOWN_FILE}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+import importlib.util
+import json
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from sacrebleu.metrics import BLEU, CHRF, TER
+
+from sineformer.training.translator import load_translator
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "evaluate_model.py"
+PAIRS = [
+    ("the dog sleeps", "der Hund schläft"),
+    ("a | b", "ein | b"),
+    ("the dog", "der Hund"),
+    ("x", "viel mehr als x"),
+]
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("evaluate_script", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def place(tmp_path: Path, make_model_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in: an untrained model, a test set as two files of lines and the same as a table."""
+    folder = make_model_folder(tmp_path / "model")
+    with (folder / "README.md").open("a", encoding="utf-8") as card:
+        card.write("\n## Scores\n\nold\n\n## Limits\n\nnone\n")
+    for side, name in enumerate(("test.en", "test.de")):
+        (tmp_path / name).write_text("".join(f"{pair[side]}\n" for pair in PAIRS), encoding="utf-8")
+    rows = "".join(json.dumps({"en": pair[0], "de": pair[1]}) + "\n" for pair in PAIRS[:2])
+    (tmp_path / "table.jsonl").write_text(rows, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def call(script: ModuleType, monkeypatch: pytest.MonkeyPatch, arguments: str) -> int:
+    common = ["evaluate_model.py", "--model", "model", "--device", "cpu", "--output_dir", "report"]
+    monkeypatch.setattr(sys, "argv", [*common, *arguments.split()])
+    return int(script.main())
+
+
+def read_report(folder: Path = Path("report")) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    return report
+
+
+def loss_one_by_one() -> tuple[float, int]:
+    """Minus the log-probability of each target token, summed over single sentences, per token; and their number."""
+    model, tokenizers = load_translator("model", "cpu", torch.float32)
+    total, tokens = 0.0, 0
+    for source, target in PAIRS:
+        labels = tokenizers.target(target, return_tensors="pt")["input_ids"]
+        with torch.no_grad():
+            logits = model(**tokenizers.source(source, return_tensors="pt"), labels=labels).logits
+        total -= logits[0].log_softmax(-1).gather(1, labels[0][:, None]).sum().item()
+        tokens += labels.shape[1]
+    return total / tokens, tokens
+
+
+def test_the_report_holds_the_numbers_of_the_model_on_exactly_this_set(
+    script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(script, monkeypatch, "--data test.en test.de --num_beams 2 --worst 2") == 0
+    report = read_report()
+    (data,) = report["sets"]
+    translations = (place / "report" / "translations.test.txt").read_text(encoding="utf-8").split("\n")[:-1]
+    references = [target for _, target in PAIRS]
+    metrics = {"bleu": BLEU(), "bleu_lowercase": BLEU(lowercase=True), "chrf": CHRF(), "ter": TER()}
+    for name, metric in metrics.items():
+        assert data["scores"][name]["score"] == metric.corpus_score(translations, [references]).score
+    loss, tokens = loss_one_by_one()
+    assert data["loss"] == pytest.approx(loss, rel=1e-5)
+    assert data["perplexity"] == pytest.approx(math.exp(loss), rel=1e-5)
+    assert (data["target_tokens"], data["sentences"], len(data["worst"])) == (tokens, len(PAIRS), 2)
+    assert (report["model"], report["generation"]["num_beams"], report["compared_with"]) == ("model", 2, None)
+    assert report["bootstrap"]["seed"] == 12345
+    assert {"torch", "sacrebleu", "sineformer"} <= report["versions"].keys()
+    assert "test: 4 sentences" in capsys.readouterr().out
+
+
+def test_a_report_repeats_byte_for_byte_and_numbers_do_not_depend_on_the_batch_size(
+    script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents, reports = [], []
+    for batch_size in (1, 64, 64):
+        assert call(script, monkeypatch, f"--data test.en test.de --batch_size {batch_size}") == 0
+        contents.append({path.name: path.read_bytes() for path in (place / "report").iterdir()})
+        reports.append(read_report())
+    assert contents[1] == contents[2]
+    assert reports[0]["sets"] == reports[1]["sets"]
+
+
+def test_several_sets_are_one_report_and_the_card_gets_them(
+    script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = "--data test.en test.de --data table.jsonl --columns en de --dataset_name Mine --update_model_card"
+    assert call(script, monkeypatch, arguments) == 0
+    assert [(each["name"], each["sentences"]) for each in read_report()["sets"]] == [("test", 4), ("table", 2)]
+    card = ModelCard.load(place / "model" / "README.md")
+    assert [each.dataset_split for each in card.data.eval_results] == ["test"] * 4 + ["table"] * 4
+    assert {each.dataset_name for each in card.data.eval_results} == {"Mine"}
+    assert card.data.model_name == "small"
+    assert "old" not in card.text
+    assert card.text.endswith("## Limits\n\nnone\n")
+
+
+def test_a_model_is_compared_with_itself_and_with_a_file_of_perfect_translations(
+    script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call(script, monkeypatch, "--data test.en test.de --compare model") == 0
+    assert {each["better"] for each in read_report()["sets"][0]["scores"].values()} == {"neither"}
+    assert call(script, monkeypatch, "--data test.en test.de --compare test.de") == 0
+    report = read_report()
+    assert report["compared_with"] == "test.de"
+    assert report["sets"][0]["scores"]["chrf"]["baseline"]["score"] == pytest.approx(100)
+    assert report["sets"][0]["worst"][0]["baseline"] == report["sets"][0]["worst"][0]["reference"]
+
+
+def test_all_problems_are_told_together_and_nothing_is_written(
+    script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "short.txt").write_text("one line\n")
+    (place / "model" / "README.md").unlink()
+    data = "--data test.en test.de --data none.en none.de --data hub someone/data --data table.jsonl --names a b"
+    assert call(script, monkeypatch, f"{data} --update_model_card --output_dir model --compare none1 none2") == 1
+    error = capsys.readouterr().err
+    for part in (
+        "7 problems; nothing was written",
+        "2 names for 4 test sets",
+        "output folder model holds",
+        "README.md is missing",
+        "none.en: no such file",
+        "a set of the Hub needs: hub ID SPLIT",
+        "table.jsonl: .jsonl rows have named columns",
+        "none1 is no file",
+    ):
+        assert part in error
+    assert not (place / "report").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--data test.en test.de --compare short.txt", "short.txt has 1 lines, but test has 4 sentences"),
+        ("--data test.en test.de --data test.en test.de", "2 test sets are called 'test'; name them with --names"),
+        ("--data test.en short.txt", "test.en has 4 lines and short.txt has 1"),
+        ("--data test.en gaps.txt", "empty target side: 1 (test.en:2)"),
+        ("--data test.en test.de --model ./no/such/model", "./no/such/model is neither a folder nor the id of a model"),
+        ("--data test.en test.de --names a/b", "'a/b' cannot be part of a file name"),
+    ],
+)
+def test_what_cannot_work_is_one_clear_problem(
+    script: ModuleType,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: str,
+    message: str,
+) -> None:
+    (place / "short.txt").write_text("one line\n")
+    (place / "gaps.txt").write_text("a\n\nb\nc\n")
+    assert call(script, monkeypatch, arguments) == 1
+    error = capsys.readouterr().err
+    assert "1 problem; nothing was written" in error
+    assert message in error
+    assert not (place / "report").exists()
+
+
+def test_rows_that_are_no_pair_are_left_out_if_asked_and_counted(
+    script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "gaps.txt").write_text("a\n\nb\nc\n")
+    assert call(script, monkeypatch, "--data test.en gaps.txt --on_bad_rows drop") == 0
+    (data,) = read_report()["sets"]
+    assert (data["sentences"], data["bad_rows"]) == (3, {"empty target side": 1})

@@ -1,0 +1,261 @@
+"""From the wishes of a command line to a report: test sets read, translated and scored, all problems told together."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from .arguments import DataArguments
+from .batching import Seq2SeqCollator, encode_pairs
+from .cleaning import CleaningReport, OnBadRows, ParallelText
+from .data import read_split
+from .evaluation import Evaluator, perplexity
+from .model_card import dataset_name
+from .record import library_versions, text_digest
+from .report import card_problem, report_folder_problem, update_model_card, write_report
+from .scoring import (
+    BOOTSTRAP_SAMPLES,
+    BOOTSTRAP_SEED,
+    corpus_scores,
+    exact_match,
+    length_ratio,
+    repetition_rate,
+    worst_sentences,
+)
+from .tokenizer import Tokenizers
+from .translation import translate_lines
+from .translator import TranslationError, load_translator, read_lines
+
+
+class EvaluationError(ValueError):
+    """All that stands in the way of an evaluation.
+
+    Attributes:
+        problems: one line each.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        super().__init__("\n".join([f"{count}; nothing was written:", *(f"  - {each}" for each in self.problems)]))
+
+
+@dataclass
+class Wishes:
+    """What to evaluate, and how.
+
+    Attributes:
+        model: a folder that training wrote, or the id of a model on the Hub.
+        data: for each test set, its files (two of lines, or tables); or "embedded"; or "hub", the id of a dataset, the
+            split and perhaps the configuration.
+        output_dir: folder for the report; an older report there is replaced.
+        names: of the test sets; left out: the name of the first file up to its first dot, or the split.
+        columns: of the source and of the target, in tables and datasets.
+        dataset_name: what the model card calls the data.
+        on_bad_rows: whether rows that are no pair end the evaluation, or are left out and counted.
+        compare: another model, or a file with its translations for each test set.
+        num_beams: beams; left out: what the model was saved with.
+        batch_size: sentences translated at once.
+        device, dtype: where, and the precision of the weights.
+        worst: sentences to show.
+        update_model_card: whether the scores go into the README.md of the model's folder too.
+    """
+
+    model: str
+    data: list[list[str]]
+    output_dir: Path
+    names: list[str] = field(default_factory=list)
+    columns: list[str] | None = None
+    dataset_name: str | None = None
+    on_bad_rows: OnBadRows = "refuse"
+    compare: list[str] = field(default_factory=list)
+    num_beams: int | None = None
+    batch_size: int = 64
+    device: str | None = None
+    dtype: str = "float32"
+    worst: int = 10
+    update_model_card: bool = False
+
+
+@dataclass
+class _TestSet:
+    name: str
+    arguments: DataArguments
+    text: ParallelText
+    cleaning: CleaningReport
+
+
+@dataclass
+class _System:
+    """A model and its tokenizers, or translations that somebody else made, one list for each test set."""
+
+    name: str
+    model: Any = None
+    tokenizers: Tokenizers | None = None
+    translations: list[list[str]] = field(default_factory=list)
+
+
+def evaluate_model(wishes: Wishes) -> dict[str, Any]:
+    """Translate and score, write the report, and return it as its JSON has it.
+
+    Raises:
+        EvaluationError: with every problem found, before anything is translated or written.
+        TranslationError, OSError: the report or the card cannot be written.
+    """
+    problems = _problems_of_wishes(wishes)
+    sets = _read_sets(wishes, problems)
+    system = _load(wishes.model, wishes, problems)
+    baseline = _baseline(wishes, sets, problems) if wishes.compare else None
+    if problems or system is None:
+        raise EvaluationError(problems)
+    results = []
+    translations = {}
+    for number, data in enumerate(sets):
+        translations[data.name] = _translate(system, data, number, wishes)
+        theirs = None if baseline is None else _translate(baseline, data, number, wishes)
+        results.append(_measure(system, data, translations[data.name], theirs, wishes))
+    report = _describe(system, baseline, wishes) | {"sets": results, "versions": library_versions()}
+    write_report(wishes.output_dir, report, translations)
+    if wishes.update_model_card:
+        update_model_card(Path(wishes.model), report)
+    return report
+
+
+def _problems_of_wishes(wishes: Wishes) -> list[str]:
+    problems = []
+    if wishes.names and len(wishes.names) != len(wishes.data):
+        problems.append(f"{len(wishes.names)} names for {len(wishes.data)} test sets; give one name for each")
+    problems += [f"{name!r} cannot be part of a file name; choose another name" for name in wishes.names if "/" in name]
+    for problem in (
+        report_folder_problem(wishes.output_dir),
+        card_problem(Path(wishes.model)) if wishes.update_model_card else None,
+    ):
+        if problem:
+            problems.append(problem)
+    return problems
+
+
+def _read_sets(wishes: Wishes, problems: list[str]) -> list[_TestSet]:
+    """The test sets that can be read; what is wrong with the others goes to `problems`."""
+    sets = []
+    names = wishes.names if len(wishes.names) == len(wishes.data) else [_name_of(words) for words in wishes.data]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        problems.append(f"{names.count(name)} test sets are called {name!r}; name them with --names")
+    for name, words in zip(names, wishes.data, strict=True):
+        if words[0] == "hub" and (len(words) not in (3, 4) or wishes.columns is None):
+            problems.append("a set of the Hub needs: hub ID SPLIT [CONFIGURATION], and --columns SOURCE TARGET")
+            continue
+        arguments = _data_arguments(words, wishes)
+        try:
+            sets.append(_TestSet(name, arguments, *read_split(arguments, "test")))
+        except ValueError as error:
+            problems.append(str(error))
+    return sets
+
+
+def _name_of(words: list[str]) -> str:
+    if words[0] == "embedded":
+        return "test"
+    return words[2] if words[0] == "hub" and len(words) > 2 else Path(words[0]).name.partition(".")[0]
+
+
+def _data_arguments(words: list[str], wishes: Wishes) -> DataArguments:
+    """The test set as the settings of a run name it, so that both read it alike."""
+    data = DataArguments(dataset_name=wishes.dataset_name, on_bad_rows=wishes.on_bad_rows)
+    if wishes.columns:
+        data.source_column, data.target_column = wishes.columns
+    if words[0] == "hub":
+        data.dataset, data.test_split = words[1:3]
+        data.dataset_config = words[3] if len(words) > 3 else None
+    elif words != ["embedded"]:
+        data.dataset, data.test_files = "files", words
+    return data
+
+
+def _load(name: str, wishes: Wishes, problems: list[str]) -> _System | None:
+    try:
+        model, tokenizers = load_translator(name, wishes.device, getattr(torch, wishes.dtype))
+    except TranslationError as error:
+        problems.append(str(error))
+        return None
+    title = Path(name).resolve().name if Path(name).is_dir() else name
+    return _System(title, model, tokenizers)
+
+
+def _baseline(wishes: Wishes, sets: list[_TestSet], problems: list[str]) -> _System | None:
+    """The system to compare with: files if the first is one, else a model."""
+    if not Path(wishes.compare[0]).is_file():
+        if len(wishes.compare) > 1:
+            problems.append(f"{wishes.compare[0]} is no file; compare with one model, or with a file for each test set")
+            return None
+        return _load(wishes.compare[0], wishes, problems)
+    if len(wishes.compare) != len(wishes.data):
+        problems.append(f"{len(wishes.compare)} files to compare with for {len(wishes.data)} test sets; give one each")
+        return None
+    system = _System(", ".join(Path(each).name for each in wishes.compare))
+    for file in wishes.compare:
+        try:
+            system.translations.append(read_lines(Path(file)))
+        except TranslationError as error:
+            problems.append(str(error))
+    if len(system.translations) == len(sets):
+        for file, lines, data in zip(wishes.compare, system.translations, sets, strict=True):
+            if len(lines) != len(data.text):
+                problems.append(f"{file} has {len(lines)} lines, but {data.name} has {len(data.text)} sentences")
+    return system
+
+
+def _translate(system: _System, data: _TestSet, number: int, wishes: Wishes) -> list[str]:
+    if system.tokenizers is None:
+        return system.translations[number]
+    sources, many = data.text.sources, len(data.text) > wishes.batch_size
+    return translate_lines(system.model, system.tokenizers, sources, wishes.batch_size, wishes.num_beams, many)
+
+
+def _measure(
+    system: _System, data: _TestSet, translations: list[str], theirs: list[str] | None, wishes: Wishes
+) -> dict[str, Any]:
+    assert system.tokenizers is not None, "it was loaded"
+    text, references = data.text, data.text.targets
+    pairs = encode_pairs(text, system.tokenizers, sys.maxsize, data.cleaning)
+    collator = Seq2SeqCollator(system.tokenizers.source.pad_token_id)
+    evaluator = Evaluator(Accelerator(cpu=True), system.tokenizers, collator, wishes.batch_size)
+    loss = evaluator.mean_loss(system.model, pairs)
+    return {
+        "name": data.name,
+        "dataset": {"type": data.arguments.dataset, "name": dataset_name(data.arguments)},
+        "sha256": text_digest(text),
+        "sentences": len(text),
+        "bad_rows": {reason: rows.count for reason, rows in data.cleaning.reasons.items()},
+        "scores": corpus_scores(translations, references, theirs),
+        "exact_match": exact_match(translations, references),
+        "length_ratio": length_ratio(translations, references),
+        "repetition_rate": repetition_rate(translations),
+        "repetition_rate_of_references": repetition_rate(references),
+        "target_tokens": int(pairs.lengths[:, 1].sum()),
+        "loss": loss,
+        "perplexity": perplexity(loss),
+        "worst": worst_sentences(text, translations, wishes.worst, theirs),
+    }
+
+
+def _describe(system: _System, baseline: _System | None, wishes: Wishes) -> dict[str, Any]:
+    generation = system.model.generation_config.to_diff_dict()
+    generation.pop("transformers_version", None)  # of the time it was saved
+    beams = wishes.num_beams or system.model.generation_config.num_beams or 1
+    return {
+        "model": system.name,
+        "parameters": system.model.num_parameters(),
+        "compared_with": None if baseline is None else baseline.name,
+        "generation": generation | {"num_beams": beams},
+        "batch_size": wishes.batch_size,
+        "dtype": wishes.dtype,
+        "device": system.model.device.type,
+        "bootstrap": {"samples": BOOTSTRAP_SAMPLES, "seed": BOOTSTRAP_SEED, "interval": 0.95},
+    }

@@ -1,0 +1,198 @@
+"""The report of an evaluation as JSON and as Markdown, and the scores of a model card, all from the same numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import EvalResult, ModelCard
+
+from .durable import write_folder
+from .model_card import table
+from .model_folder import CARD
+from .scoring import MEASURES
+from .translator import open_output
+
+JSON_FILE = "evaluation.json"
+MARKDOWN_FILE = "evaluation.md"
+TRANSLATIONS = "translations.{}.txt"
+SCORES = re.compile(r"^## Scores\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+
+Report = Mapping[str, Any]
+
+NOTES = """BLEU: detokenised, with case, tokeniser 13a. BLEU, lower case: both sides lower-cased, tokeniser 13a. The
+literature on Multi30k scores lower-case tokens of the Moses scripts instead, which separate apostrophes as 13a does
+not: close for German, not for French. TER: less is better. Intervals: 95 %, by bootstrap over the sentences. Length:
+tokens (13a) of all translations / tokens of all references. Repetition: share of translations in which one to four
+words follow themselves at once; in brackets, the same for the references. Loss and perplexity: per target token, end
+of sentence included, given the reference before it, without label smoothing."""
+
+
+def write_report(folder: Path, report: Report, translations: Mapping[str, Sequence[str]]) -> None:
+    """Write the report as JSON and as Markdown and the translations of each set, one a line: all of it or nothing.
+
+    Raises:
+        OSError: the folder cannot be written; what was there still is.
+    """
+
+    def write(aside: Path) -> None:
+        text = json.dumps(report, indent=2, ensure_ascii=False)
+        (aside / JSON_FILE).write_text(text + "\n", encoding="utf-8")
+        (aside / MARKDOWN_FILE).write_text(markdown(report), encoding="utf-8")
+        for name, lines in translations.items():
+            content = "".join(f"{line}\n" for line in lines)
+            (aside / TRANSLATIONS.format(name)).write_text(content, encoding="utf-8", newline="\n")
+
+    write_folder(folder.resolve(), write)
+
+
+def report_folder_problem(folder: Path) -> str | None:
+    """Why a report cannot go there, if so: what is in the folder is replaced, so it may hold an older report alone."""
+    if folder.exists() and not folder.is_dir():
+        return f"output folder {folder} is a file; name a folder"
+    ours = re.compile("|".join([re.escape(JSON_FILE), re.escape(MARKDOWN_FILE), TRANSLATIONS.format(".*")]))
+    others = sorted(path.name for path in folder.glob("*") if not ours.fullmatch(path.name))
+    if others:
+        return f"output folder {folder} holds {others[0]}, which is not of a report; name a new folder"
+    parent = next(each for each in folder.resolve().parents if each.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        return f"output folder {folder} cannot be made: {parent} cannot be written; name another"
+    return None
+
+
+def markdown(report: Report) -> str:
+    """The report for people: settings, a table of scores, the comparison, and the worst sentences of each set."""
+    settings = ", ".join(f"{key} {value}" for key, value in report["generation"].items())
+    parts = [
+        f"# Evaluation of {report['model']}",
+        f"Translated with {settings}. Parameters: {report['parameters']:,}. Weights in {report['dtype']}.",
+        _score_table(report["sets"], with_intervals=True),
+        NOTES,
+        _signatures(report["sets"]),
+        *(_comparison(report, each) for each in report["sets"] if report["compared_with"]),
+        *(_worst(report, each) for each in report["sets"]),
+        "Versions: " + ", ".join(f"{name} {version}" for name, version in report["versions"].items()) + ".",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _score_table(sets: Sequence[Report], with_intervals: bool) -> str:
+    titles = [measure.title for measure in MEASURES.values()]
+    header = ["Set", "Sentences", *titles, "Exact match", "Length", "Repetition", "Loss", "Perplexity"]
+    rows = [
+        [
+            each["name"],
+            str(each["sentences"]),
+            *(_interval(each["scores"][name], with_intervals) for name in MEASURES),
+            f"{each['exact_match']:.1f} %",
+            f"{each['length_ratio']:.3f}",
+            f"{each['repetition_rate']:.1f} % ({each['repetition_rate_of_references']:.1f} %)",
+            f"{each['loss']:.3f}",
+            f"{each['perplexity']:.2f}",
+        ]
+        for each in sets
+    ]
+    return table(header, rows)
+
+
+def _interval(score: Report, with_interval: bool = True) -> str:
+    return f"{score['score']:.2f}" + (f" ({score['mean']:.2f} ± {score['ci']:.2f})" if with_interval else "")
+
+
+def _signatures(sets: Sequence[Report]) -> str:
+    signatures = ", ".join(f"{MEASURES[name].title} `{each['signature']}`" for name, each in sets[0]["scores"].items())
+    return f"sacrebleu signatures: {signatures}."
+
+
+def _comparison(report: Report, data: Report) -> str:
+    names = {"model": report["model"], "baseline": report["compared_with"], "neither": "neither"}
+    rows = [
+        (
+            MEASURES[name].title,
+            _interval(score),
+            _interval(score["baseline"]),
+            f"{score['p_value']:.4f}",
+            names[score["better"]],
+        )
+        for name, score in data["scores"].items()
+    ]
+    header = ("Score", report["model"], report["compared_with"], "p", "Better (p < 0.05)")
+    note = "p: two-sided, of the difference, by paired bootstrap resampling of the sentences."
+    return "\n\n".join([f"## {data['name']}: comparison", table(header, rows), note])
+
+
+def _worst(report: Report, data: Report) -> str:
+    columns = {
+        "line": "Line",
+        "chrf": "chrF",
+        "source": "Source",
+        "reference": "Reference",
+        "translation": "Translation",
+    }
+    if report["compared_with"]:
+        columns["baseline"] = report["compared_with"]
+    rows = [[_cell(row[key]) for key in columns] for row in data["worst"]]
+    title = f"## {data['name']}: the {len(rows)} sentences with the lowest chrF"
+    return "\n\n".join([title, table(list(columns.values()), rows)])
+
+
+def _cell(value: str | float) -> str:
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
+def card_problem(folder: Path) -> str | None:
+    """Why the scores of a model card cannot be renewed, if so."""
+    path = folder / CARD
+    if not path.is_file():
+        return f"{path} is missing, so there is no model card to renew; give the folder of a finished training"
+    try:
+        card = ModelCard.load(path)
+    except (ValueError, OSError, yaml.YAMLError) as error:
+        return f"{path} cannot be read as a model card: {' '.join(str(error).split())}"
+    if not SCORES.search(card.text):
+        return f"{path} has no section '## Scores' to renew; add the heading"
+    return None
+
+
+def update_model_card(folder: Path, report: Report) -> None:
+    """Put the scores of a report into `README.md`: its section "Scores" and the model-index hold these alone then, and
+    the rest stays as it is.
+
+    Raises:
+        OSError, TranslationError: the file cannot be written; it is as it was.
+    """
+    card = ModelCard.load(folder / CARD)
+    card.data.eval_results = [result for each in report["sets"] for result in _eval_results(each)]
+    card.data.metrics = list(dict.fromkeys(_metric_type(name) for name in MEASURES))
+    if not card.data.model_name:
+        card.data.model_name = folder.resolve().name
+    parts = ["## Scores", _score_table(report["sets"], with_intervals=False), _signatures(report["sets"]), NOTES]
+    section = "\n\n".join([*parts, f"Translated with {report['generation']['num_beams']} beams.\n\n"])
+    card.text = SCORES.sub(lambda _: section, card.text, count=1)
+    with open_output(folder / CARD) as output:
+        output.write(str(card))
+
+
+def _metric_type(name: str) -> str:
+    return name.partition("_")[0]
+
+
+def _eval_results(data: Report) -> list[EvalResult]:
+    return [
+        EvalResult(
+            task_type="translation",
+            task_name="Translation",
+            dataset_type=data["dataset"]["type"],
+            dataset_name=data["dataset"]["name"],
+            dataset_split=data["name"],
+            metric_type=_metric_type(name),
+            metric_name=measure.title,
+            metric_value=round(data["scores"][name]["score"], 2),
+        )
+        for name, measure in MEASURES.items()
+    ]
