@@ -17,7 +17,7 @@ from .cleaning import CleaningReport, OnBadRows, ParallelText
 from .data import read_split
 from .evaluation import Evaluator, perplexity
 from .model_card import dataset_name
-from .record import library_versions, text_digest
+from .record import library_versions, recorded_split, text_digest
 from .report import card_problem, report_folder_problem, update_model_card, write_report
 from .scoring import (
     BOOTSTRAP_SAMPLES,
@@ -90,6 +90,13 @@ class _TestSet:
     text: ParallelText
     cleaning: CleaningReport
 
+    def dataset(self, model_folder: Path) -> dict[str, str]:
+        """What the model card says of this set: as the run of the model called it, if it is one of the run's splits."""
+        recorded = recorded_split(model_folder, text_digest(self.text))
+        split, data = (self.name, self.arguments) if recorded is None else recorded
+        name = self.arguments.dataset_name or dataset_name(data)
+        return {"type": data.dataset, "name": name, "split": split}
+
 
 @dataclass
 class _System:
@@ -112,6 +119,7 @@ def evaluate_model(wishes: Wishes) -> dict[str, Any]:
     sets = _read_sets(wishes, problems)
     system = _load(wishes.model, wishes, problems)
     baseline = _baseline(wishes, sets, problems) if wishes.compare else None
+    datasets = _datasets(system, sets, problems)
     if problems or system is None:
         raise EvaluationError(problems)
     results = []
@@ -119,7 +127,8 @@ def evaluate_model(wishes: Wishes) -> dict[str, Any]:
     for number, data in enumerate(sets):
         translations[data.name] = _translate(system, data, number, wishes)
         theirs = None if baseline is None else _translate(baseline, data, number, wishes)
-        results.append(_measure(system, data, translations[data.name], theirs, wishes))
+        measured = _measure(system, data, translations[data.name], theirs, wishes)
+        results.append({"name": data.name, "dataset": datasets[data.name]} | measured)
     report = _describe(system, baseline, wishes) | {"sets": results, "versions": library_versions()}
     write_report(wishes.output_dir, report, translations)
     if wishes.update_model_card:
@@ -188,6 +197,16 @@ def _load(name: str, wishes: Wishes, problems: list[str]) -> _System | None:
     return _System(title, model, tokenizers)
 
 
+def _datasets(system: _System | None, sets: list[_TestSet], problems: list[str]) -> dict[str, dict[str, str]]:
+    if system is None:
+        return {}
+    try:
+        return {data.name: data.dataset(Path(system.model.name_or_path)) for data in sets}
+    except ValueError as error:
+        problems.append(str(error))
+        return {}
+
+
 def _baseline(wishes: Wishes, sets: list[_TestSet], problems: list[str]) -> _System | None:
     """The system to compare with: files if the first is one, else a model."""
     if not Path(wishes.compare[0]).is_file():
@@ -228,8 +247,6 @@ def _measure(
     evaluator = Evaluator(Accelerator(cpu=True), system.tokenizers, collator, wishes.batch_size)
     loss = evaluator.mean_loss(system.model, pairs)
     return {
-        "name": data.name,
-        "dataset": {"type": data.arguments.dataset, "name": dataset_name(data.arguments)},
         "sha256": text_digest(text),
         "sentences": len(text),
         "bad_rows": {reason: rows.count for reason, rows in data.cleaning.reasons.items()},

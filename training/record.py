@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from .arguments import Settings
+from .arguments import DataArguments, Settings
 from .cleaning import ParallelText
 from .data import Data
 from .durable import write_file
@@ -42,6 +42,30 @@ def text_digest(text: ParallelText) -> str:
     for source, target in zip(text.sources, text.targets, strict=True):
         digest.update(f"{len(source)} {len(target)} {source}{target}".encode())
     return digest.hexdigest()
+
+
+def recorded_split(folder: Path, digest: str) -> tuple[str, DataArguments] | None:
+    """The split of a run's data with this digest, and the run's name for its data; None if the record knows no such.
+
+    Args:
+        folder: a model folder, which may lack the record.
+        digest: `text_digest` of the whole split.
+
+    Raises:
+        ValueError: the record is damaged.
+    """
+    versions, recipe = folder / VERSIONS_FILE, folder / SETTINGS_FILE
+    if not (versions.is_file() and recipe.is_file()):
+        return None
+    try:
+        digests = json.loads(versions.read_text(encoding="utf-8")).get("data_sha256", {})
+        settings = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+        names = DataArguments(dataset=settings["dataset"], dataset_name=settings["dataset_name"])
+    except (ValueError, KeyError, AttributeError, TypeError, yaml.YAMLError) as error:
+        raise ValueError(
+            f"{versions} and {SETTINGS_FILE} there are not as training wrote them ({error!r}); remove or mend them"
+        ) from error
+    return next(((split, names) for split, known in digests.items() if known == digest), None)
 
 
 def library_versions() -> dict[str, object]:

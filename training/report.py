@@ -189,7 +189,7 @@ def _eval_results(data: Report) -> list[EvalResult]:
             task_name="Translation",
             dataset_type=data["dataset"]["type"],
             dataset_name=data["dataset"]["name"],
-            dataset_split=data["name"],
+            dataset_split=data["dataset"]["split"],
             metric_type=_metric_type(name),
             metric_name=measure.title,
             metric_value=round(data["scores"][name]["score"], 2),

@@ -118,6 +118,31 @@ def test_several_sets_are_one_report_and_the_card_gets_them(
     assert card.text.endswith("## Limits\n\nnone\n")
 
 
+def test_a_set_of_the_run_is_called_as_the_run_called_it(
+    script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call(script, monkeypatch, "--data test.en test.de --names mine") == 0
+    digest = read_report()["sets"][0]["sha256"]
+    (place / "model" / "versions.json").write_text(json.dumps({"data_sha256": {"train": "0", "test": digest}}))
+    (place / "model" / "training_args.yaml").write_text("dataset: someone/data\ndataset_name: Some Data\n")
+    arguments = "--data test.en test.de --data table.jsonl --columns en de --names mine table"
+    assert call(script, monkeypatch, arguments) == 0
+    found = [each["dataset"] for each in read_report()["sets"]]
+    assert found == [
+        {"type": "someone/data", "name": "Some Data", "split": "test"},
+        {"type": "files", "name": "local files", "split": "table"},
+    ]
+
+
+def test_a_damaged_record_of_the_run_is_a_clear_problem(
+    script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "model" / "versions.json").write_text("{")
+    (place / "model" / "training_args.yaml").write_text("dataset: files\n")
+    assert call(script, monkeypatch, "--data test.en test.de") == 1
+    assert "versions.json and training_args.yaml there are not as training wrote them" in capsys.readouterr().err
+
+
 def test_a_model_is_compared_with_itself_and_with_a_file_of_perfect_translations(
     script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

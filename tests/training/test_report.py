@@ -38,7 +38,7 @@ def make_report(names: tuple[str, ...] = ("test",), compared_with: str | None = 
     sets = [
         {
             "name": name,
-            "dataset": {"type": "files", "name": "Some Data"},
+            "dataset": {"type": "files", "name": "Some Data", "split": name},
             "sentences": 3,
             "scores": corpus_scores(TRANSLATIONS, REFERENCES, baseline),
             "worst": worst_sentences(text, TRANSLATIONS, 3, baseline),
