@@ -172,7 +172,7 @@ def update_model_card(folder: Path, report: Report) -> None:
     if not card.data.model_name:
         card.data.model_name = folder.resolve().name
     parts = ["## Scores", _score_table(report["sets"], with_intervals=False), _signatures(report["sets"]), NOTES]
-    section = "\n\n".join([*parts, f"Translated with {report['generation']['num_beams']} beams.\n\n"])
+    section = "\n\n".join([*parts, f"Beams: {report['generation']['num_beams']}.\n\n"])
     card.text = SCORES.sub(lambda _: section, card.text, count=1)
     with open_output(folder / CARD) as output:
         output.write(str(card))

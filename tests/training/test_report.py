@@ -150,7 +150,9 @@ def test_the_card_gets_the_scores_of_the_report_and_keeps_the_rest(model_dir: Pa
             before.text.partition(heading)[2].partition("\n## ")[0]
             == (card.text.partition(heading)[2].partition("\n## ")[0])
         )
+    assert card.data.metrics == ["bleu", "chrf", "ter"]
     assert "61.00" not in card.text
+    assert "Beams: 4." in card.text
     assert card.text.count("## Scores") == 1
     assert sorted(path.name for path in model_dir.iterdir()) == ["README.md"]
 
