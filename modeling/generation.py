@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, PreTrainedConfig, StoppingCriteria, StoppingCriteriaList
+from transformers import GenerationConfig, GenerationMixin, PreTrainedConfig, StoppingCriteria, StoppingCriteriaList
 from transformers.utils import logging
+
+from .positional_encoding import count_positions
 
 FIELD = "max_tokens_beyond_source"  # of the generation config; None for no such limit
 DEFAULT = 50
@@ -92,3 +94,39 @@ def _source_lengths(inputs: Mapping[str, Any]) -> torch.Tensor | None:
         if states is not None:
             return torch.full(states.shape[:1], states.shape[1], device=states.device)  # [B]
     return None
+
+
+class SineformerGenerationMixin(GenerationMixin):
+    """`generate` with the length limit of each source, and with positions that do not count padding."""
+
+    generation_config: GenerationConfig
+
+    def generate(
+        self,
+        inputs: torch.Tensor | None = None,
+        generation_config: GenerationConfig | None = None,
+        logits_processor: Any = None,
+        stopping_criteria: Any = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """As `GenerationMixin.generate`, and without `max_length` and `max_new_tokens` each translation ends at the
+        length of its own source + `generation_config.max_tokens_beyond_source` (section 6.1), whatever its batch."""
+        kwargs.pop("labels", None)  # Seq2SeqTrainer hands them on, and they have no part in generation
+        criteria = end_with_the_source(
+            stopping_criteria, {"input_ids": inputs, **kwargs}, generation_config, self.generation_config
+        )
+        mixin: Any = super()
+        return mixin.generate(inputs, generation_config, logits_processor, criteria, *args, **kwargs)
+
+    def prepare_inputs_for_generation(self, input_ids: torch.Tensor, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """As `GenerationMixin.prepare_inputs_for_generation`, with positions where the target has a mask: with a
+        static cache it goes on as a mask of 4 dimensions, from which they cannot be counted."""
+        mixin: Any = super()
+        inputs = mixin.prepare_inputs_for_generation(input_ids, *args, **kwargs)
+        for name in ("tokenizer", "assistant_tokenizer", "assistant_model"):
+            inputs.pop(name, None)  # `generate` hands them on where its mode of decoding has no use for them
+        mask = kwargs.get("decoder_attention_mask")
+        if mask is not None and mask.ndim == 2:
+            inputs["decoder_position_ids"] = count_positions(mask, inputs["decoder_input_ids"].shape[1])  # [B, T]
+        return inputs

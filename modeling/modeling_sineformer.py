@@ -31,7 +31,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import GenerationConfig, GenerationMixin, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.cache_utils import Cache, DynamicCache, EncoderDecoderCache
 from transformers.masking_utils import (
@@ -52,7 +52,7 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 from ..configuration.configuration_sineformer import SineformerConfig
 from .attention import MultiHeadAttention
 from .code_files import describe_code, write_code
-from .generation import default_generation_config, end_with_the_source
+from .generation import SineformerGenerationMixin, default_generation_config
 from .inputs import check_exactly_one, check_keywords, check_labels, check_mask, check_token_ids, shift_tokens_right
 from .layers import SineformerDecoderLayer, SineformerEncoderLayer
 from .loss import cross_entropy, translation_loss
@@ -423,7 +423,7 @@ class SineformerModel(SineformerPreTrainedModel):
         )
 
 
-class SineformerForConditionalGeneration(SineformerPreTrainedModel, GenerationMixin):
+class SineformerForConditionalGeneration(SineformerPreTrainedModel, SineformerGenerationMixin):
     """The model with its output projection (section 3.4), for translation; what `AutoModelForSeq2SeqLM` gives."""
 
     _tp_plan = {"lm_head": "colwise_gather_output"}  # noqa: RUF012
@@ -432,13 +432,9 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, GenerationMi
     def __init__(self, config: SineformerConfig):
         super().__init__(config)
         self.model = SineformerModel(config)
-        self._tied_weights_keys = {"lm_head.weight": "model.decoder.embed_tokens.weight"}
-        if config.share_encoder_decoder_embeddings:
-            self._tied_weights_keys = {
-                "model.encoder.embed_tokens.weight": "model.shared.weight",
-                "model.decoder.embed_tokens.weight": "model.shared.weight",
-                "lm_head.weight": "model.shared.weight",
-            }
+        within = {f"model.{name}": f"model.{source}" for name, source in (self.model._tied_weights_keys or {}).items()}
+        embeddings = "shared" if config.share_encoder_decoder_embeddings else "decoder.embed_tokens"
+        self._tied_weights_keys = within | {"lm_head.weight": f"model.{embeddings}.weight"}
         self.lm_head = nn.Linear(config.d_model, config.target_vocab_size, bias=config.lm_head_bias)
         self.generation_config = default_generation_config(config)
         self.post_init()
@@ -512,36 +508,6 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, GenerationMi
     def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
         """The decoder's input `[B, T]` for `labels` `[B, T]`."""
         return shift_tokens_right(labels, self.config.pad_token_id, self.config.decoder_start_token_id)
-
-    def generate(
-        self,
-        inputs: torch.Tensor | None = None,
-        generation_config: GenerationConfig | None = None,
-        logits_processor: Any = None,
-        stopping_criteria: Any = None,
-        *args: Any,
-        **kwargs: Any,
-    ) -> Any:
-        """As `GenerationMixin.generate`, and without `max_length` and `max_new_tokens` each translation ends at the
-        length of its own source + `generation_config.max_tokens_beyond_source` (section 6.1), whatever its batch."""
-        kwargs.pop("labels", None)  # Seq2SeqTrainer hands them on, and they have no part in generation
-        criteria = end_with_the_source(
-            stopping_criteria, {"input_ids": inputs, **kwargs}, generation_config, self.generation_config
-        )
-        mixin: Any = super()
-        return mixin.generate(inputs, generation_config, logits_processor, criteria, *args, **kwargs)
-
-    def prepare_inputs_for_generation(self, input_ids: torch.Tensor, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """As `GenerationMixin.prepare_inputs_for_generation`, with positions where the target has a mask: with a
-        static cache it goes on as a mask of 4 dimensions, from which they cannot be counted."""
-        mixin: Any = super()
-        inputs = mixin.prepare_inputs_for_generation(input_ids, *args, **kwargs)
-        for name in ("tokenizer", "assistant_tokenizer", "assistant_model"):
-            inputs.pop(name, None)  # `generate` hands them on where its mode of decoding has no use for them
-        mask = kwargs.get("decoder_attention_mask")
-        if mask is not None and mask.ndim == 2:
-            inputs["decoder_position_ids"] = count_positions(mask, inputs["decoder_input_ids"].shape[1])  # [B, T]
-        return inputs
 
     @staticmethod
     def create_masks_for_generate(
