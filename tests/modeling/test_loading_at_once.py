@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 PROCESSES = 8
-ROUNDS = 20
-ROUNDS = 20
+ROUNDS = 3
 
 # The parent has imported everything that loading imports, so that the children meet at the module cache.
 LOAD_AT_ONCE = """
