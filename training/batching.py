@@ -21,10 +21,10 @@ import torch
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast
 
+from ..modeling.loss import IGNORED
 from .cleaning import CleaningReport, ParallelText
 from .tokenizer import Tokenizers
 
-IGNORED_LABEL = -100
 ENCODING_CHUNK = 10_000
 
 Ids = npt.NDArray[np.int32]
@@ -286,7 +286,7 @@ class Seq2SeqCollator:
 
     def __call__(self, pairs: Sequence[Mapping[str, Ids]]) -> dict[str, torch.Tensor]:
         input_ids = self._pad([pair["input_ids"] for pair in pairs], self.pad_token_id)
-        labels = self._pad([pair["labels"] for pair in pairs], IGNORED_LABEL)
+        labels = self._pad([pair["labels"] for pair in pairs], IGNORED)
         lengths = torch.tensor([len(pair["input_ids"]) for pair in pairs])
         mask = (torch.arange(input_ids.shape[1]) < lengths[:, None]).long()
         return {"input_ids": input_ids, "attention_mask": mask, "labels": labels}

@@ -18,7 +18,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 
-from .batching import IGNORED_LABEL, EncodedPairs, Seq2SeqCollator, evaluation_batches
+from ..modeling.loss import IGNORED
+from .batching import EncodedPairs, Seq2SeqCollator, evaluation_batches
 from .cleaning import ParallelText
 from .tokenizer import Tokenizers
 from .translation import translate_lines
@@ -124,7 +125,7 @@ class Evaluator:
         totals = torch.zeros(2, dtype=torch.float64)
         for indices in evaluation_batches(pairs.lengths, positions, *process):
             batch = self.collator([pairs[index] for index in indices])
-            tokens = int((batch["labels"] != IGNORED_LABEL).sum())
+            tokens = int((batch["labels"] != IGNORED).sum())
             loss = model(**{key: value.to(model.device) for key, value in batch.items()}).loss
             totals += torch.tensor([float(loss) * tokens, tokens], dtype=torch.float64)
         parts = gather_object([totals.tolist()])

@@ -24,7 +24,8 @@ from accelerate.utils import gather_object
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
-from .batching import IGNORED_LABEL, TokenBudgetBatchSampler
+from ..modeling.loss import IGNORED
+from .batching import TokenBudgetBatchSampler
 from .interruption import Stopped
 from .progress import RunLog, StepReport
 
@@ -282,7 +283,7 @@ class Trainer:
         limits, now = self.limits, time.monotonic()
         late = limits.max_minutes is not None and self.log.seconds() >= 60 * limits.max_minutes
         save = limits.save_minutes is not None and now - self.saved_at >= 60 * limits.save_minutes
-        tokens = sum(int((batch.inputs["labels"] != IGNORED_LABEL).sum()) for batch in group)
+        tokens = sum(int((batch.inputs["labels"] != IGNORED).sum()) for batch in group)
         mine = torch.tensor([tokens, late, save, self.stop_asked()], device=self.learner.accelerator.device)
         all_tokens, *flags = self.learner.accelerator.reduce(mine, reduction="sum").tolist()
         return Agreement(all_tokens, *map(bool, flags))
