@@ -1,0 +1,67 @@
+"""Measure what a trained model loses when its matrices become 8-bit integers on the CPU.
+
+    python scripts/benchmark_int8.py --model runs/demo [--sentences 500]
+
+Dynamic quantisation of PyTorch: weights in int8, activations quantised at each call. Both models translate the same
+sentences of the embedded task's test set and score their references.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from sineformer.training.arguments import DataArguments
+from sineformer.training.batching import Seq2SeqCollator, encode_pairs
+from sineformer.training.data import read_split
+from sineformer.training.evaluation import EvaluationSet, Evaluator
+from sineformer.training.translator import load_translator
+
+
+def in_int8(model: nn.Module) -> nn.Module:
+    """A copy whose linear layers, the output projection among them, have weights of 8 bits."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # moves to a package of its own
+        return torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
+
+
+def megabytes(model: nn.Module) -> float:
+    """What the weights take in a file, without the tables that a model makes anew."""
+    buffer = io.BytesIO()
+    torch.save(model.state_dict(), buffer)
+    return buffer.tell() / 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True, help="model folder, trained on the embedded task")
+    parser.add_argument("--sentences", type=int, default=500)
+    options = parser.parse_args()
+    model, tokenizers = load_translator(str(options.model), "cpu", torch.float32)
+    text, report = read_split(DataArguments(dataset="embedded", test_size=options.sentences), "test")
+    held_out = EvaluationSet("test", text, encode_pairs(text, tokenizers, sys.maxsize, report))
+    evaluator = Evaluator(
+        Accelerator(cpu=True), tokenizers, Seq2SeqCollator(tokenizers.source.pad_token_id), batch_size=64
+    )
+    print(f"{'weights':8}{'BLEU':>8}{'exact':>8}{'loss':>9}{'MB':>8}{'seconds':>9}")
+    systems: dict[str, Any] = {"fp32": model, "int8": in_int8(model)}
+    for name, system in systems.items():
+        started = time.perf_counter()
+        scores, _ = evaluator.measure(system, held_out, num_beams=1)
+        seconds = time.perf_counter() - started
+        print(
+            f"{name:8}{scores.bleu:8.2f}{scores.exact_match:7.1f}%{scores.loss:9.4f}{megabytes(system):8.2f}{seconds:9.1f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
