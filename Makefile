@@ -5,6 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
+# Two workers with one thread each: most tests wait for processes and imports. Threads of several workers get in each
+# other's way.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
 .PHONY: demo test test-slow lint types
 .DELETE_ON_ERROR:
 
@@ -12,10 +16,10 @@ demo: $(READY)
 	@$(BIN)/python scripts/demo.py
 
 test: $(READY)
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 test-slow: $(READY)
-	@$(BIN)/python -m pytest -m slow
+	@$(PYTEST) -m slow
 
 lint: $(READY)
 	@$(BIN)/ruff check
