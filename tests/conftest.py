@@ -152,6 +152,8 @@ def hub_client(hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub
     address_of_file = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, hub.endpoint)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address_of_file)
     monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+    # transformers keeps the client that it made first, which knows the address of that time.
+    monkeypatch.setattr("transformers.utils.hub._hf_api", None, raising=False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "client-cache"))

@@ -12,11 +12,13 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForSeq2SeqLM, PreTrainedModel, Seq2SeqTrainer, Seq2SeqTrainingArguments
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
@@ -31,6 +33,13 @@ if TYPE_CHECKING:
 TWO_PROCESSES = Path(__file__).parents[2] / "training" / "accelerate" / "multi_cpu.yaml"
 Rows = list[dict[str, list[int]]]
 Change = dict[str, torch.Tensor]
+
+
+@pytest.fixture(autouse=True)
+def own_precision() -> Iterator[None]:
+    """Accelerate keeps the precision of the first trainer of a process, which is not for the tests that follow."""
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def eight_pairs() -> Rows:
