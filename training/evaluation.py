@@ -21,6 +21,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from ..modeling.loss import IGNORED
 from .batching import EncodedPairs, Seq2SeqCollator, evaluation_batches
 from .cleaning import ParallelText
+from .scoring import exact_match
 from .tokenizer import Tokenizers
 from .translation import translate_lines
 
@@ -79,13 +80,12 @@ def score_translations(translations: list[str], references: list[str]) -> dict[s
     """BLEU and chrF with signatures, and exact matches, as keyword arguments of `Scores`."""
     bleu = _metric("bleu").compute(predictions=translations, references=references)
     chrf = _metric("chrf").compute(predictions=translations, references=references)
-    matches = sum(ours == reference for ours, reference in zip(translations, references, strict=True))
     return {
         "bleu": bleu["score"],
         "bleu_signature": bleu["signature"],
         "chrf": chrf["score"],
         "chrf_signature": chrf["signature"],
-        "exact_match": 100 * matches / len(references),
+        "exact_match": exact_match(translations, references),
     }
 
 
