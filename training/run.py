@@ -13,7 +13,6 @@ from accelerate.utils import DistributedDataParallelKwargs, gather_object, set_s
 from torch.utils.data import DataLoader
 from transformers.utils.logging import disable_progress_bar
 
-from ..configuration.configuration_sineformer import SineformerConfig
 from ..modeling.modeling_sineformer import SineformerForConditionalGeneration
 from .arguments import Settings
 from .batching import Seq2SeqCollator, TokenBudgetBatchSampler, padding_share
@@ -28,6 +27,7 @@ from .checkpoint import (
 from .data import Data, load_data
 from .durable import on_main_process, remove_leftovers, write_folder, write_manifest, writing
 from .evaluation import EvaluationSet, Evaluator, Scores
+from .initial_model import fresh_model
 from .interruption import Stopped, StopSignals
 from .loop import Learner, Limits, Trainer
 from .model_card import Example, RunRecord, write_model_card
@@ -35,7 +35,6 @@ from .optimizer import build_optimizer, build_schedule
 from .progress import METRICS_FILE, RunLog
 from .record import data_digests, write_settings, write_versions
 from .resume import check_data, choose_checkpoint, remove_later
-from .tokenizer import Tokenizers
 from .training_state import TrainingState, best_step_of, random_state, read_state
 
 TRACKER = "tensorboard"
@@ -57,7 +56,7 @@ def run(settings: Settings) -> Scores:
     set_seed(settings.run.seed)
     checkpoint = on_main_process(accelerator, lambda: choose_checkpoint(settings, accelerator.num_processes))
     data = load_data(settings, accelerator)
-    model = build_model(settings, data.tokenizers)
+    model = fresh_model(settings, data.tokenizers)
     digests = on_main_process(accelerator, lambda: begin(settings, data, checkpoint))
     # What TensorBoard was told after the checkpoint is told again.
     purge = {} if checkpoint is None else {TRACKER: {"purge_step": read_state(checkpoint)["step"] + 1}}
@@ -104,31 +103,6 @@ def begin(settings: Settings, data: Data, checkpoint: Path | None) -> dict[str, 
         write_settings(output_dir, settings)
         write_versions(output_dir, digests)
     return digests
-
-
-def build_model(settings: Settings, tokenizers: Tokenizers) -> SineformerForConditionalGeneration:
-    """A fresh model for these vocabularies, with its generation parameters."""
-    special = {
-        "pad_token_id": tokenizers.target.pad_token_id,
-        "bos_token_id": tokenizers.target.bos_token_id,
-        "eos_token_id": tokenizers.target.eos_token_id,
-        "decoder_start_token_id": tokenizers.target.bos_token_id,
-    }
-    config = SineformerConfig(
-        **settings.model.config_fields(),
-        **special,
-        vocab_size=len(tokenizers.source),
-        decoder_vocab_size=len(tokenizers.target),
-        share_encoder_decoder_embeddings=tokenizers.joint,
-    )
-    config._attn_implementation = settings.model.attn_implementation
-    model = SineformerForConditionalGeneration(config)
-    model.generation_config.update(
-        num_beams=settings.evaluation.num_beams,
-        length_penalty=settings.evaluation.length_penalty,
-        early_stopping=settings.evaluation.num_beams > 1,
-    )
-    return model
 
 
 class Run:
