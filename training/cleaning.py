@@ -1,6 +1,6 @@
 """Which sentence pairs are fit for training, and a full account of the others."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -36,6 +36,13 @@ class ParallelText:
 
     def __len__(self) -> int:
         return len(self.sources)
+
+    def append(self, row: Row) -> None:
+        """Add a usable row."""
+        self.sources.append(row.source or "")
+        self.targets.append(row.target or "")
+        self.files.append(row.file)
+        self.lines.append(row.line)
 
     def place(self, index: int) -> str:
         """File and line of a pair, as error messages show it."""
@@ -95,19 +102,22 @@ def clean(rows: Iterable[Row], limits: Limits, on_bad_rows: OnBadRows) -> tuple[
     if on_bad_rows not in ("drop", "refuse"):
         raise ValueError(f"on_bad_rows is {on_bad_rows!r}; choose 'drop' or 'refuse'")
     text, report = ParallelText(), CleaningReport(on_bad_rows)
-    for row in rows:
-        report.read += 1
-        reason = row.problem or _problem(row.source or "", row.target or "", limits)
-        if reason is not None:
-            report.add(reason, f"{row.file}:{row.line}")
-            continue
-        text.sources.append(row.source or "")
-        text.targets.append(row.target or "")
-        text.files.append(row.file)
-        text.lines.append(row.line)
+    for row in usable_rows(rows, limits, report):
+        text.append(row)
     report.kept = len(text)
     report.settle()
     return text, report
+
+
+def usable_rows(rows: Iterable[Row], limits: Limits, report: CleaningReport) -> Iterator[Row]:
+    """The rows that are fit for training, one at a time; `report` counts what was read and every other row."""
+    for row in rows:
+        report.read += 1
+        reason = row.problem or _problem(row.source or "", row.target or "", limits)
+        if reason is None:
+            yield row
+        else:
+            report.add(reason, f"{row.file}:{row.line}")
 
 
 def _problem(source: str, target: str, limits: Limits) -> str | None:
