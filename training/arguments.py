@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from ..configuration.configuration_sineformer import SineformerConfig
 from .cleaning import Limits
-from .sources import ColumnNames
+from .rows import ColumnNames
+from .skipped_steps import Skips
 
 SPLITS = ("train", "validation", "test")
 LATEST = "latest"
@@ -113,6 +114,9 @@ class OptimisationArguments:
     max_tokens: int = setting("Tokens in a batch of one process, padding included, on its larger side.", 4_096)
     gradient_accumulation_steps: int = setting("Batches per process and step.", 1)
     max_grad_norm: float = setting("Largest norm of the gradient; 0 leaves it as it is.", 0.0)
+    max_skipped_steps: int = setting(
+        "Skip up to so many steps in a row whose loss or gradient is not finite; one more ends the run.", Skips.limit
+    )
     label_smoothing: float = setting("Label smoothing (section 5.4).", 0.1)
     mixed_precision: Literal["no", "fp16", "bf16"] = setting("Precision of the forward pass.", "no")
     max_steps: int | None = setting("Stop after so many steps.", None)

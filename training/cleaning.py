@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .sources import NOT_UTF8, Row, is_unicode
+from .rows import NOT_UTF8, Row, is_unicode
 
 OnBadRows = Literal["drop", "refuse"]
 EMPTY_SOURCE = "empty source side"

@@ -11,11 +11,13 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from .arguments import SPLITS, DataArguments, Settings, TokenizerArguments
+from .arrow_tables import read_hub
 from .batching import EncodedPairs, encode_pairs
 from .cleaning import CleaningReport, Limits, ParallelText, clean
 from .embedded_task import load_split
 from .evaluation import EvaluationSet
-from .sources import ColumnNames, Row, read_files, read_hub, read_pairs
+from .rows import ColumnNames, Row
+from .sources import read_files, read_pairs
 from .tokenizer import Tokenizers, train_tokenizers
 
 EMBEDDED_SEED = 0  # not the run's: runs with different seeds stay comparable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sineformer.training.cleaning import CleaningReport, Limits, ParallelText, clean
-from sineformer.training.sources import Row
+from sineformer.training.rows import Row
 
 LIMITS = Limits(max_characters=50, max_length_ratio=2.0, ratio_floor=10)
 

@@ -10,7 +10,9 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from sineformer.training.sources import ColumnNames, Row, read_files, read_hub, read_pairs
+from sineformer.training.arrow_tables import read_hub
+from sineformer.training.rows import ColumnNames, Row
+from sineformer.training.sources import read_files, read_pairs
 
 ENGLISH = ["A dog runs.", 'He says "yes",\tor no.', "Line\u2028separator\x0b\x85 inside.", " Last one  "]
 GERMAN = ["Ein Hund läuft.", "Er sagt „ja“, oder nein.", "Zeilentrenner darin.", "Das letzte"]
@@ -190,7 +192,7 @@ def test_parallel_files_of_unequal_length_are_refused_with_both_counts(tmp_path:
 def test_files_that_make_no_pairs_are_refused_before_reading(tmp_path: Path, names: list[str], message: str) -> None:
     for name in names:
         if name != "absent.en":
-            write(tmp_path / name, "")
+            write(tmp_path / name, "x\n")
     with pytest.raises(ValueError, match=message):
         read_files([tmp_path / name for name in names])
 
@@ -200,7 +202,7 @@ def test_files_that_make_no_pairs_are_refused_before_reading(tmp_path: Path, nam
     [
         ("a.csv", "en,fr\na,b\n", r"a\.csv has no column 'de'; its columns are 'en', 'fr'"),
         ("a.tsv", "en\tde\ten\n", "more than one column 'en'"),
-        ("a.tsv", "", "empty line where the header should be"),
+        ("a.tsv", "\nx\ty\n", "empty line where the header should be"),
         ("a.tsv", "en\tde\n".encode("utf-16"), "UTF-16"),
         ("a.parquet", "not parquet", r"a\.parquet is not a readable Parquet file"),
     ],

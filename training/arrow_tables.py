@@ -1,0 +1,92 @@
+"""Rows of Parquet files and of datasets on the Hub, both of which are Arrow tables."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from .rows import NOT_TEXT, ColumnNames, Row, decode
+from .tables import TRANSLATION
+
+ARROW_BATCH_ROWS = 1024
+
+
+def read_parquet(path: Path, columns: ColumnNames | None) -> Iterator[Row]:
+    """Rows of a Parquet file, which holds the columns itself or inside a `translation`."""
+    import pyarrow
+    from pyarrow import parquet
+
+    assert columns is not None, "read_files checks this"
+    try:
+        with parquet.ParquetFile(path) as file:
+            leaves = _leaves(file.schema_arrow, columns, str(path))
+            batches = file.iter_batches(ARROW_BATCH_ROWS, columns=[".".join(leaf) for leaf in leaves])
+            yield from _rows_of_arrow(batches, leaves, str(path))
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ValueError(f"{path} is not a readable Parquet file ({error}); write it again") from error
+
+
+def read_hub(
+    dataset: str, columns: ColumnNames, split: str = "train", subset: str | None = None, revision: str | None = None
+) -> Iterator[Row]:
+    """Rows of a dataset on the Hub, or of a local folder in a layout that `datasets.load_dataset` understands.
+
+    Args:
+        dataset: Hub id, or path of a folder.
+        columns: the two columns, or the two languages of a `translation` column.
+        split: a split name, also with a slice: `"train[:1000]"`.
+        subset: the configuration of datasets that have several, such as `"de-en"`.
+        revision: branch, tag or commit.
+
+    Raises:
+        ValueError: the dataset, subset or split does not exist or cannot be reached, or has no such columns.
+    """
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
+
+    place = f"{dataset} ({split})"
+    try:
+        table = load_dataset(dataset, subset, split=split, revision=revision)
+    except (DatasetsError, OSError, ValueError) as error:
+        raise ValueError(f"{place} cannot be loaded: {error}; check id, subset, split and the network") from error
+    leaves = _leaves(table.features.arrow_schema, columns, place)
+    return _rows_of_arrow(table.with_format("arrow").iter(ARROW_BATCH_ROWS), leaves, place)
+
+
+def _leaves(schema: Any, columns: ColumnNames, place: str) -> list[list[str]]:
+    """Path from the Arrow schema's root to the source column and to the target column, which must hold text."""
+    import pyarrow
+
+    outer: list[str] = []
+    fields = {field.name: field.type for field in schema}
+    translation = fields.get(TRANSLATION)
+    if not all(name in fields for name in columns) and translation is not None and pyarrow.types.is_struct(translation):
+        outer, fields = [TRANSLATION], {field.name: field.type for field in translation}
+    for name in columns:
+        if name not in fields:
+            raise ValueError(f"{place} has no column {name!r}; its columns are {', '.join(map(repr, fields))}")
+        if not pyarrow.types.is_string(fields[name]) and not pyarrow.types.is_large_string(fields[name]):
+            raise ValueError(f"{place}: column {name!r} holds {fields[name]}; name a column of text")
+    return [[*outer, name] for name in columns]
+
+
+def _rows_of_arrow(batches: Iterable[Any], leaves: list[list[str]], place: str) -> Iterator[Row]:
+    line = 0
+    for batch in batches:
+        for raw_source, raw_target in zip(*(_column_bytes(batch, leaf) for leaf in leaves), strict=True):
+            line += 1
+            if raw_source is None or raw_target is None:
+                yield Row(None, None, place, line, NOT_TEXT)
+                continue
+            (source, source_problem), (target, target_problem) = decode(raw_source), decode(raw_target)
+            yield Row(source, target, place, line, source_problem or target_problem)
+
+
+def _column_bytes(batch: Any, leaf: list[str]) -> list[bytes | None]:
+    """A text column as raw bytes: converting to `str` would fail on the whole batch for one bad row."""
+    import pyarrow
+    import pyarrow.compute
+
+    column = batch.column(leaf[0])
+    for name in leaf[1:]:
+        column = pyarrow.compute.struct_field(column, name)
+    return column.cast(pyarrow.large_binary()).to_pylist()

@@ -1,0 +1,129 @@
+"""Lines of text files, plain or compressed, one at a time: no file is too large, and none ends early unnoticed.
+
+Files may be compressed (`.gz`, `.bz2`, `.xz`, `.zst`), in one part or several. They are UTF-8, with or without byte
+order marks; lines end in "\\n" or "\\r\\n" and in nothing else, since the separators that `str.splitlines` knows occur
+inside sentences and would shift one side of parallel files against the other.
+"""
+
+import io
+import lzma
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from .rows import LONGEST_LINE, is_unicode
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+ARROW_CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
+COMPRESSIONS = (*ARROW_CODECS, ".xz")
+# Enough for the mark before the longest line and the end after it.
+LINE_ROOM = LONGEST_LINE + len(BYTE_ORDER_MARK) + len(b"\r\n")
+CHUNK = 1 << 16
+
+
+def check_file(path: Path) -> None:
+    """Raise a `ValueError` that says why a path cannot be read as data, as far as that shows without opening it."""
+    if not is_unicode(str(path)):
+        raise ValueError(f"{str(path)!a}: this name is not UTF-8; rename the file")
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ValueError(
+            f"{path}: no such file; check the path (relative paths start at the working directory)"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: cannot be looked at ({error}); check the path and its permissions") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{path}: a folder, a pipe or a device; every process reads the data: give it as a file")
+    if not status.st_size:
+        raise ValueError(f"{path}: empty, 0 bytes; check how it was made, or leave it out")
+
+
+def raw_lines(path: Path) -> Iterator[bytes]:
+    """Lines without their ends and without byte order marks, which stand at joints too where files were put together.
+
+    Of a line longer than `LONGEST_LINE` bytes comes its beginning, longer than that by a few.
+
+    Raises:
+        ValueError: the file cannot be read, is damaged, is UTF-16, or changed while it was read.
+    """
+    import pyarrow
+
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            with _decompressed(file, path.suffix.lower()) as stream:
+                yield from _split(stream, path)
+                now = os.fstat(file.fileno()).st_size
+    except (OSError, EOFError, lzma.LZMAError, pyarrow.ArrowException) as error:
+        raise ValueError(
+            f"{path} cannot be read ({error}); check the file and its permissions, or fetch it again"
+        ) from error
+    if now != size:
+        raise ValueError(
+            f"{path} changed while it was read, from {size:,} to {now:,} bytes; start again when it is complete"
+        )
+
+
+def _decompressed(file: BinaryIO, suffix: str) -> BinaryIO:
+    if suffix == ".xz":
+        return io.BufferedReader(_XzStreams(file), CHUNK)
+    if suffix not in ARROW_CODECS:
+        return file
+    import pyarrow
+
+    # What gzip and bz2 of the standard library take for the end of a file, a damaged second part, is an error here.
+    stream = pyarrow.CompressedInputStream(file, ARROW_CODECS[suffix])
+    return io.BufferedReader(cast(Any, stream), CHUNK)
+
+
+class _XzStreams(io.RawIOBase):
+    """The streams of an .xz file, one after another.
+
+    `lzma.LZMAFile` ends without a word at anything behind a stream that is no stream, such as a damaged one.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._begin(b"")
+
+    def _begin(self, pending: bytes) -> None:
+        self._decompressor = lzma.LZMADecompressor(lzma.FORMAT_XZ)
+        self._pending = pending
+        self._begun = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = b""
+        while not data:
+            if self._decompressor.eof:
+                self._begin(self._decompressor.unused_data)
+            if not self._pending and self._decompressor.needs_input:
+                self._pending = self._file.read(CHUNK)
+                if not self._pending and self._begun:
+                    raise EOFError("Truncated compressed stream")
+                if not self._pending:
+                    return 0
+            if not self._begun:
+                self._pending = self._pending.lstrip(b"\0")  # padding, which the format allows between streams
+                self._begun = bool(self._pending)
+            data = self._decompressor.decompress(self._pending, len(buffer))
+            self._pending = b""
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _split(stream: BinaryIO, path: Path) -> Iterator[bytes]:
+    raw = stream.readline(LINE_ROOM)
+    if raw.startswith(UTF16_MARKS):
+        raise ValueError(f"{path} is UTF-16; convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)")
+    while raw:
+        yield raw.removeprefix(BYTE_ORDER_MARK).rstrip(b"\r\n")
+        while len(raw) == LINE_ROOM and not raw.endswith(b"\n"):
+            raw = stream.readline(LINE_ROOM)  # the rest of a line that is too long
+        raw = stream.readline(LINE_ROOM)
