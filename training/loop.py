@@ -5,40 +5,31 @@
 The loss of a step is the mean over all its target tokens, in whatever micro-batches and processes they are. Two things
 would spoil that and are undone or avoided here: DistributedDataParallel averages gradients over processes, so the loss
 is multiplied by their number; `Accelerator.backward` divides by the accumulation steps it was told of, so it is told
-of none, and `no_sync` accumulates instead.
+of none, and `no_sync` accumulates instead (accumulation.py, which also mends a shortage of memory).
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
 from ..modeling.loss import IGNORED
+from .accumulation import Accumulation, MicroBatch
 from .batching import TokenBudgetBatchSampler
 from .interruption import Stopped
 from .progress import RunLog, StepReport
-
-
-class MicroBatch(NamedTuple):
-    """What one process computes at once: which examples of the training data these are, and the model's inputs."""
-
-    examples: list[int]
-    inputs: dict[str, torch.Tensor]
-
-
-class NonFiniteError(RuntimeError):
-    """The loss or the gradient of a step is infinite or not a number; the weights are those before the step."""
+from .skipped_steps import Skipped, Skips
 
 
 @dataclass
@@ -90,7 +81,9 @@ class Learner:
         label_smoothing: of the training loss.
         max_grad_norm: gradients are scaled down to it; 0 for never.
         name_example: how error messages call an example of the training data.
-        step: optimiser steps done.
+        step: optimiser steps done, skipped ones included.
+        skips: the steps that were skipped.
+        accumulation: how the gradient of a step comes about.
     """
 
     accelerator: Accelerator
@@ -101,28 +94,35 @@ class Learner:
     max_grad_norm: float = 0.0
     name_example: Callable[[int], str] = str
     step: int = 0
+    skips: Skips = field(default_factory=Skips)
+    accumulation: Accumulation = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.accumulation = Accumulation(self.accelerator, self.model, self._backward, self.name_example)
 
     def update(self, micro_batches: list[MicroBatch], target_tokens: int) -> StepReport:
-        """One optimiser step.
+        """One optimiser step, or none where the loss or the gradient is not finite in any process.
 
         Args:
             micro_batches: of this process.
             target_tokens: real target tokens of the step in all micro-batches of all processes.
 
         Raises:
-            NonFiniteError: on all processes, before the step, if the loss or the gradient is not finite on any.
+            MemoryShortageError: memory does not suffice for the smallest micro-batches.
         """
-        losses = []
-        for index, batch in enumerate(micro_batches):
-            last = index == len(micro_batches) - 1
-            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.model):
-                losses.append(self._backward(batch, target_tokens))
+        cuts = self.accumulation.parts
+        parts, losses = self.accumulation.add_gradients(micro_batches, target_tokens)
         loss = self.accelerator.reduce(torch.stack(losses).sum(), reduction="sum")
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.max_grad_norm or math.inf)
         loss_value, norm_value = torch.stack([loss, norm]).tolist()  # the one synchronisation of a step
         report = StepReport(loss_value, norm_value, target_tokens)
-        self._check_finite(report, micro_batches, losses)
-        self.optimizer.step()
+        if self.accumulation.parts > cuts:
+            report.parts = self.accumulation.parts
+        if self._is_finite(report):
+            self.optimizer.step()
+            self.skips.in_a_row = 0
+        else:
+            report.skipped = self._skip(report, parts, losses)
         self.schedule.step()
         self.optimizer.zero_grad()
         self.step += 1
@@ -134,23 +134,27 @@ class Learner:
         self.accelerator.backward(loss * self.accelerator.num_processes)
         return loss.detach().float()
 
-    def _check_finite(self, report: StepReport, micro_batches: list[MicroBatch], losses: list[torch.Tensor]) -> None:
+    def _is_finite(self, report: StepReport) -> bool:
         # With fp16, gradients overflow now and then: the loss scaler skips that step and lowers the scale.
         scaled = self.accelerator.scaler is not None
-        if math.isfinite(report.loss) and (scaled or math.isfinite(report.gradient_norm)):
-            return
-        self.optimizer.zero_grad()
+        return math.isfinite(report.loss) and (scaled or math.isfinite(report.gradient_norm))
+
+    def _skip(self, report: StepReport, parts: list[MicroBatch], losses: list[torch.Tensor]) -> Skipped:
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.update()  # it waits for one after gradients were looked at
         harmful = [
-            batch.examples
-            for batch, loss in zip(micro_batches, losses, strict=True)
+            part.examples
+            for part, loss in zip(parts, losses, strict=True)
             if not math.isfinite(loss.item()) or math.isfinite(report.loss)
         ]
         examples = sorted(itertools.chain(*gather_object(harmful)))
-        shown = ", ".join(map(self.name_example, examples[:10])) + (", ..." if len(examples) > 10 else "")
-        raise NonFiniteError(
-            f"step {self.step + 1}: the loss is {report.loss}, the norm of the gradient {report.gradient_norm}. "
-            f"{len(examples)} examples are in the batches concerned: {shown}. The weights are those before this step. "
-            "A lower learning_rate, more warmup_steps, max_grad_norm: 1 or mixed_precision: no may help."
+        shares = (each.to_local() if isinstance(each, DTensor) else each for each in self.model.parameters())
+        finite_weights = all(gather_object([all(bool(share.isfinite().all()) for share in shares)]))
+        self.skips.in_a_row += 1
+        self.skips.total += 1
+        counts = self.skips.in_a_row, self.skips.total
+        return Skipped(
+            report.loss, report.gradient_norm, [self.name_example(each) for each in examples], *counts, finite_weights
         )
 
 
@@ -200,6 +204,7 @@ class Trainer:
 
         Raises:
             Stopped: a signal came in any process; everything done is saved.
+            NonFiniteError: too many steps in a row had to be skipped.
         """
         self.save = save
         self._note_saving()
@@ -245,6 +250,8 @@ class Trainer:
             self.position.steps += 1
             passed = self.position.epoch + self.position.steps / self.sampler.steps_per_epoch
             self.log.step(self.learner.step, passed, report, learning_rate, time.monotonic() - started)
+            if report.skipped is not None:
+                self.learner.skips.check(self.learner.step, report.skipped, self.log.path)
             yield self.learner.step
             if self._at_the_end():
                 return

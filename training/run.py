@@ -35,9 +35,10 @@ from .optimizer import build_optimizer, build_schedule
 from .progress import METRICS_FILE, RunLog
 from .record import data_digests, write_settings, write_versions
 from .resume import check_data, choose_checkpoint, remove_later
+from .skipped_steps import Skips
+from .trackers import TRACKERS, start_trackers
 from .training_state import TrainingState, best_step_of, random_state, read_state
 
-TRACKER = "tensorboard"
 CARD_EXAMPLES = 8
 
 
@@ -48,7 +49,8 @@ def run(settings: Settings) -> Scores:
         DataError: before training, if the data cannot be used.
         CheckpointError: before training, if it cannot go on from the checkpoint that the settings ask for; later, if
             one cannot be written.
-        NonFiniteError: the loss or gradient is not finite; the best model so far is in the folder `checkpoints`.
+        NonFiniteError: too many steps in a row were not finite; the best model so far is in the folder `checkpoints`.
+        MemoryShortageError: the memory of the device does not suffice for the smallest micro-batches.
         Stopped: by a signal, with a checkpoint.
     """
     accelerator = build_accelerator(settings)
@@ -58,9 +60,7 @@ def run(settings: Settings) -> Scores:
     data = load_data(settings, accelerator)
     model = fresh_model(settings, data.tokenizers)
     digests = on_main_process(accelerator, lambda: begin(settings, data, checkpoint))
-    # What TensorBoard was told after the checkpoint is told again.
-    purge = {} if checkpoint is None else {TRACKER: {"purge_step": read_state(checkpoint)["step"] + 1}}
-    accelerator.init_trackers(TRACKER, init_kwargs=purge)
+    start_trackers(accelerator, settings, None if checkpoint is None else read_state(checkpoint))
     training = Run(settings, accelerator, data, model, digests)
     try:
         training.train(checkpoint)
@@ -73,13 +73,11 @@ def run(settings: Settings) -> Scores:
 
 
 def build_accelerator(settings: Settings) -> Accelerator:
-    """Where and in which precision the run computes, and whom it reports to."""
+    """Where and in which precision the run computes."""
     return Accelerator(
         # Accelerate joins several processes on CPUs to one run only if told so; otherwise each would train alone.
         cpu=settings.run.use_cpu or not torch.accelerator.is_available(),
         mixed_precision=settings.optimisation.mixed_precision,
-        log_with=TRACKER if settings.run.tensorboard else None,
-        project_dir=str(settings.run.output_dir),
         # The only buffers are tables of positions: constant, and larger in a process that has seen longer text.
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
@@ -96,7 +94,7 @@ def begin(settings: Settings, data: Data, checkpoint: Path | None) -> dict[str, 
         check_data(checkpoint, digests)
     with writing(str(output_dir)):
         if checkpoint is None:
-            prepare_output_dir(output_dir, (METRICS_FILE, TRACKER))
+            prepare_output_dir(output_dir, (METRICS_FILE, *TRACKERS))
         else:
             remove_later(checkpoint)
             remove_leftovers(checkpoint.parent)
@@ -222,6 +220,7 @@ class Run:
             optimisation.label_smoothing,
             optimisation.max_grad_norm,
             name_example=lambda index: self.data.text.place(int(self.data.pairs.rows[index])),
+            skips=Skips(optimisation.max_skipped_steps),
         )
 
     def validate(self, step: int) -> bool:

@@ -15,13 +15,14 @@ import os
 import sys
 from collections.abc import Sequence
 
+from .accumulation import MemoryShortageError
 from .data import DataError
 from .durable import CheckpointError
 from .interruption import STOPPED, Stopped
-from .loop import NonFiniteError
 from .recipe import RecipeError, print_help, read_settings
 from .resume import has_finished
 from .run import run
+from .skipped_steps import NonFiniteError
 
 WRONG_SETTINGS = 2
 
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         run(settings)
     except RecipeError as error:
         return _say(f"error: {error}", WRONG_SETTINGS)
-    except (DataError, NonFiniteError, CheckpointError) as error:
+    except (DataError, NonFiniteError, MemoryShortageError, CheckpointError) as error:
         return _say(f"error: {error}", 1)
     except Stopped as stop:
         return _say(str(stop), STOPPED)

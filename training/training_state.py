@@ -66,12 +66,14 @@ class TrainingState:
             for name, value in values.items()
         }
         save_file(moments, folder / OPTIMIZER_FILE)
-        scaler, best = self.learner.accelerator.scaler, self.best
+        scaler, best, skips = self.learner.accelerator.scaler, self.best, self.learner.skips
         state = {
             "step": self.learner.step,
             "position": dataclasses.asdict(self.position),
             "schedule": self.learner.schedule.state_dict(),
             "scaler": None if scaler is None else scaler.state_dict(),
+            "skips": {"in_a_row": skips.in_a_row, "total": skips.total},
+            "parts": self.learner.accumulation.parts,
             "best": {
                 "step": best.step,
                 "scores": None if best.scores is None else dataclasses.asdict(best.scores),
@@ -89,6 +91,8 @@ class TrainingState:
         load_model(self.model, folder / WEIGHTS_FILE)
         self._restore_optimizer(folder, state)
         self.learner.step = state["step"]
+        self.learner.skips.in_a_row, self.learner.skips.total = state["skips"]["in_a_row"], state["skips"]["total"]
+        self.learner.accumulation.parts = state["parts"]
         for name, value in state["position"].items():
             setattr(self.position, name, value)
         best = state["best"]

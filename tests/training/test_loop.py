@@ -1,6 +1,5 @@
 import copy
 import itertools
-import math
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,10 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
+from sineformer.training.accumulation import MicroBatch
 from sineformer.training.batching import EncodedPairs, Seq2SeqCollator, TokenBudgetBatchSampler, encode_pairs
 from sineformer.training.interruption import Stopped
-from sineformer.training.loop import Learner, Limits, MicroBatch, NonFiniteError, Position, Trainer, grouped
+from sineformer.training.loop import Learner, Limits, Position, Trainer, grouped
 from sineformer.training.optimizer import build_optimizer, build_schedule
 from sineformer.training.progress import RunLog
 
@@ -79,42 +79,6 @@ def test_the_reported_loss_is_the_smoothed_mean_over_the_target_tokens(small_mod
             )
     report = make_learner(small_model, label_smoothing=0.1).update(batches, tokens_of(batches))
     assert report.loss == pytest.approx(sum(losses) / tokens_of(batches), rel=1e-5)
-
-
-def test_a_loss_that_is_not_finite_stops_before_the_weights_change(small_model: Any, pairs: EncodedPairs) -> None:
-    learner = make_learner(small_model, name_example=lambda index: f"train.txt:{index + 1}")
-    batches = micro_batches(pairs, [2, 2])
-    learner.update(batches, tokens_of(batches))
-    before = copy.deepcopy(small_model.state_dict())
-    moments = copy.deepcopy(learner.optimizer.state_dict()["state"])
-    spoilt = copy.deepcopy(batches)
-    forward = small_model.forward
-
-    def forward_with_overflow(**inputs: Any) -> Any:
-        outputs = forward(**inputs)
-        if torch.equal(inputs["input_ids"], spoilt[1].inputs["input_ids"]):
-            outputs.loss = outputs.loss * math.inf
-        return outputs
-
-    small_model.forward = forward_with_overflow
-    with pytest.raises(NonFiniteError) as caught:
-        learner.update(spoilt, tokens_of(spoilt))
-    message = str(caught.value)
-    assert message.startswith("step 2: the loss is inf")
-    assert "2 examples are in the batches concerned: train.txt:3, train.txt:4." in message
-    for name, value in small_model.state_dict().items():
-        assert torch.equal(value, before[name])
-    for state, earlier in zip(learner.optimizer.state_dict()["state"].values(), moments.values(), strict=True):
-        assert torch.equal(state["exp_avg"], earlier["exp_avg"])
-    assert learner.step == 1
-
-
-def test_a_gradient_that_is_not_finite_stops_too(small_model: Any, pairs: EncodedPairs) -> None:
-    learner = make_learner(small_model)
-    small_model.lm_head.weight.register_hook(lambda gradient: gradient * math.nan)
-    batches = micro_batches(pairs, [2])
-    with pytest.raises(NonFiniteError, match="norm of the gradient nan"):
-        learner.update(batches, tokens_of(batches))
 
 
 def test_gradients_are_clipped_to_the_norm_and_reported_unclipped(small_model: Any, pairs: EncodedPairs) -> None:

@@ -11,10 +11,11 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from sineformer.training.accumulation import MicroBatch
 from sineformer.training.batching import Seq2SeqCollator, encode_pairs
 from sineformer.training.checkpoint import BestCheckpoint, save_model
 from sineformer.training.evaluation import Scores
-from sineformer.training.loop import Learner, MicroBatch, Position
+from sineformer.training.loop import Learner, Position
 from sineformer.training.optimizer import build_optimizer, build_schedule
 from sineformer.training.progress import RunLog, StepReport
 from sineformer.training.training_state import (
