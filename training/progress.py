@@ -15,19 +15,27 @@ from tqdm.auto import tqdm
 
 from .durable import flush, writing
 from .evaluation import Scores
+from .skipped_steps import Skipped
 
 METRICS_FILE = "metrics.jsonl"
-_SUMS = ("loss_sum", "tokens", "seconds_summed", "steps")
+_SUMS = ("loss_sum", "tokens", "gradient_norm", "seconds_summed", "steps")
 
 
 @dataclasses.dataclass
 class StepReport:
     """One optimiser step: mean loss per target token, norm of the gradient before clipping, and the target tokens
-    of all processes."""
+    of all processes.
+
+    Attributes:
+        skipped: why the weights are as before; None: they are not.
+        parts: that each micro-batch is cut into since memory ran out in this step; None: it did not.
+    """
 
     loss: float
     gradient_norm: float
     target_tokens: int
+    skipped: Skipped | None = None
+    parts: int | None = None
 
 
 class RunLog:
@@ -62,7 +70,7 @@ class RunLog:
         self._reset()
 
     def _reset(self) -> None:
-        self.loss_sum, self.tokens, self.seconds_summed, self.steps = 0.0, 0, 0.0, 0
+        self.loss_sum, self.tokens, self.gradient_norm, self.seconds_summed, self.steps = 0.0, 0, 0.0, 0.0, 0
 
     def seconds(self) -> float:
         """How long the run has taken, what came before a stop included."""
@@ -99,24 +107,47 @@ class RunLog:
             self.bar.write(text, file=sys.stderr)
 
     def step(self, number: int, epoch: float, report: StepReport, learning_rate: float, seconds: float) -> None:
-        """Take note of one step; every `logging_steps` steps, report them."""
-        self.loss_sum += report.loss * report.target_tokens
-        self.tokens += report.target_tokens
+        """Take note of one step; every `logging_steps` steps, report those that were not skipped."""
+        if report.parts is not None:
+            self._out_of_memory(number, report.parts)
+        if report.skipped is not None:
+            self._skipped(number, report.skipped)
+        else:
+            self.loss_sum += report.loss * report.target_tokens
+            self.tokens += report.target_tokens
+            self.gradient_norm = report.gradient_norm
         self.seconds_summed += seconds
         self.seconds_training += seconds
         self.steps += 1
         if self.steps < self.logging_steps:
             return
+        if self.tokens > 0:
+            self._report(number, epoch, learning_rate)
+        self._reset()
+
+    def _report(self, number: int, epoch: float, learning_rate: float) -> None:
         values = {
             "loss": self.loss_sum / self.tokens,
             "learning_rate": learning_rate,
-            "gradient_norm": report.gradient_norm,
+            "gradient_norm": self.gradient_norm,
             "tokens_per_second": self.tokens / self.seconds_summed,
             "epoch": epoch,
         }
         self._record("train", number, values)
         self._show(number, values)
-        self._reset()
+
+    def _skipped(self, number: int, skipped: Skipped) -> None:
+        # JSON has no word for numbers that are not finite; `float` reads these.
+        values = {"loss": str(skipped.loss), "gradient_norm": str(skipped.gradient_norm), "examples": skipped.examples}
+        self._record("skipped", number, values | {"in_a_row": skipped.in_a_row, "total": skipped.total})
+        self.message(f"warning: step {number} is skipped, {skipped.total} so far: {skipped}")
+
+    def _out_of_memory(self, number: int, parts: int) -> None:
+        self._record("out_of_memory", number, {"parts": parts})
+        self.message(
+            f"warning: step {number} ran out of memory; from now on every batch is computed in {parts} parts, with the "
+            "same result"
+        )
 
     def _show(self, number: int, values: dict[str, float]) -> None:
         if not self.main:
