@@ -18,6 +18,7 @@ from .skipped_steps import Skips
 
 SPLITS = ("train", "validation", "test")
 LATEST = "latest"
+NO_TRACKER = "none"
 
 
 def setting(text: str, default: Any, **more: Any) -> Any:
@@ -161,7 +162,15 @@ class RunArguments:
     use_cpu: bool = setting("Train on the CPU even where there is an accelerator.", False)
     seed: int = setting("Seed of initialisation, batches and dropout.", 1)
     logging_steps: int = setting("Report every so many steps.", 50)
-    tensorboard: bool = setting("Also write TensorBoard event files.", True)
+    report_to: list[str] = field(
+        default_factory=lambda: ["tensorboard"],
+        metadata={"help": "Who is told of the run beside metrics.jsonl: tensorboard, wandb, both, or none."},
+    )
+
+    @property
+    def trackers(self) -> list[str]:
+        """Those that `report_to` names."""
+        return [name for name in self.report_to if name != NO_TRACKER]
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,9 +14,10 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers.activations import ACT2FN
 
 from ..configuration.configuration_sineformer import SineformerConfig
-from .arguments import SPLITS, DataArguments, ModelArguments, RunArguments, Settings
+from .arguments import NO_TRACKER, SPLITS, DataArguments, ModelArguments, RunArguments, Settings
 from .checkpoint import state_folders
 from .sources import read_files
+from .trackers import TRACKERS
 
 EMBEDDED_LANGUAGES = ("en", "de")
 _AT_LEAST_ONE = (
@@ -31,7 +33,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **{key: (lambda value: 0 <= value < 1, "must be in [0, 1)") for key in _SHARES},
     "learning_rate": (lambda value: 0 < value < float("inf"), "must be a positive number"),
     **{key: (lambda value: value > 0, "must be positive") for key in ("max_minutes", "save_minutes")},
-    "max_grad_norm": (lambda value: value >= 0, "must not be negative"),
+    **{key: (lambda value: value >= 0, "must not be negative") for key in ("max_grad_norm", "max_skipped_steps")},
     "activation_function": (lambda value: value in ACT2FN, "must be a name that transformers.activations.ACT2FN knows"),
 }
 
@@ -50,6 +52,7 @@ def problems_of(settings: Settings) -> Iterator[str]:
         yield from _model_problems(settings.model)
     yield from _data_problems(settings.data)
     yield from _limit_problems(settings)
+    yield from _tracker_problems(settings.run)
     yield from _output_problems(settings.run)
 
 
@@ -100,6 +103,16 @@ def _limit_problems(settings: Settings) -> Iterator[str]:
     no_gpu = settings.run.use_cpu or not torch.accelerator.is_available()
     if optimisation.mixed_precision == "fp16" and no_gpu:
         yield "mixed_precision: fp16 needs a GPU; use bf16 or no"
+
+
+def _tracker_problems(run: RunArguments) -> Iterator[str]:
+    for name in run.trackers:
+        if name not in TRACKERS:
+            yield f"report_to: {name!r} is none of {', '.join(TRACKERS)} or {NO_TRACKER}"
+        elif importlib.util.find_spec(name) is None:
+            yield f"report_to: {name} is not installed; pip install {name}, or take it out of report_to"
+    if NO_TRACKER in run.report_to and run.trackers:
+        yield f"report_to: {NO_TRACKER} stands beside {', '.join(run.trackers)}; leave one out"
 
 
 def _output_problems(run: RunArguments) -> Iterator[str]:

@@ -20,21 +20,17 @@ from ..modeling.modeling_sineformer import SineformerForConditionalGeneration
 from .elsewhere import ElsewhereError, digest_elsewhere, logits_digest
 from .progress import METRICS_FILE
 from .record import SETTINGS_FILE, VERSIONS_FILE
-from .tokenizer import TARGET_FOLDER
+from .tokenizer import TARGET_FOLDER, TOKENIZER_FILES
+from .trackers import TRACKERS
 
 CARD = "README.md"
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
-# Those of our own tokenizers, and of those that converted models bring along.
-TOKENIZER_FILES = {
-    *(TOKENIZER_CONFIG, "tokenizer.json", "special_tokens_map.json", "added_tokens.json"),
-    *("vocab.json", "target_vocab.json", "source.spm", "target.spm"),
-}
 REQUIRED = {CARD, CONFIG, "generation_config.json", TOKENIZER_CONFIG}
 RECORDS = {METRICS_FILE, SETTINGS_FILE, VERSIONS_FILE, "LICENSE", ".gitattributes"}
-TRAINING_LOGS = "tensorboard"  # every run leaves them; they say nothing about the model that metrics.jsonl does not
+TRAINING_LOGS = set(TRACKERS)  # they say nothing about the model that metrics.jsonl does not
 PICKLES = {".bin", ".ckpt", ".joblib", ".npy", ".npz", ".pickle", ".pkl", ".pt", ".pth"}
 SENTENCES = ("A dog is sleeping.", "Where is the small house of my sister?")
 
@@ -42,7 +38,7 @@ SENTENCES = ("A dog is sleeping.", "Where is the small house of my sister?")
 def model_files(folder: Path) -> list[PurePosixPath]:
     """Every file below `folder` but the logs of training, as paths relative to it, sorted."""
     found = (PurePosixPath(path.relative_to(folder).as_posix()) for path in folder.rglob("*") if not path.is_dir())
-    return sorted(path for path in found if path.parts[0] != TRAINING_LOGS)
+    return sorted(path for path in found if path.parts[0] not in TRAINING_LOGS)
 
 
 def belongs_to_model(path: PurePosixPath) -> bool:

@@ -13,7 +13,7 @@ import pytest
 SCRIPTS = Path(__file__).resolve().parent.parent.parent / "scripts"
 TINY = shlex.split(
     "--max_steps 2 --warmup_steps 1 --eval_steps 2 --train_size 200 --validation_size 4 --test_size 6 --vocab_size 300 "
-    "--d_model 16 --encoder_layers 1 --decoder_layers 1 --num_beams 1 --tensorboard false"
+    "--d_model 16 --encoder_layers 1 --decoder_layers 1 --num_beams 1 --report_to none"
 )
 
 

@@ -136,7 +136,7 @@ def test_the_best_checkpoint_is_the_one_published(corpus: Path, tmp_path: Path) 
 def test_separate_vocabularies_and_no_test_set(corpus: Path, tmp_path: Path) -> None:
     flags = flags_of(corpus, tmp_path / "out")
     start = flags.index("--test_files")
-    assert main([*flags[:start], *flags[start + 3 :], "--target_vocab_size", "380", "--tensorboard", "false"]) == 0
+    assert main([*flags[:start], *flags[start + 3 :], "--target_vocab_size", "380", "--report_to", "none"]) == 0
     tokenizers = load_tokenizers(tmp_path / "out")
     assert (len(tokenizers.source), len(tokenizers.target)) == (400, 380)
     config = json.loads((tmp_path / "out" / "config.json").read_text())

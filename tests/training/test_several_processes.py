@@ -17,7 +17,7 @@ SMALL = [
     *("--d_model", "16", "--encoder_layers", "1", "--decoder_layers", "1", "--encoder_attention_heads", "2"),
     *("--decoder_attention_heads", "2", "--encoder_ffn_dim", "16", "--decoder_ffn_dim", "16", "--dropout", "0"),
     *("--max_tokens", "400", "--warmup_steps", "4", "--max_steps", "6", "--eval_steps", "3", "--logging_steps", "1"),
-    *("--use_cpu", "--tensorboard", "false"),
+    *("--use_cpu", "--report_to", "none"),
 ]
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,97 @@
+"""TensorBoard and Weights & Biases, through Accelerate's trackers: where a run is shown while it goes on.
+
+Both are told what `metrics.jsonl` holds. Neither may end a run: where Weights & Biases cannot be reached, its files
+stay in the output folder, and `wandb sync` uploads them later.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import secrets
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.tracking import TensorBoardTracker, WandBTracker
+
+from .arguments import Settings
+from .model_card import Example, table
+
+TENSORBOARD, WANDB = "tensorboard", "wandb"
+TRACKERS = (TENSORBOARD, WANDB)  # and the folders they leave
+PROJECT = "sineformer"
+LOGIN_SECONDS = 60  # to answer the question for a key on a terminal; without a terminal there is none
+FINISH_SECONDS = 300  # to upload the rest at the end
+SAMPLE_COLUMNS = ("Source", "Reference", "Translation")
+
+
+class PatientWandBTracker(WandBTracker):
+    """Goes on without the server if it is not there, or does not let the run in."""
+
+    def start(self) -> None:
+        """Begin the run, or go on with it."""
+        errors = importlib.import_module("wandb").errors
+        try:
+            super().start()
+        except errors.Error as error:
+            print(
+                f"warning: Weights & Biases cannot be used: {' '.join(str(error).split())}. The run is recorded in "
+                f"{self.init_kwargs['dir']}; upload it with `wandb sync`",
+                file=sys.stderr,
+            )
+            self.init_kwargs["mode"] = "offline"
+            super().start()
+
+
+def start_trackers(accelerator: Accelerator, settings: Settings, state: dict[str, Any] | None) -> None:
+    """Tell the trackers that the settings name about the run.
+
+    Args:
+        accelerator: of the run; it logs to these trackers from now on.
+        settings: of the run.
+        state: what a checkpoint knows of the log, with its step; None: the run begins anew.
+    """
+    folder = Path(str(settings.run.output_dir))
+    trackers: list[Any] = []
+    if TENSORBOARD in settings.run.trackers:
+        # What it was told after the checkpoint is told again.
+        purge = {} if state is None else {"purge_step": state["step"] + 1}
+        trackers.append(TensorBoardTracker(TENSORBOARD, folder, **purge))
+    if WANDB in settings.run.trackers:
+        project = os.environ.get("WANDB_PROJECT", PROJECT)
+        trackers.append(PatientWandBTracker(project, **_wandb_run(folder, state)))
+    accelerator.log_with = trackers
+    # TensorBoard takes no lists.
+    config = {key: " ".join(value) if isinstance(value, list) else value for key, value in settings.as_dict().items()}
+    accelerator.init_trackers(PROJECT, config=config)
+
+
+def _wandb_run(folder: Path, state: dict[str, Any] | None) -> dict[str, Any]:
+    """Arguments of `wandb.init`: a new run, or the one of the checkpoint."""
+    earlier = None if state is None else state["log"].get("wandb_id")
+    return {
+        "id": earlier or secrets.token_hex(4),
+        "name": folder.resolve().name,
+        "resume": "allow",
+        "dir": str(folder),
+        "settings": {"login_timeout": LOGIN_SECONDS, "finish_timeout": FINISH_SECONDS},
+    }
+
+
+def wandb_id(accelerator: Accelerator) -> str | None:
+    """The run's id on Weights & Biases, to go on with it; None if it is not recorded there. For the main process."""
+    found = [tracker.tracker.id for tracker in accelerator.trackers if tracker.name == WANDB]
+    return found[0] if found else None
+
+
+def track_samples(accelerator: Accelerator, name: str, step: int, samples: Sequence[Example]) -> None:
+    """Show translations: a table in Weights & Biases, a text in TensorBoard."""
+    rows = [(each.source, each.reference, each.translation) for each in samples]
+    for tracker in accelerator.trackers:
+        if tracker.name == WANDB:
+            tracker.log_table(f"{name}/samples", list(SAMPLE_COLUMNS), [list(row) for row in rows], step=step)
+        else:
+            tracker.log({f"{name}/samples": table(SAMPLE_COLUMNS, rows)}, step=step)
