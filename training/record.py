@@ -31,9 +31,7 @@ def write_settings(folder: Path, settings: Settings) -> None:
 def data_digests(data: Data) -> dict[str, str]:
     """The SHA-256 of every split, as it was left after cleaning, and of the vocabulary."""
     texts = {"train": data.text} | {name: held_out.text for name, held_out in data.held_out.items()}
-    both = (data.tokenizers.source, data.tokenizers.target)
-    vocabulary = hashlib.sha256("\n".join(each.backend_tokenizer.to_str() for each in both).encode())
-    return {name: text_digest(text) for name, text in texts.items()} | {"vocabulary": vocabulary.hexdigest()}
+    return {name: text_digest(text) for name, text in texts.items()} | {"vocabulary": data.tokenizers.digest()}
 
 
 def text_digest(text: ParallelText) -> str:

@@ -18,7 +18,9 @@ program that reads tokenizer.json with `tokenizers` alone sets `tokenizer.encode
 effect.
 """
 
+import hashlib
 import json
+import shutil
 import warnings
 from collections import Counter
 from collections.abc import Iterable
@@ -32,17 +34,36 @@ SPECIAL_TOKENS = ["<pad>", "<unk>", "<s>", "</s>"]
 BYTE_TOKENS = [f"<0x{byte:02X}>" for byte in range(256)]
 PIECES = r" ?[\p{L}\p{M}]+| ?\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s+(?!\S)|\s"
 TARGET_FOLDER = "target_tokenizer"
+# Those of our own tokenizers, and of those that converted models bring along.
+TOKENIZER_FILES = (
+    *("tokenizer_config.json", "tokenizer.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "target_vocab.json", "source.spm", "target.spm"),
+)
 
 
 class Tokenizers(NamedTuple):
-    """The tokenizers of the two sides; a joint one stands in both places."""
+    """The tokenizers of the two sides; a joint one stands in both places. `text_target=` encodes the target: the one of
+    a converted Marian model stands in both places too, and has pieces of its own for each side.
+
+    Attributes:
+        folder: where they were loaded from; None for new ones.
+    """
 
     source: PreTrainedTokenizerFast
     target: PreTrainedTokenizerFast
+    folder: Path | None = None
 
     @property
     def joint(self) -> bool:
         return self.source is self.target
+
+    def digest(self) -> str:
+        """The SHA-256 of the vocabulary and of all that turns text into ids."""
+        if self.folder is None:
+            contents = [each.backend_tokenizer.to_str().encode() for each in (self.source, self.target)]
+        else:
+            contents = [file.read_bytes() for file in _files(self.folder)]
+        return hashlib.sha256(b"\n".join(contents)).hexdigest()
 
 
 def normalise(text: str) -> str:
@@ -154,6 +175,7 @@ def train_tokenizers(
 
 def save_tokenizers(tokenizers: Tokenizers, directory: str | Path) -> None:
     """Write the source (or joint) tokenizer to `directory` and a separate target one to its folder `target_tokenizer`.
+    The files of tokenizers that were loaded are copied as they are.
 
     Raises:
         ValueError: a joint tokenizer over a folder that holds a separate target one, which would be taken for its
@@ -164,9 +186,21 @@ def save_tokenizers(tokenizers: Tokenizers, directory: str | Path) -> None:
         raise ValueError(
             f"{directory} already holds separate tokenizers; choose another folder or remove {TARGET_FOLDER}"
         )
+    if tokenizers.folder is not None:
+        for file in _files(tokenizers.folder):
+            copy = directory / file.relative_to(tokenizers.folder)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+        return
     _save(tokenizers.source, directory)
     if not tokenizers.joint:
         _save(tokenizers.target, directory / TARGET_FOLDER)
+
+
+def _files(directory: Path) -> list[Path]:
+    """The files of the tokenizers in a folder."""
+    places = [folder / name for folder in (directory, directory / TARGET_FOLDER) for name in TOKENIZER_FILES]
+    return [path for path in places if path.is_file()]
 
 
 def _save(tokenizer: PreTrainedTokenizerFast, directory: Path) -> None:
@@ -187,10 +221,11 @@ def load_tokenizers(directory: str | Path) -> Tokenizers:
     directory = Path(directory)
     if (directory / "source.spm").is_file():
         marian: Any = AutoTokenizer.from_pretrained(directory)
-        return Tokenizers(marian, marian)
+        return Tokenizers(marian, marian, directory)
     if not (directory / "tokenizer.json").is_file():
         raise ValueError(f"{directory} holds no tokenizer.json; give the folder that training wrote")
     source = PreTrainedTokenizerFast.from_pretrained(directory)
     if not (directory / TARGET_FOLDER).is_dir():
-        return Tokenizers(source, source)
-    return Tokenizers(source, PreTrainedTokenizerFast.from_pretrained(directory / TARGET_FOLDER))
+        return Tokenizers(source, source, directory)
+    target = PreTrainedTokenizerFast.from_pretrained(directory / TARGET_FOLDER)
+    return Tokenizers(source, target, directory)
