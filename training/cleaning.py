@@ -1,5 +1,6 @@
 """Which sentence pairs are fit for training, and a full account of the others."""
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -9,7 +10,10 @@ from .rows import NOT_UTF8, Row, is_unicode
 OnBadRows = Literal["drop", "refuse"]
 EMPTY_SOURCE = "empty source side"
 EMPTY_TARGET = "empty target side"
+OLD_MAC = "control character U+000D, the line end of old Macs"
 PLACES_SHOWN = 3
+# Signs of a binary file, of another encoding or of the line ends of old Macs. White space is text.
+CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]|\r(?!\n)")
 
 
 @dataclass(frozen=True)
@@ -50,21 +54,29 @@ class ParallelText:
 
 
 @dataclass
-class BadRows:
-    """How many rows one reason took, and where the first of them are."""
+class FoundRows:
+    """How many rows have something in common, and where the first of them are."""
 
     count: int = 0
     places: list[str] = field(default_factory=list)
 
+    def __str__(self) -> str:
+        more = ", ..." if self.count > len(self.places) else ""
+        return f"{self.count:,} ({', '.join(self.places)}{more})"
+
 
 @dataclass
 class CleaningReport:
-    """Counts of rows read, kept and, per reason, found bad. `str()` of it is the text to show."""
+    """Counts of rows read, kept and, per reason, found bad. `str()` of it is the text to show.
+
+    `notes` are about rows that are usable, and kept, but worth a look.
+    """
 
     on_bad_rows: OnBadRows = "drop"
     read: int = 0
     kept: int = 0
-    reasons: dict[str, BadRows] = field(default_factory=dict)
+    reasons: dict[str, FoundRows] = field(default_factory=dict)
+    notes: dict[str, FoundRows] = field(default_factory=dict)
 
     @property
     def bad(self) -> int:
@@ -72,7 +84,7 @@ class CleaningReport:
 
     def add(self, reason: str, place: str) -> None:
         """Count one bad row."""
-        rows = self.reasons.setdefault(reason, BadRows())
+        rows = self.reasons.setdefault(reason, FoundRows())
         rows.count += 1
         if rows.count <= PLACES_SHOWN:
             rows.places.append(place)
@@ -87,8 +99,8 @@ class CleaningReport:
     def __str__(self) -> str:
         lines = [f"{self.read:,} sentence pairs read, {self.kept:,} usable, {self.bad:,} bad"]
         for reason, rows in sorted(self.reasons.items(), key=lambda item: (-item[1].count, item[0])):
-            more = ", ..." if rows.count > len(rows.places) else ""
-            lines.append(f"  {reason}: {rows.count:,} ({', '.join(rows.places)}{more})")
+            lines.append(f"  {reason}: {rows}")
+        lines += [f"  kept, {note}: {rows}" for note, rows in self.notes.items()]
         return "\n".join(lines)
 
 
@@ -129,6 +141,9 @@ def _problem(source: str, target: str, limits: Limits) -> str | None:
     # JSON can spell half a surrogate pair, which no encoder can write.
     if not (is_unicode(source) and is_unicode(target)):
         return NOT_UTF8
+    control = CONTROL_CHARACTER.search(source) or CONTROL_CHARACTER.search(target)
+    if control:
+        return OLD_MAC if control[0] == "\r" else f"control character U+{ord(control[0]):04X}"
     if max(len(source), len(target)) > limits.max_characters:
         return f"longer than {limits.max_characters} characters"
     shorter, longer = sorted(max(len(side), limits.ratio_floor) for side in (source, target))

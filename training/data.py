@@ -16,6 +16,7 @@ from .batching import EncodedPairs, encode_pairs
 from .cleaning import CleaningReport, Limits, ParallelText, clean
 from .embedded_task import load_split
 from .evaluation import EvaluationSet
+from .overlap import note_repeats
 from .rows import ColumnNames, Row
 from .sources import read_files, read_pairs
 from .tokenizer import Tokenizers, train_tokenizers
@@ -53,6 +54,7 @@ def load_data(settings: Settings, accelerator: Accelerator) -> Data:
     """
     try:
         texts = {split: read_split(settings.data, split) for split in SPLITS if has_split(settings.data, split)}
+        note_repeats(texts)
         train_text, train_report = texts["train"]
         tokenizers = _train_tokenizers(settings.tokenizer, accelerator, train_text)
         pairs = encode_pairs(train_text, tokenizers, settings.data.max_length, train_report)

@@ -31,8 +31,8 @@ class ColumnNames(NamedTuple):
     target: str
 
 
-def decode(raw: bytes) -> tuple[str, None] | tuple[None, str]:
-    """The text of a line or of a value, or what is wrong with it."""
+def decode(raw: bytes) -> tuple[str | None, str | None]:
+    """The text of a line or of a value and, where that is None, what is wrong with it."""
     if len(raw) > LONGEST_LINE:
         return None, TOO_LONG
     try:

@@ -41,10 +41,7 @@ def _split_tsv(path: Path) -> Iterator[TableLine]:
     """Fields between tabs. Quotes are text here: TSV has no quoting, and sentences are full of quotes."""
     for line, raw in enumerate(raw_lines(path), 1):
         text, problem = decode(raw)
-        if text is None:
-            yield line, problem
-        else:
-            yield line, text.split("\t") if text else EMPTY_LINE
+        yield line, text.split("\t") if text else problem or EMPTY_LINE
 
 
 def _split_csv(path: Path) -> Iterator[TableLine]:
