@@ -3,17 +3,13 @@
 A batch is bounded in *positions*, not in sentences: B * S <= max_tokens and B * T <= max_tokens, padding included, so
 that memory and time per batch stay level (section 5.1 of the paper batches by approximate length for the same
 reason). Here and below B is the batch, S the source length and T the target length in tokens, `</s>` included.
-
-Little padding on *both* sides asks for more than a sort: sorted by S alone, a batch mixes all T. `epoch_order` sorts
-by S into slabs and by T within each slab, as sort-tile-recursive packing lays out rectangles (Leutenegger et al.,
-1997).
+`epoch_plan.py` decides which examples make a batch.
 """
 
-import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,13 +19,12 @@ from transformers import PreTrainedTokenizerFast
 
 from ..modeling.loss import IGNORED
 from .cleaning import CleaningReport, ParallelText
+from .epoch_plan import WINDOW, EpochPlan, Indices, Lengths, PairLengths, check_budget, cut, round_up
 from .tokenizer import Tokenizers
 
 ENCODING_CHUNK = 10_000
 
 Ids = npt.NDArray[np.int32]
-Indices = npt.NDArray[np.int64]
-Lengths = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,12 @@ class EncodedPairs(Dataset[dict[str, Ids]]):
     @property
     def lengths(self) -> Lengths:
         """[N, 2]: source and target tokens of each pair."""
-        return np.stack([np.diff(self.source_offsets), np.diff(self.target_offsets)], axis=1)
+        return self.lengths_on_demand[:]
+
+    @property
+    def lengths_on_demand(self) -> PairLengths:
+        """The same, computed for those pairs that it is asked for."""
+        return OffsetLengths((self.source_offsets, self.target_offsets))
 
 
 def encode_pairs(text: ParallelText, tokenizers: Tokenizers, max_length: int, report: CleaningReport) -> EncodedPairs:
@@ -65,13 +65,19 @@ def encode_pairs(text: ParallelText, tokenizers: Tokenizers, max_length: int, re
     Raises:
         ValueError: such pairs exist and the report refuses bad rows, or no pair is left.
     """
-    source_ids, source_lengths = _encode(tokenizers.source, text.sources)
-    target_ids, target_lengths = _encode(tokenizers.target, text.targets)
+    pairs = encode_usable(text, tokenizers, max_length, report)
+    report.kept = len(pairs)
+    report.settle()
+    return pairs
+
+
+def encode_usable(text: ParallelText, tokenizers: Tokenizers, max_length: int, report: CleaningReport) -> EncodedPairs:
+    """The same for a part of a corpus: what the report says of the whole is left to the caller."""
+    source_ids, source_lengths = _encode(tokenizers.source, "text", text.sources)
+    target_ids, target_lengths = _encode(tokenizers.target, "text_target", text.targets)
     fits = np.maximum(source_lengths, target_lengths) <= max_length
     for index in np.flatnonzero(~fits):
         report.add(f"longer than {max_length} tokens", text.place(int(index)))
-    report.kept = int(fits.sum())
-    report.settle()
     return EncodedPairs(
         source_ids=source_ids[np.repeat(fits, source_lengths)],
         source_offsets=_offsets(source_lengths[fits]),
@@ -81,20 +87,63 @@ def encode_pairs(text: ParallelText, tokenizers: Tokenizers, max_length: int, re
     )
 
 
-def _encode(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> tuple[Ids, Indices]:
-    """All ids in one array, and the number of ids of each text."""
+def _encode(tokenizer: PreTrainedTokenizerFast, side: str, texts: list[str]) -> tuple[Ids, Indices]:
+    """All ids in one array, and the number of ids of each text; `side` is what the tokenizer calls such texts."""
     ids, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
     for start in range(0, len(texts), ENCODING_CHUNK):
-        encoded = tokenizer(texts[start : start + ENCODING_CHUNK], return_attention_mask=False, verbose=False)[
-            "input_ids"
-        ]
+        encoded = _ids(tokenizer, side, texts[start : start + ENCODING_CHUNK])
         lengths.append(np.fromiter(map(len, encoded), np.int64, len(encoded)))
         ids.append(np.fromiter(chain.from_iterable(encoded), np.int32, int(lengths[-1].sum())))
     return np.concatenate(ids), np.concatenate(lengths)
 
 
+def _ids(tokenizer: PreTrainedTokenizerFast, side: str, texts: list[str]) -> list[list[int]]:
+    if not tokenizer.is_fast:
+        given: Any = {side: texts}
+        return tokenizer(**given, return_attention_mask=False, verbose=False)["input_ids"]
+    # What the call above does, without the offsets that nobody asks for: twice as fast.
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    backend.encode_special_tokens = tokenizer.split_special_tokens
+    return [encoding.ids for encoding in backend.encode_batch_fast(texts)]
+
+
 def _offsets(lengths: Indices) -> Indices:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+
+
+@dataclass(frozen=True)
+class OffsetLengths:
+    """`PairLengths` from where each pair begins, on each side; what lies behind the last pair included."""
+
+    offsets: tuple[Indices, Indices]
+
+    def __len__(self) -> int:
+        return len(self.offsets[0]) - 1
+
+    def __getitem__(self, pairs: slice | Indices) -> Lengths:
+        sides = (offsets[1:][pairs] - offsets[:-1][pairs] for offsets in self.offsets)
+        return np.stack(list(sides), axis=1)
+
+
+class PaddingShare(NamedTuple):
+    """Which part of all positions is padding, 0 to 1, on each side."""
+
+    source: float
+    target: float
+
+
+def padding_share(
+    lengths: PairLengths, batches: Sequence[Sequence[int] | Indices], pad_to_multiple_of: int = 1
+) -> PaddingShare:
+    """Padding positions / all positions over `batches`, whichever process they belong to."""
+    sizes = np.array([len(batch) for batch in batches])
+    taken = lengths[np.fromiter(chain.from_iterable(batches), np.int64)]
+    longest = np.maximum.reduceat(taken, np.cumsum(sizes) - sizes, axis=0)
+    positions = (round_up(longest, pad_to_multiple_of) * sizes[:, None]).sum(axis=0)
+    source, target = 1 - taken.sum(axis=0) / positions
+    return PaddingShare(float(source), float(target))
 
 
 class TokenBudgetBatchSampler:
@@ -115,6 +164,7 @@ class TokenBudgetBatchSampler:
         world_size: number of processes.
         accumulation_steps: micro-batches per process and optimiser step.
         pad_to_multiple_of: the collator's setting of this name, so that the budget counts its padding too.
+        window: most examples planned at once.
 
     Raises:
         ValueError: an example is longer than `max_tokens`, or there are too few examples for the processes.
@@ -122,7 +172,7 @@ class TokenBudgetBatchSampler:
 
     def __init__(
         self,
-        lengths: Lengths,
+        lengths: PairLengths,
         max_tokens: int,
         seed: int,
         *,
@@ -130,102 +180,53 @@ class TokenBudgetBatchSampler:
         world_size: int = 1,
         accumulation_steps: int = 1,
         pad_to_multiple_of: int = 1,
+        window: int = WINDOW,
     ) -> None:
         if not 0 <= rank < world_size:
             raise ValueError(f"rank is {rank} of world_size {world_size}; ranks count from 0 to world_size - 1")
-        self.lengths = _round_up(lengths, pad_to_multiple_of)
-        self.max_tokens = max_tokens
-        self.seed = seed
+        check_budget(lengths, max_tokens, pad_to_multiple_of)
+        self.lengths, self.max_tokens, self.seed = lengths, max_tokens, seed
         self.rank, self.world_size = rank, world_size
         self.group = world_size * accumulation_steps
-        _check_budget(self.lengths, max_tokens)
+        self.multiple, self.window = pad_to_multiple_of, window
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
         """Plan an epoch; iteration begins at this rank's batch `start_batch`, which is how a stopped run goes on."""
-        batches = plan_epoch(self.lengths, self.max_tokens, (self.seed, epoch), self.group)
-        self._batches = batches[self.rank :: self.world_size]
-        if not 0 <= start_batch <= len(self._batches):
-            raise ValueError(
-                f"start_batch is {start_batch}, but epoch {epoch} has {len(self._batches)} batches per process"
-            )
+        seed = self.seed, epoch
+        self.plan = EpochPlan(self.lengths, self.max_tokens, seed, self.group, self.multiple, self.window)
+        start = self.plan.locate(start_batch * self.world_size)
+        if start is None:
+            batches = self.plan.total // self.world_size
+            raise ValueError(f"start_batch is {start_batch}, but epoch {epoch} has {batches} batches per process")
+        self._start = start
         self.start_batch = start_batch
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps of the whole current epoch, before `start_batch` or after. Epochs differ by a few."""
-        return len(self._batches) * self.world_size // self.group
+        """Optimiser steps of the whole current epoch, before `start_batch` or after. Epochs differ by a few.
+
+        Of a corpus of several windows, to judge by the first.
+        """
+        return round(self.plan.expected / self.group)
+
+    def is_over(self, steps: int) -> bool:
+        """Whether the current epoch ends after so many optimiser steps."""
+        return self.plan.is_end(steps * self.group)
 
     def __len__(self) -> int:
-        return len(self._batches) - self.start_batch
+        return self.plan.total // self.world_size - self.start_batch
 
     def __iter__(self) -> Iterator[list[int]]:
-        for batch in self._batches[self.start_batch :]:
-            yield batch.tolist()
+        window, first = self._start
+        for number in range(window, len(self.plan.windows)):
+            for batch in self.plan.batches(number)[first + self.rank :: self.world_size]:
+                yield batch.tolist()
+            first = 0
 
-
-def plan_epoch(lengths: Lengths, max_tokens: int, seed: tuple[int, int], group: int) -> list[Indices]:
-    """All batches of an epoch in training order; their number is a multiple of `group`.
-
-    Raises:
-        ValueError: the examples are too few to split into a multiple of `group` batches.
-    """
-    generator = np.random.default_rng(seed)
-    order = epoch_order(lengths, max_tokens, generator)
-    batches = _split_largest(_cut(lengths, order, max_tokens), group)
-    return [batches[index] for index in generator.permutation(len(batches))]
-
-
-def epoch_order(lengths: Lengths, max_tokens: int, generator: np.random.Generator) -> Indices:
-    """All examples so that neighbours have similar lengths on both sides; equal lengths fall in random order.
-
-    Sorted by S, cut into slabs, sorted by T within a slab, up in one slab and down in the next so that T runs on
-    where they meet. Of about b batches, sqrt(2 b) slabs pad both sides alike, measured on text with a length
-    correlation of 0.87. The random phase moves the slab borders from epoch to epoch.
-    """
-    count = len(lengths)
-    batches = lengths.max(axis=1).sum() / max_tokens
-    slabs = max(1, round(float(np.sqrt(2 * batches))))
-    by_source = np.lexsort((generator.random(count), lengths[:, 0]))
-    slab = np.empty(count, np.int64)
-    slab[by_source] = np.floor(np.arange(count) * slabs / max(1, count) + generator.random())
-    rising = np.where(slab % 2 == 0, lengths[:, 1], -lengths[:, 1])
-    return np.lexsort((generator.random(count), rising, slab))
-
-
-def _cut(lengths: Lengths, order: Indices, max_tokens: int) -> list[Indices]:
-    """Cut an order into the longest runs that keep within the budget on both sides."""
-    longer = lengths.max(axis=1)[order]
-    sizes = np.arange(1, max_tokens + 1)
-    batches, start = [], 0
-    while start < len(order):
-        window = longer[start : start + max_tokens // longer[start]]
-        positions = np.maximum.accumulate(window) * sizes[: len(window)]
-        stop = start + int(np.searchsorted(positions, max_tokens, side="right"))
-        batches.append(order[start:stop])
-        start = stop
-    return batches
-
-
-def _split_largest(batches: list[Indices], group: int) -> list[Indices]:
-    """Halve the batch with most examples until the number of batches is a multiple of `group`."""
-    wanted = -(-len(batches) // group) * group
-    examples = sum(len(batch) for batch in batches)
-    if examples < wanted:
-        raise ValueError(
-            f"{examples} examples cannot fill {wanted} batches, the next multiple of world_size * accumulation_steps = "
-            f"{group}; use fewer processes or accumulation steps, or more data"
-        )
-    heap = [(-len(batch), number) for number, batch in enumerate(batches)]
-    heapq.heapify(heap)
-    while len(batches) < wanted:
-        _, number = heapq.heappop(heap)
-        left, right = np.array_split(batches[number], 2)
-        batches[number] = left
-        heapq.heappush(heap, (-len(left), number))
-        heapq.heappush(heap, (-len(right), len(batches)))
-        batches.append(right)
-    return batches
+    def padding(self) -> PaddingShare:
+        """Of this rank's batches in the first window of the epoch."""
+        return padding_share(self.lengths, self.plan.batches(0)[self.rank :: self.world_size], self.multiple)
 
 
 def evaluation_batches(lengths: Lengths, max_tokens: int, rank: int = 0, world_size: int = 1) -> list[list[int]]:
@@ -236,42 +237,9 @@ def evaluation_batches(lengths: Lengths, max_tokens: int, rank: int = 0, world_s
     Raises:
         ValueError: an example is longer than `max_tokens`.
     """
-    _check_budget(lengths, max_tokens)
+    check_budget(lengths, max_tokens)
     order = np.lexsort((lengths[:, 1], lengths[:, 0]))[::-1]
-    return [batch.tolist() for batch in _cut(lengths, order, max_tokens)[rank::world_size]]
-
-
-def _check_budget(lengths: Lengths, max_tokens: int) -> None:
-    if lengths.ndim != 2 or lengths.shape[1] != 2:
-        raise ValueError(f"lengths has shape {lengths.shape}; give [N, 2]: source and target tokens of each example")
-    beyond = np.flatnonzero(lengths.max(axis=1) > max_tokens)
-    if len(beyond):
-        source, target = lengths[beyond[0]]
-        raise ValueError(
-            f"example {beyond[0]} has {source} source and {target} target positions, more than max_tokens {max_tokens} "
-            f"({len(beyond)} such examples); raise max_tokens or lower the limit on tokens per sentence"
-        )
-
-
-def _round_up(lengths: Lengths, multiple: int) -> Lengths:
-    return -(-lengths // multiple) * multiple
-
-
-class PaddingShare(NamedTuple):
-    """Which part of all positions is padding, 0 to 1, on each side."""
-
-    source: float
-    target: float
-
-
-def padding_share(lengths: Lengths, batches: Sequence[Sequence[int]], pad_to_multiple_of: int = 1) -> PaddingShare:
-    """Padding positions / all positions over `batches`, whichever process they belong to."""
-    sizes = np.array([len(batch) for batch in batches])
-    taken = lengths[np.fromiter(chain.from_iterable(batches), np.int64)]
-    longest = np.maximum.reduceat(taken, np.cumsum(sizes) - sizes, axis=0)
-    positions = (_round_up(longest, pad_to_multiple_of) * sizes[:, None]).sum(axis=0)
-    source, target = 1 - taken.sum(axis=0) / positions
-    return PaddingShare(float(source), float(target))
+    return [batch.tolist() for batch in cut(lengths, order, max_tokens)[rank::world_size]]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,207 @@
+"""The order of training: which examples make a batch, and in which order batches come.
+
+Little padding on *both* sides asks for more than a sort: sorted by S alone, a batch mixes all T. `epoch_order` sorts
+by S into slabs and by T within each slab, as sort-tile-recursive packing lays out rectangles (Leutenegger et al.,
+1997).
+
+A corpus beyond `WINDOW` pairs is planned window by window, so that memory stays flat: its blocks of neighbouring pairs
+are dealt out at random, anew in every epoch, to windows of nearly equal size, and each window is planned as a small
+corpus is. A window touches few places of a memory-mapped file, and everything between two of its pairs is still random.
+"""
+
+import heapq
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+WINDOW = 1_000_000  # pairs planned at once; planning takes about 150 bytes for each
+BLOCK = 4_096
+
+Indices = npt.NDArray[np.int64]
+Lengths = npt.NDArray[np.int64]
+
+
+class PairLengths(Protocol):
+    """[N, 2] source and target tokens of each example: an array, or what reads them from a file when asked."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, pairs: slice | Indices, /) -> Lengths: ...
+
+
+class EpochPlan:
+    """The batches of an epoch, window by window; those of one window are in memory at a time.
+
+    Args:
+        lengths: [N, 2] source and target tokens of each example.
+        max_tokens: most positions of a batch on either side, padding included.
+        seed: of the run, and the number of the epoch.
+        group: the number of batches in a window is a multiple of it.
+        multiple: lengths are padded to a multiple of it.
+        window: most examples planned at once; the whole corpus at once where it has no more.
+
+    Attributes:
+        counts: batches of each window planned so far.
+    """
+
+    def __init__(
+        self,
+        lengths: PairLengths,
+        max_tokens: int,
+        seed: tuple[int, int],
+        group: int,
+        multiple: int = 1,
+        window: int = WINDOW,
+    ) -> None:
+        self.lengths, self.max_tokens, self.seed, self.group, self.multiple = lengths, max_tokens, seed, group, multiple
+        whole = len(lengths) <= window
+        self.block = max(1, len(lengths) if whole else min(BLOCK, window // 16))
+        starts = np.arange(0, len(lengths), self.block)
+        if not whole:
+            starts = np.random.default_rng(seed).permutation(starts)
+        self.windows = np.array_split(starts, max(1, -(-len(lengths) // window)))
+        self.counts: list[int] = []
+        self._planned: tuple[int, list[Indices]] = -1, []
+
+    def batches(self, number: int) -> list[Indices]:
+        """The batches of a window, as indices of examples.
+
+        Raises:
+            ValueError: the examples are too few to split into a multiple of `group` batches.
+        """
+        if self._planned[0] != number:
+            self._planned = -1, []  # make room first
+            self._planned = number, self._plan(number)
+            if number == len(self.counts):
+                self.counts.append(len(self._planned[1]))
+        return self._planned[1]
+
+    def _plan(self, number: int) -> list[Indices]:
+        examples = (np.sort(self.windows[number])[:, None] + np.arange(self.block)).ravel()
+        examples = examples[examples < len(self.lengths)]
+        lengths = round_up(self.lengths[examples], self.multiple)
+        seed = self.seed if len(self.windows) == 1 else (*self.seed, number + 1)
+        return [examples[batch] for batch in plan_batches(lengths, self.max_tokens, seed, self.group)]
+
+    def locate(self, batch: int) -> tuple[int, int] | None:
+        """The window of a batch of the epoch, and its number there; None if the epoch ends before it.
+
+        The end of the epoch, where there is no batch, is in the last window.
+        """
+        for number in range(len(self.windows)):
+            if number == len(self.counts):
+                self.batches(number)
+            last = number == len(self.windows) - 1
+            if 0 <= batch < self.counts[number] + last:
+                return number, batch
+            batch -= self.counts[number]
+        return None
+
+    @property
+    def total(self) -> int:
+        """Batches of the epoch. To know them, every window has to be planned once."""
+        for number in range(len(self.counts), len(self.windows)):
+            self.batches(number)
+        return sum(self.counts)
+
+    def is_end(self, batch: int) -> bool:
+        """Whether the epoch has exactly so many batches."""
+        return len(self.counts) == len(self.windows) and batch == sum(self.counts)
+
+    @property
+    def expected(self) -> float:
+        """Batches of the epoch, to judge by its first window."""
+        in_window = sum(min(self.block, len(self.lengths) - int(start)) for start in self.windows[0])
+        return self.counts[0] * len(self.lengths) / in_window
+
+
+def plan_batches(lengths: Lengths, max_tokens: int, seed: tuple[int, ...], group: int = 1) -> list[Indices]:
+    """All batches of these examples in training order; their number is a multiple of `group`.
+
+    Raises:
+        ValueError: the examples are too few to split into a multiple of `group` batches.
+    """
+    generator = np.random.default_rng(seed)
+    order = epoch_order(lengths, max_tokens, generator)
+    batches = _split_largest(cut(lengths, order, max_tokens), group)
+    return [batches[index] for index in generator.permutation(len(batches))]
+
+
+def epoch_order(lengths: Lengths, max_tokens: int, generator: np.random.Generator) -> Indices:
+    """All examples so that neighbours have similar lengths on both sides; equal lengths fall in random order.
+
+    Sorted by S, cut into slabs, sorted by T within a slab, up in one slab and down in the next so that T runs on
+    where they meet. Of about b batches, sqrt(2 b) slabs pad both sides alike, measured on text with a length
+    correlation of 0.87. The random phase moves the slab borders from epoch to epoch.
+    """
+    count = len(lengths)
+    batches = lengths.max(axis=1).sum() / max_tokens
+    slabs = max(1, round(float(np.sqrt(2 * batches))))
+    by_source = np.lexsort((generator.random(count), lengths[:, 0]))
+    slab = np.empty(count, np.int64)
+    slab[by_source] = np.floor(np.arange(count) * slabs / max(1, count) + generator.random())
+    rising = np.where(slab % 2 == 0, lengths[:, 1], -lengths[:, 1])
+    return np.lexsort((generator.random(count), rising, slab))
+
+
+def cut(lengths: Lengths, order: Indices, max_tokens: int) -> list[Indices]:
+    """Cut an order into the longest runs that keep within the budget on both sides."""
+    longer = lengths.max(axis=1)[order]
+    sizes = np.arange(1, max_tokens + 1)
+    batches, start = [], 0
+    while start < len(order):
+        window = longer[start : start + max_tokens // longer[start]]
+        positions = np.maximum.accumulate(window) * sizes[: len(window)]
+        stop = start + int(np.searchsorted(positions, max_tokens, side="right"))
+        batches.append(order[start:stop])
+        start = stop
+    return batches
+
+
+def _split_largest(batches: list[Indices], group: int) -> list[Indices]:
+    """Halve the batch with most examples until the number of batches is a multiple of `group`."""
+    wanted = -(-len(batches) // group) * group
+    examples = sum(len(batch) for batch in batches)
+    if examples < wanted:
+        raise ValueError(
+            f"{examples} examples cannot fill {wanted} batches, the next multiple of world_size * accumulation_steps = "
+            f"{group}; use fewer processes or accumulation steps, or more data"
+        )
+    heap = [(-len(batch), number) for number, batch in enumerate(batches)]
+    heapq.heapify(heap)
+    while len(batches) < wanted:
+        _, number = heapq.heappop(heap)
+        left, right = np.array_split(batches[number], 2)
+        batches[number] = left
+        heapq.heappush(heap, (-len(left), number))
+        heapq.heappush(heap, (-len(right), len(batches)))
+        batches.append(right)
+    return batches
+
+
+def check_budget(lengths: PairLengths, max_tokens: int, multiple: int = 1) -> None:
+    """Make sure that every example fits into a batch.
+
+    Raises:
+        ValueError: naming the first that does not.
+    """
+    first = lengths[:1]
+    if first.ndim != 2 or first.shape[1] != 2:
+        shape = (len(lengths), *first.shape[1:])
+        raise ValueError(f"lengths has shape {shape}; give [N, 2]: source and target tokens of each example")
+    beyond = []
+    for start in range(0, len(lengths), WINDOW):
+        longest = round_up(lengths[start : start + WINDOW], multiple).max(axis=1)
+        beyond += (start + np.flatnonzero(longest > max_tokens)).tolist()
+    if beyond:
+        source, target = round_up(lengths[beyond[0] : beyond[0] + 1], multiple)[0]
+        raise ValueError(
+            f"example {beyond[0]} has {source} source and {target} target positions, more than max_tokens {max_tokens} "
+            f"({len(beyond)} such examples); raise max_tokens or lower the limit on tokens per sentence"
+        )
+
+
+def round_up(lengths: Lengths, multiple: int) -> Lengths:
+    """Lengths with padding to a multiple."""
+    return -(-lengths // multiple) * multiple
