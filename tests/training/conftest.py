@@ -1,12 +1,24 @@
 """A small vocabulary and a small model for the tests of training."""
 
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
+from accelerate import Accelerator
+from torch.utils.data import DataLoader
 
 from sineformer.configuration.configuration_sineformer import SineformerConfig
 from sineformer.modeling.modeling_sineformer import SineformerForConditionalGeneration
+from sineformer.training.accumulation import MicroBatch
+from sineformer.training.batching import EncodedPairs, Seq2SeqCollator, TokenBudgetBatchSampler, encode_pairs
 from sineformer.training.cleaning import CleaningReport, ParallelText
 from sineformer.training.embedded_task import load_split
+from sineformer.training.loop import Learner, Limits, Trainer
+from sineformer.training.optimizer import build_optimizer, build_schedule
+from sineformer.training.progress import RunLog, StepReport
 from sineformer.training.tokenizer import Tokenizers, train_tokenizers
 
 
@@ -50,3 +62,61 @@ def small_model(small_tokenizers: Tokenizers) -> SineformerForConditionalGenerat
 def report() -> CleaningReport:
     """An empty account of bad rows."""
     return CleaningReport()
+
+
+@pytest.fixture
+def pairs(small_text: ParallelText, small_tokenizers: Tokenizers, report: CleaningReport) -> EncodedPairs:
+    """`small_text` as token ids."""
+    return encode_pairs(small_text, small_tokenizers, 100, report)
+
+
+@pytest.fixture
+def make_learner() -> Callable[..., Learner]:
+    """A function that prepares a model for training in this process; settings of the learner may follow."""
+
+    def make(model: Any, learning_rate: float = 0.01, **settings: Any) -> Learner:
+        accelerator = Accelerator(cpu=True)
+        optimizer = build_optimizer(model, learning_rate)
+        schedule = build_schedule(optimizer, warmup_steps=2)
+        prepared, prepared_optimizer = accelerator.prepare(model, optimizer)
+        prepared.train()
+        return Learner(accelerator, prepared, prepared_optimizer, schedule, **settings)
+
+    return make
+
+
+@pytest.fixture
+def make_batches(pairs: EncodedPairs) -> Callable[[list[int]], list[MicroBatch]]:
+    """A function that makes micro-batches of so many examples each, from the first example on."""
+
+    def make(sizes: list[int]) -> list[MicroBatch]:
+        indices = iter(range(len(pairs)))
+        groups = [list(itertools.islice(indices, size)) for size in sizes]
+        return [MicroBatch(group, Seq2SeqCollator(0)([pairs[i] for i in group])) for group in groups]
+
+    return make
+
+
+@pytest.fixture
+def tokens_of() -> Callable[[list[MicroBatch]], int]:
+    """A function that counts the real target tokens of micro-batches."""
+    return lambda batches: sum(int((batch.inputs["labels"] != -100).sum()) for batch in batches)
+
+
+@pytest.fixture
+def take_step(tokens_of: Callable[[list[MicroBatch]], int]) -> Callable[[Learner, list[MicroBatch]], StepReport]:
+    """A function that takes one optimiser step."""
+    return lambda learner, batches: learner.update(batches, tokens_of(batches))
+
+
+@pytest.fixture
+def make_trainer(tmp_path: Path, pairs: EncodedPairs, make_learner: Callable[..., Learner]) -> Callable[..., Trainer]:
+    """A function that gives a trainer of a model on `pairs`, two batches a step, with a log in `tmp_path`."""
+
+    def make(model: Any, limits: Limits, **settings: Any) -> Trainer:
+        learner = make_learner(model, **settings)
+        sampler = TokenBudgetBatchSampler(pairs.lengths, 200, seed=1, accumulation_steps=2)
+        loader: DataLoader[Any] = DataLoader(pairs, batch_sampler=sampler, collate_fn=Seq2SeqCollator(0))
+        return Trainer(learner, sampler, loader, limits, RunLog(learner.accelerator, tmp_path, 1, 100, None))
+
+    return make

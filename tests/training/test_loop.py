@@ -1,61 +1,27 @@
 import copy
-import itertools
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
-from torch.utils.data import DataLoader
 
 from sineformer.training.accumulation import MicroBatch
-from sineformer.training.batching import EncodedPairs, Seq2SeqCollator, TokenBudgetBatchSampler, encode_pairs
+from sineformer.training.batching import EncodedPairs, Seq2SeqCollator
 from sineformer.training.interruption import Stopped
-from sineformer.training.loop import Learner, Limits, Position, Trainer, grouped
-from sineformer.training.optimizer import build_optimizer, build_schedule
-from sineformer.training.progress import RunLog
+from sineformer.training.loop import Limits, Position, Trainer, grouped
+
+MakeTrainer = Callable[..., Trainer]
 
 
-@pytest.fixture
-def pairs(small_text: Any, small_tokenizers: Any, report: Any) -> EncodedPairs:
-    return encode_pairs(small_text, small_tokenizers, 100, report)
-
-
-def make_learner(model: Any, learning_rate: float = 0.01, **settings: Any) -> Learner:
-    accelerator = Accelerator(cpu=True)
-    optimizer = build_optimizer(model, learning_rate)
-    schedule = build_schedule(optimizer, warmup_steps=2)
-    prepared, prepared_optimizer = accelerator.prepare(model, optimizer)
-    prepared.train()
-    return Learner(accelerator, prepared, prepared_optimizer, schedule, **settings)
-
-
-def micro_batches(pairs: EncodedPairs, sizes: list[int]) -> list[MicroBatch]:
-    indices = iter(range(len(pairs)))
-    collator = Seq2SeqCollator(pad_token_id=0)
-    groups = [list(itertools.islice(indices, size)) for size in sizes]
-    return [MicroBatch(group, collator([pairs[i] for i in group])) for group in groups]
-
-
-def tokens_of(batches: list[MicroBatch]) -> int:
-    return sum(int((batch.inputs["labels"] != -100).sum()) for batch in batches)
-
-
-def make_trainer(tmp_path: Path, model: Any, pairs: EncodedPairs, limits: Limits) -> Trainer:
-    learner = make_learner(model)
-    sampler = TokenBudgetBatchSampler(pairs.lengths, 200, seed=1, accumulation_steps=2)
-    loader: DataLoader[Any] = DataLoader(pairs, batch_sampler=sampler, collate_fn=Seq2SeqCollator(0))
-    return Trainer(learner, sampler, loader, limits, RunLog(learner.accelerator, tmp_path, 1, 100, None))
-
-
-def test_uneven_micro_batches_learn_exactly_what_one_batch_learns(small_model: Any, pairs: EncodedPairs) -> None:
+def test_uneven_micro_batches_learn_exactly_what_one_batch_learns(
+    small_model: Any, make_learner: Any, make_batches: Any, take_step: Any
+) -> None:
     reports, weights = [], []
     for sizes in ([12], [1, 8, 3]):
         model = copy.deepcopy(small_model)
         learner = make_learner(model, label_smoothing=0.1)
-        batches = micro_batches(pairs, sizes)
-        reports.append([learner.update(batches, tokens_of(batches)) for _ in range(3)])
+        reports.append([take_step(learner, make_batches(sizes)) for _ in range(3)])
         weights.append(model.state_dict())
     for whole, parts in zip(*reports, strict=True):
         assert parts.loss == pytest.approx(whole.loss, rel=1e-5)
@@ -65,8 +31,10 @@ def test_uneven_micro_batches_learn_exactly_what_one_batch_learns(small_model: A
         torch.testing.assert_close(weights[0][name], weights[1][name], rtol=1e-5, atol=1e-5)
 
 
-def test_the_reported_loss_is_the_smoothed_mean_over_the_target_tokens(small_model: Any, pairs: EncodedPairs) -> None:
-    batches = micro_batches(pairs, [3, 5])
+def test_the_reported_loss_is_the_smoothed_mean_over_the_target_tokens(
+    small_model: Any, make_learner: Any, make_batches: Any, tokens_of: Any
+) -> None:
+    batches = make_batches([3, 5])
     losses = []
     with torch.no_grad():
         for batch in batches:
@@ -81,10 +49,11 @@ def test_the_reported_loss_is_the_smoothed_mean_over_the_target_tokens(small_mod
     assert report.loss == pytest.approx(sum(losses) / tokens_of(batches), rel=1e-5)
 
 
-def test_gradients_are_clipped_to_the_norm_and_reported_unclipped(small_model: Any, pairs: EncodedPairs) -> None:
+def test_gradients_are_clipped_to_the_norm_and_reported_unclipped(
+    small_model: Any, make_learner: Any, make_batches: Any, take_step: Any
+) -> None:
     norms = []
     learner = make_learner(small_model, max_grad_norm=0.01)
-    batches = micro_batches(pairs, [4])
     step = learner.optimizer.step
 
     def look_then_step() -> None:
@@ -92,7 +61,7 @@ def test_gradients_are_clipped_to_the_norm_and_reported_unclipped(small_model: A
         step()
 
     learner.optimizer.step = look_then_step
-    report = learner.update(batches, tokens_of(batches))
+    report = take_step(learner, make_batches([4]))
     assert norms[0] == pytest.approx(0.01, rel=1e-3)
     assert report.gradient_norm > 0.1
 
@@ -112,9 +81,9 @@ def test_groups_are_full_but_perhaps_the_last() -> None:
     ],
 )
 def test_evaluations_come_when_due_and_once_at_the_end(
-    tmp_path: Path, small_model: Any, pairs: EncodedPairs, limits: Limits, expected: list[Any]
+    small_model: Any, make_trainer: MakeTrainer, limits: Limits, expected: list[Any]
 ) -> None:
-    trainer = make_trainer(tmp_path, small_model, pairs, limits)
+    trainer = make_trainer(small_model, limits)
     seen: list[Any] = []
     trainer.run(lambda step: seen.append(step) or True)  # type: ignore[func-returns-value]
     if expected == ["all"]:
@@ -124,10 +93,8 @@ def test_evaluations_come_when_due_and_once_at_the_end(
     assert trainer.learner.step == expected[-1]
 
 
-def test_without_eval_steps_every_epoch_is_evaluated_at_its_end(
-    tmp_path: Path, small_model: Any, pairs: EncodedPairs
-) -> None:
-    trainer = make_trainer(tmp_path, small_model, pairs, Limits(num_epochs=3))
+def test_without_eval_steps_every_epoch_is_evaluated_at_its_end(small_model: Any, make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(small_model, Limits(num_epochs=3))
     ends = []
     for epoch in range(3):
         trainer.sampler.set_epoch(epoch)
@@ -137,14 +104,14 @@ def test_without_eval_steps_every_epoch_is_evaluated_at_its_end(
     assert seen == np.cumsum(ends).tolist()
 
 
-def test_training_stops_when_the_evaluation_says_so(tmp_path: Path, small_model: Any, pairs: EncodedPairs) -> None:
-    trainer = make_trainer(tmp_path, small_model, pairs, Limits(max_steps=9, eval_steps=2))
+def test_training_stops_when_the_evaluation_says_so(small_model: Any, make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(small_model, Limits(max_steps=9, eval_steps=2))
     trainer.run(lambda step: step < 4)
     assert trainer.learner.step == 4
 
 
-def test_the_clock_ends_training_with_an_evaluation(tmp_path: Path, small_model: Any, pairs: EncodedPairs) -> None:
-    trainer = make_trainer(tmp_path, small_model, pairs, Limits(max_steps=10**6, max_minutes=0.005))
+def test_the_clock_ends_training_with_an_evaluation(small_model: Any, make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(small_model, Limits(max_steps=10**6, max_minutes=0.005))
     seen: list[int] = []
     trainer.run(lambda step: seen.append(step) or True)  # type: ignore[func-returns-value]
     assert seen[-1] == trainer.learner.step
@@ -152,25 +119,25 @@ def test_the_clock_ends_training_with_an_evaluation(tmp_path: Path, small_model:
 
 
 def test_checkpoints_come_after_so_many_steps_and_at_the_end_with_the_evaluation_of_their_step(
-    tmp_path: Path, small_model: Any, pairs: EncodedPairs
+    small_model: Any, make_trainer: MakeTrainer
 ) -> None:
-    trainer = make_trainer(tmp_path, small_model, pairs, Limits(max_steps=7, eval_steps=4, save_steps=2))
+    trainer = make_trainer(small_model, Limits(max_steps=7, eval_steps=4, save_steps=2))
     saved: list[tuple[int, int]] = []
     trainer.run(lambda step: True, lambda: saved.append((trainer.learner.step, trainer.position.evaluated_at)))
     assert saved == [(2, -1), (4, 4), (6, 4), (7, 7)]
 
 
-def test_checkpoints_come_after_so_many_minutes(tmp_path: Path, small_model: Any, pairs: EncodedPairs) -> None:
-    trainer = make_trainer(tmp_path, small_model, pairs, Limits(max_steps=4, save_minutes=1e-9))
+def test_checkpoints_come_after_so_many_minutes(small_model: Any, make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(small_model, Limits(max_steps=4, save_minutes=1e-9))
     saved: list[int] = []
     trainer.run(lambda step: True, lambda: saved.append(trainer.learner.step))
     assert saved == [1, 2, 3, 4]
 
 
 def test_a_stop_saves_before_an_evaluation_and_going_on_begins_with_it(
-    tmp_path: Path, small_model: Any, pairs: EncodedPairs
+    small_model: Any, make_trainer: MakeTrainer
 ) -> None:
-    trainer = make_trainer(tmp_path, small_model, pairs, Limits(max_steps=9, eval_steps=3))
+    trainer = make_trainer(small_model, Limits(max_steps=9, eval_steps=3))
     trainer.stop_asked = lambda: trainer.learner.step == 6
     seen: list[str] = []
     with pytest.raises(Stopped, match="stopped after step 6 by a signal; go on with --resume"):
@@ -184,10 +151,8 @@ def test_a_stop_saves_before_an_evaluation_and_going_on_begins_with_it(
     assert seen[2:] == ["evaluate 6", "evaluate 9"]
 
 
-def test_an_evaluation_before_the_checkpoint_is_not_repeated(
-    tmp_path: Path, small_model: Any, pairs: EncodedPairs
-) -> None:
-    trainer = make_trainer(tmp_path, small_model, pairs, Limits(max_steps=6, eval_steps=2))
+def test_an_evaluation_before_the_checkpoint_is_not_repeated(small_model: Any, make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(small_model, Limits(max_steps=6, eval_steps=2))
     trainer.learner.step, trainer.position = 4, Position(epoch=0, steps=1, evaluated_at=4)
     seen: list[int] = []
     trainer.run(lambda step: not seen.append(step))
@@ -195,7 +160,7 @@ def test_an_evaluation_before_the_checkpoint_is_not_repeated(
 
 
 def test_a_run_goes_on_from_the_middle_and_from_the_end_of_an_epoch(
-    tmp_path: Path, small_model: Any, pairs: EncodedPairs
+    small_model: Any, make_trainer: MakeTrainer
 ) -> None:
     def examples_of(trainer: Trainer, log: list[Any]) -> None:
         update = trainer.learner.update
@@ -207,7 +172,7 @@ def test_a_run_goes_on_from_the_middle_and_from_the_end_of_an_epoch(
         trainer.learner.update = noted  # type: ignore[method-assign]
 
     whole: list[Any] = []
-    trainer = make_trainer(tmp_path, copy.deepcopy(small_model), pairs, Limits(num_epochs=3))
+    trainer = make_trainer(copy.deepcopy(small_model), Limits(num_epochs=3))
     examples_of(trainer, whole)
     positions: list[tuple[int, Position]] = []
     trainer.limits.save_steps = 1
@@ -216,17 +181,16 @@ def test_a_run_goes_on_from_the_middle_and_from_the_end_of_an_epoch(
     in_the_middle, at_an_end = positions[1], [each for each in positions if each[1].epoch == 0][-1]
     for step, position in (in_the_middle, at_an_end):
         rest: list[Any] = []
-        again = make_trainer(tmp_path, copy.deepcopy(small_model), pairs, Limits(num_epochs=3))
+        again = make_trainer(copy.deepcopy(small_model), Limits(num_epochs=3))
         again.learner.step, again.position = step, copy.copy(position)
         examples_of(again, rest)
         again.run(lambda step: True)
         assert rest == whole[step:]
 
 
-def test_training_learns_the_text_by_heart(tmp_path: Path, small_model: Any, pairs: EncodedPairs) -> None:
-    trainer = make_trainer(tmp_path, small_model, pairs, Limits(max_steps=60))
-    collator = Seq2SeqCollator(0)
-    batch = collator([pairs[index] for index in range(len(pairs))])
+def test_training_learns_the_text_by_heart(small_model: Any, pairs: EncodedPairs, make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(small_model, Limits(max_steps=60))
+    batch = Seq2SeqCollator(0)([pairs[index] for index in range(len(pairs))])
 
     def loss() -> float:
         small_model.eval()
