@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .cleaning import PLACES_SHOWN, CleaningReport, FoundRows, ParallelText
 
 HASH_BYTES = 8
+CHUNK = 1 << 20
 REPEATED = "same pair as an earlier one"
 PAIR_IN_TRAIN = "same pair in the training data"
 SOURCE_IN_TRAIN = "same source in the training data, with another target"
@@ -52,9 +53,19 @@ class PairHashes:
 
     def known_to(self, train: PairHashes) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Positions of the pairs that `train` has too, and of those of which it has the source alone."""
-        pair = np.isin(np.frombuffer(self._pairs, np.uint64), np.frombuffer(train._pairs, np.uint64))
-        source = np.isin(np.frombuffer(self._sources, np.uint64), np.frombuffer(train._sources, np.uint64))
+        pair, source = _among(self._pairs, train._pairs), _among(self._sources, train._sources)
         return np.flatnonzero(pair), np.flatnonzero(source & ~pair)
+
+
+def _among(few: array[int], many: array[int]) -> NDArray[np.bool_]:
+    """Which of a few hashes are among many; `numpy.isin` would sort the many."""
+    wanted, inverse = np.unique(np.frombuffer(few, np.uint64), return_inverse=True)
+    found = np.zeros(len(wanted) + 1, bool)
+    for start in range(0, len(many), CHUNK):
+        chunk = np.frombuffer(many, np.uint64, min(CHUNK, len(many) - start), start * HASH_BYTES)
+        places = np.searchsorted(wanted, chunk)
+        found[places[np.append(wanted, 0)[places] == chunk]] = True
+    return found[inverse]
 
 
 def note_repeats(splits: Mapping[str, tuple[ParallelText, CleaningReport]]) -> None:
