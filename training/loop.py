@@ -28,7 +28,7 @@ from ..modeling.loss import IGNORED
 from .accumulation import Accumulation, MicroBatch
 from .batching import TokenBudgetBatchSampler
 from .interruption import Stopped
-from .progress import RunLog, StepReport
+from .progress import Fill, RunLog, StepReport
 from .skipped_steps import Skipped, Skips
 
 
@@ -60,10 +60,11 @@ class Position:
 
 
 class Agreement(NamedTuple):
-    """What all processes know alike before a step: its target tokens in all of them, and whether any of them is out of
-    time, wants a checkpoint or was asked to stop."""
+    """What all processes know alike before a step: its target tokens and its positions in all of them, and whether any
+    of them is out of time, wants a checkpoint or was asked to stop."""
 
     target_tokens: int
+    fill: Fill
     late: bool
     save: bool
     stop: bool
@@ -249,7 +250,8 @@ class Trainer:
             report = self.learner.update(group, agreed.target_tokens)
             self.position.steps += 1
             passed = self.position.epoch + self.position.steps / self.sampler.steps_per_epoch
-            self.log.step(self.learner.step, passed, report, learning_rate, time.monotonic() - started)
+            seconds = time.monotonic() - started
+            self.log.step(self.learner.step, passed, report, agreed.fill, learning_rate, seconds)
             if report.skipped is not None:
                 self.learner.skips.check(self.learner.step, report.skipped, self.log.path)
             yield self.learner.step
@@ -291,6 +293,10 @@ class Trainer:
         late = limits.max_minutes is not None and self.log.seconds() >= 60 * limits.max_minutes
         save = limits.save_minutes is not None and now - self.saved_at >= 60 * limits.save_minutes
         tokens = sum(int((batch.inputs["labels"] != IGNORED).sum()) for batch in group)
-        mine = torch.tensor([tokens, late, save, self.stop_asked()], device=self.learner.accelerator.device)
-        all_tokens, *flags = self.learner.accelerator.reduce(mine, reduction="sum").tolist()
-        return Agreement(all_tokens, *map(bool, flags))
+        filled = tokens + sum(int(batch.inputs["attention_mask"].sum()) for batch in group)
+        positions = sum(batch.inputs["input_ids"].numel() + batch.inputs["labels"].numel() for batch in group)
+        mine = [tokens, filled, positions, late, save, self.stop_asked()]
+        device = self.learner.accelerator.device
+        all_of_us = self.learner.accelerator.reduce(torch.tensor(mine, device=device), reduction="sum").tolist()
+        target_tokens, all_filled, all_positions, *flags = all_of_us
+        return Agreement(target_tokens, Fill(all_filled, all_positions), *map(bool, flags))

@@ -7,18 +7,22 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from accelerate import Accelerator
 from tqdm.auto import tqdm
 
 from .durable import flush, writing
-from .evaluation import Scores
+from .evaluation import EvaluationSet, Scores
+from .model_card import Example
 from .skipped_steps import Skipped
+from .trackers import track_samples, wandb_id
 
 METRICS_FILE = "metrics.jsonl"
-_SUMS = ("loss_sum", "tokens", "gradient_norm", "seconds_summed", "steps")
+_SUMS = ("loss_sum", "tokens", "filled", "positions", "gradient_norm", "seconds_summed", "steps")
+SAMPLES = 5
 
 
 @dataclasses.dataclass
@@ -36,6 +40,20 @@ class StepReport:
     target_tokens: int
     skipped: Skipped | None = None
     parts: int | None = None
+
+
+def pick_samples(data: EvaluationSet, translations: Sequence[str]) -> list[Example]:
+    """A few translations from all over an evaluation set, always of the same sentences."""
+    count = len(translations)
+    rows = sorted({index * count // SAMPLES for index in range(SAMPLES)})
+    return [Example(data.text.sources[row], data.text.targets[row], translations[row]) for row in rows]
+
+
+class Fill(NamedTuple):
+    """Positions of the batches of a step, source and target, in all processes: those that hold a token, and all."""
+
+    filled: int
+    positions: int
 
 
 class RunLog:
@@ -67,10 +85,12 @@ class RunLog:
         self.bar = tqdm(total=planned_steps, unit=" steps", disable=not (self.main and self.on_terminal), leave=True)
         self.started = time.monotonic()
         self.seconds_training = 0.0
+        self.latest = 0
         self._reset()
 
     def _reset(self) -> None:
-        self.loss_sum, self.tokens, self.gradient_norm, self.seconds_summed, self.steps = 0.0, 0, 0.0, 0.0, 0
+        self.loss_sum, self.tokens, self.filled, self.positions = 0.0, 0, 0, 0
+        self.gradient_norm, self.seconds_summed, self.steps = 0.0, 0.0, 0
 
     def seconds(self) -> float:
         """How long the run has taken, what came before a stop included."""
@@ -83,8 +103,13 @@ class RunLog:
         if self.main and self.path.exists():
             flush(self.path)
             size = self.path.stat().st_size
-        sums = {key: getattr(self, key) for key in _SUMS}
-        return {"bytes": size, "seconds": self.seconds(), "seconds_training": self.seconds_training, "sums": sums}
+        return {
+            "bytes": size,
+            "seconds": self.seconds(),
+            "seconds_training": self.seconds_training,
+            "sums": {key: getattr(self, key) for key in _SUMS},
+            "wandb_id": wandb_id(self.accelerator),
+        }
 
     def restore(self, state: dict[str, Any], step: int) -> None:
         """Go on with the log of a run stopped after `step` steps: lines that were written later are cut off."""
@@ -92,7 +117,9 @@ class RunLog:
         self.seconds_training = state["seconds_training"]
         for key in _SUMS:
             setattr(self, key, state["sums"][key])
-        self.bar.update(step)
+        self.latest = step
+        self.bar.initial = self.bar.n = step
+        self.bar.refresh()
         if not self.main:
             return
         size = self.path.stat().st_size if self.path.exists() else 0
@@ -106,8 +133,11 @@ class RunLog:
         if self.main:
             self.bar.write(text, file=sys.stderr)
 
-    def step(self, number: int, epoch: float, report: StepReport, learning_rate: float, seconds: float) -> None:
+    def step(
+        self, number: int, epoch: float, report: StepReport, fill: Fill, learning_rate: float, seconds: float
+    ) -> None:
         """Take note of one step; every `logging_steps` steps, report those that were not skipped."""
+        self.latest = number
         if report.parts is not None:
             self._out_of_memory(number, report.parts)
         if report.skipped is not None:
@@ -116,6 +146,8 @@ class RunLog:
             self.loss_sum += report.loss * report.target_tokens
             self.tokens += report.target_tokens
             self.gradient_norm = report.gradient_norm
+        self.filled += fill.filled
+        self.positions += fill.positions
         self.seconds_summed += seconds
         self.seconds_training += seconds
         self.steps += 1
@@ -131,6 +163,7 @@ class RunLog:
             "learning_rate": learning_rate,
             "gradient_norm": self.gradient_norm,
             "tokens_per_second": self.tokens / self.seconds_summed,
+            "padding_share": 1 - self.filled / self.positions,
             "epoch": epoch,
         }
         self._record("train", number, values)
@@ -173,9 +206,13 @@ class RunLog:
             limits.append(max(0.0, self.max_seconds - elapsed))
         return tqdm.format_interval(min(limits))
 
-    def evaluation(self, name: str, number: int, scores: Scores, is_best: bool | None = None) -> None:
-        """Report scores; `name` is the evaluation set's."""
-        self._record(name, number, dataclasses.asdict(scores) | {"perplexity": scores.perplexity})
+    def evaluation(
+        self, name: str, number: int, scores: Scores, samples: Sequence[Example], is_best: bool | None = None
+    ) -> None:
+        """Report scores and some translations; `name` is the evaluation set's."""
+        values = dataclasses.asdict(scores) | {"perplexity": scores.perplexity}
+        self._record(name, number, values | {"samples": [dataclasses.asdict(each) for each in samples]})
+        track_samples(self.accelerator, name, self.latest, samples)
         best = ", the best so far" if is_best else ""
         self.message(
             f"{name} at step {number}: loss {scores.loss:.3f}, perplexity {scores.perplexity:.2f}, "
@@ -185,7 +222,8 @@ class RunLog:
     def _record(self, kind: str, number: int, values: dict[str, Any]) -> None:
         """One line of `metrics.jsonl`, and the numbers among the values to the trackers."""
         numbers = {f"{kind}/{key}": value for key, value in values.items() if isinstance(value, int | float)}
-        self.accelerator.log(numbers, step=number)
+        # Trackers do not go back: Weights & Biases drops what comes after later steps, as the scores of the best model.
+        self.accelerator.log(numbers, step=self.latest)
         if self.main:
             line = {"kind": kind, "step": number, "seconds": round(self.seconds(), 2), **values}
             with writing(str(self.path)), self.path.open("a", encoding="utf-8") as file:

@@ -32,7 +32,7 @@ from .interruption import Stopped, StopSignals
 from .loop import Learner, Limits, Trainer
 from .model_card import Example, RunRecord, write_model_card
 from .optimizer import build_optimizer, build_schedule
-from .progress import METRICS_FILE, RunLog
+from .progress import METRICS_FILE, RunLog, pick_samples
 from .record import data_digests, write_settings, write_versions
 from .resume import check_data, choose_checkpoint, remove_later
 from .skipped_steps import Skips
@@ -225,13 +225,12 @@ class Run:
 
     def validate(self, step: int) -> bool:
         """Measure the model, keep it if it is the best so far; False when patience is at its end."""
-        scores, _ = self.evaluator.measure(
-            self.model, self.data.held_out["validation"], self.settings.evaluation.eval_num_beams
-        )
+        held_out = self.data.held_out["validation"]
+        scores, translations = self.evaluator.measure(self.model, held_out, self.settings.evaluation.eval_num_beams)
         is_best = self.best.judge(step, scores)
         if is_best:
             on_main_process(self.accelerator, self._write_best)
-        self.log.evaluation("validation", step, scores, is_best)
+        self.log.evaluation("validation", step, scores, pick_samples(held_out, translations), is_best)
         return self._is_patient()
 
     def _write_best(self) -> None:
@@ -253,7 +252,7 @@ class Run:
         model.to(self.accelerator.device)
         held_out = list(self.data.held_out.values())[-1]
         scores, translations = self.evaluator.measure(model, held_out, self.settings.evaluation.num_beams)
-        self.log.evaluation(held_out.name, self.best.step, scores)
+        self.log.evaluation(held_out.name, self.best.step, scores, pick_samples(held_out, translations))
         on_main_process(self.accelerator, lambda: self._publish(model, held_out, scores, translations))
         return scores
 

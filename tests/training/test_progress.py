@@ -6,9 +6,11 @@ import pytest
 from accelerate import Accelerator
 
 from sineformer.training.evaluation import Scores
-from sineformer.training.progress import RunLog, StepReport
+from sineformer.training.model_card import Example
+from sineformer.training.progress import Fill, RunLog, StepReport
 
 SCORES = Scores(1.0, 50.0, 60.0, 25.0, "b", "c", 4, 1)
+SAMPLES = [Example("A dog.", "Ein Hund.", "Ein Hündchen.\u2028")]
 
 
 def lines_of(folder: Path) -> list[dict[str, Any]]:
@@ -17,10 +19,10 @@ def lines_of(folder: Path) -> list[dict[str, Any]]:
 
 def test_a_report_sums_up_its_steps_by_their_tokens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = RunLog(Accelerator(cpu=True), tmp_path, logging_steps=2, planned_steps=4, max_minutes=None)
-    log.step(1, 0.25, StepReport(4.0, 1.0, 100), 0.1, seconds=1.0)
+    log.step(1, 0.25, StepReport(4.0, 1.0, 100), Fill(90, 100), 0.1, seconds=1.0)
     assert not (tmp_path / "metrics.jsonl").exists()
-    log.step(2, 0.5, StepReport(2.0, 3.0, 300), 0.2, seconds=1.0)
-    log.step(3, 0.75, StepReport(9.0, 9.0, 100), 0.3, seconds=1.0)
+    log.step(2, 0.5, StepReport(2.0, 3.0, 300), Fill(30, 100), 0.2, seconds=1.0)
+    log.step(3, 0.75, StepReport(9.0, 9.0, 100), Fill(9, 9), 0.3, seconds=1.0)
     (line,) = lines_of(tmp_path)
     assert line.pop("seconds") >= 0
     assert line == {
@@ -30,6 +32,7 @@ def test_a_report_sums_up_its_steps_by_their_tokens(tmp_path: Path, capsys: pyte
         "learning_rate": 0.2,
         "gradient_norm": 3.0,
         "tokens_per_second": 200.0,
+        "padding_share": pytest.approx(0.4),
         "epoch": 0.5,
     }
     shown = capsys.readouterr().err
@@ -41,9 +44,10 @@ def test_an_evaluation_is_recorded_with_signatures_and_perplexity(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = RunLog(Accelerator(cpu=True), tmp_path, 50, None, 1.0)
-    log.evaluation("validation", 7, SCORES, is_best=True)
+    log.evaluation("validation", 7, SCORES, SAMPLES, is_best=True)
     (line,) = lines_of(tmp_path)
     assert (line["kind"], line["step"], line["bleu"], line["bleu_signature"]) == ("validation", 7, 50.0, "b")
+    assert line["samples"] == [{"source": "A dog.", "reference": "Ein Hund.", "translation": "Ein Hündchen.\u2028"}]
     assert line["perplexity"] == pytest.approx(2.71828, rel=1e-5)
     expected = (
         "validation at step 7: loss 1.000, perplexity 2.72, BLEU 50.00, chrF 60.00, exact 25.0 %, the best so far\n"
@@ -63,13 +67,14 @@ def test_the_time_left_is_that_of_the_nearer_limit(tmp_path: Path, monkeypatch: 
 def test_other_processes_say_and_write_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     class Second:
         is_main_process = False
+        trackers: tuple[()] = ()
 
         def log(self, values: dict[str, float], step: int) -> None:
             """Accelerate's trackers, which keep to the main process themselves."""
 
     log = RunLog(Second(), tmp_path, 1, 10, None)  # type: ignore[arg-type]
-    log.step(1, 0.1, StepReport(4.0, 1.0, 100), 0.1, seconds=1.0)
-    log.evaluation("validation", 1, SCORES)
+    log.step(1, 0.1, StepReport(4.0, 1.0, 100), Fill(90, 100), 0.1, seconds=1.0)
+    log.evaluation("validation", 1, SCORES, SAMPLES)
     log.message("hello")
     assert capsys.readouterr().err == ""
     assert not list(tmp_path.iterdir())
@@ -80,13 +85,14 @@ def test_the_trackers_get_the_numbers(tmp_path: Path) -> None:
 
     class Tracked:
         is_main_process = True
+        trackers: tuple[()] = ()
 
         def log(self, values: dict[str, float], step: int) -> None:
             seen.append((values, step))
 
     log = RunLog(Tracked(), tmp_path, 1, 10, None)  # type: ignore[arg-type]
-    log.step(1, 0.1, StepReport(4.0, 1.0, 100), 0.1, seconds=1.0)
-    log.evaluation("validation", 1, SCORES)
+    log.step(1, 0.1, StepReport(4.0, 1.0, 100), Fill(90, 100), 0.1, seconds=1.0)
+    log.evaluation("validation", 1, SCORES, SAMPLES)
     assert seen[0][0]["train/loss"] == 4.0
     assert seen[1][0]["validation/bleu"] == 50.0
     assert "validation/bleu_signature" not in seen[1][0]

@@ -17,7 +17,7 @@ from sineformer.training.checkpoint import BestCheckpoint, save_model
 from sineformer.training.evaluation import Scores
 from sineformer.training.loop import Learner, Position
 from sineformer.training.optimizer import build_optimizer, build_schedule
-from sineformer.training.progress import RunLog, StepReport
+from sineformer.training.progress import Fill, RunLog, StepReport
 from sineformer.training.training_state import (
     TrainingState,
     best_step_of,
@@ -57,7 +57,7 @@ class Machine:
     def step(self) -> StepReport:
         inputs = Seq2SeqCollator(0)([self.pairs[index] for index in range(8)])
         report = self.learner.update([MicroBatch([], inputs)], int((inputs["labels"] != -100).sum()))
-        self.state.log.step(self.learner.step, 0.1, report, 0.5, 1.0)
+        self.state.log.step(self.learner.step, 0.1, report, Fill(9, 10), 0.5, 1.0)
         return report
 
 
