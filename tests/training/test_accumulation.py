@@ -3,6 +3,9 @@
 import contextlib
 import copy
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +140,27 @@ def test_where_other_processes_wait_already_the_error_says_how_to_go_on() -> Non
         MemoryShortageError, match=r"^process 1 is out of memory on 2 x 5 source and 2 x 7 target .* --resume"
     ):
         accumulation.add_gradients([batch], 14)
+
+
+@pytest.mark.slow
+def test_two_processes_skip_and_begin_anew_together_when_one_of_them_fails(tmp_path: Path) -> None:
+    program = str(Path(__file__).with_name("faulty_steps.py"))
+    settings = str(Path(__file__).parents[2] / "training" / "accelerate" / "multi_cpu.yaml")
+    launch = ["-m", "accelerate.commands.launch", "--config_file", settings]
+    outcomes = []
+    for name, launcher in (("one", []), ("two", launch)):
+        command = [sys.executable, *launcher, program, str(tmp_path / name)]
+        done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        outcomes.append(json.loads((tmp_path / name).read_text()))
+    one, two = outcomes
+    for alone, together in zip(one["steps"], two["steps"], strict=True):
+        assert together[2:] == alone[2:]
+        assert together[:2] == pytest.approx(alone[:2], abs=1e-5, nan_ok=True)
+    assert [bool(skipped) for _, _, skipped, _ in two["steps"]] == [False, True, False, False, False]
+    assert two["steps"][1][2][2] == ["2", "3", "4", "5"], "the examples of the batch that only one process has"
+    assert [parts for *_, parts in two["steps"]] == [None, None, 2, None, None]
+    assert two["sums"] == pytest.approx(one["sums"], rel=1e-5)
+    # In steps 1 and 2 no size is known to fit beside the moments of Adam. Step 3 begins apart too, since its batch is
+    # larger. Its parts are as large as what fitted: from there on, gradients are added up while they are computed.
+    assert two["added_up"] == [1, 2]
