@@ -5,20 +5,26 @@ order marks; lines end in "\\n" or "\\r\\n" and in nothing else, since the separ
 inside sentences and would shift one side of parallel files against the other.
 """
 
+import bz2
 import io
 import lzma
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from .rows import LONGEST_LINE, is_unicode
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-ARROW_CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
-COMPRESSIONS = (*ARROW_CODECS, ".xz")
+ARROW_CODECS = {".gz": "gzip", ".zst": "zstd"}
+DECOMPRESSORS: dict[str, Callable[[], Any]] = {
+    ".bz2": bz2.BZ2Decompressor,
+    ".xz": partial(lzma.LZMADecompressor, lzma.FORMAT_XZ),
+}
+COMPRESSIONS = (*ARROW_CODECS, *DECOMPRESSORS)
 # Enough for the mark before the longest line and the end after it.
 LINE_ROOM = LONGEST_LINE + len(BYTE_ORDER_MARK) + len(b"\r\n")
 CHUNK = 1 << 16
@@ -69,29 +75,28 @@ def raw_lines(path: Path) -> Iterator[bytes]:
 
 
 def _decompressed(file: BinaryIO, suffix: str) -> BinaryIO:
-    if suffix == ".xz":
-        return io.BufferedReader(_XzStreams(file), CHUNK)
-    if suffix not in ARROW_CODECS:
-        return file
-    import pyarrow
+    stream: Any = file
+    if suffix in ARROW_CODECS:
+        import pyarrow
 
-    # What gzip and bz2 of the standard library take for the end of a file, a damaged second part, is an error here.
-    stream = pyarrow.CompressedInputStream(file, ARROW_CODECS[suffix])
-    return io.BufferedReader(cast(Any, stream), CHUNK)
+        stream = pyarrow.CompressedInputStream(file, ARROW_CODECS[suffix])
+    elif suffix in DECOMPRESSORS:
+        stream = _Streams(file, DECOMPRESSORS[suffix])
+    return file if stream is file else io.BufferedReader(stream, CHUNK)
 
 
-class _XzStreams(io.RawIOBase):
-    """The streams of an .xz file, one after another.
+class _Streams(io.RawIOBase):
+    """The compressed streams of a .bz2 or .xz file, one after another.
 
-    `lzma.LZMAFile` ends without a word at anything behind a stream that is no stream, such as a damaged one.
+    `BZ2File` and `LZMAFile` end without a word at what is no stream behind one, such as a damaged stream.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def __init__(self, file: BinaryIO, new_decompressor: Callable[[], Any]) -> None:
+        self._file, self._new_decompressor = file, new_decompressor
         self._begin(b"")
 
     def _begin(self, pending: bytes) -> None:
-        self._decompressor = lzma.LZMADecompressor(lzma.FORMAT_XZ)
+        self._decompressor = self._new_decompressor()
         self._pending = pending
         self._begun = False
 
@@ -110,7 +115,7 @@ class _XzStreams(io.RawIOBase):
                 if not self._pending:
                     return 0
             if not self._begun:
-                self._pending = self._pending.lstrip(b"\0")  # padding, which the format allows between streams
+                self._pending = self._pending.lstrip(b"\0")  # padding, which .xz allows between streams
                 self._begun = bool(self._pending)
             data = self._decompressor.decompress(self._pending, len(buffer))
             self._pending = b""
