@@ -23,6 +23,8 @@ class SineformerConfig(PreTrainedConfig):
         dropout (`float`): on the embeddings and on the output of each sub-layer (section 5.4).
         attention_dropout (`float`): on the attention weights.
         activation_dropout (`float`): inside the feed-forward layers, after the activation.
+        encoder_layerdrop, decoder_layerdrop (`float`): probability that a layer is left out of a training step, for
+            the whole batch (Fan et al., 2020, "Reducing Transformer Depth on Demand with Structured Dropout").
         activation_function (`str`): of the feed-forward layers, a name known to `transformers.activations.ACT2FN`.
         max_position_embeddings (`int`): number of rows of the table of positions. Longer input makes it grow.
         position_layout (`str`): "interleaved" puts sin on even and cos on odd features, as in the paper (section 3.5);
@@ -99,6 +101,8 @@ class SineformerConfig(PreTrainedConfig):
     dropout: float | int = 0.1
     attention_dropout: float | int = 0.0
     activation_dropout: float | int = 0.0
+    encoder_layerdrop: float | int = 0.0
+    decoder_layerdrop: float | int = 0.0
     activation_function: str = "relu"
     max_position_embeddings: int = 1024
     position_layout: Literal["interleaved", "halves"] = "interleaved"
@@ -163,7 +167,10 @@ class SineformerConfig(PreTrainedConfig):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"`{name}` is {value}; give a positive number.")
-        for name in ("dropout", "attention_dropout", "activation_dropout"):
+        for name in (
+            *("dropout", "attention_dropout", "activation_dropout"),
+            *("encoder_layerdrop", "decoder_layerdrop"),
+        ):
             value = getattr(self, name)
             if not 0 <= value < 1:
                 raise ValueError(f"`{name}` is {value}; give a probability in [0, 1).")

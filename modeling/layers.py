@@ -24,8 +24,9 @@ from .attention import MultiHeadAttention
 class SineformerLayer(GradientCheckpointingLayer):
     """What the layers of encoder and decoder have in common: residual connections and the feed-forward network."""
 
-    def __init__(self, config: PreTrainedConfig, ffn_dim: int):
+    def __init__(self, config: PreTrainedConfig, ffn_dim: int, layerdrop: float):
         super().__init__()
+        self.layerdrop = layerdrop
         self.normalize_before = config.normalize_before
         self.dropout = config.dropout
         self.activation_dropout = config.activation_dropout
@@ -49,29 +50,42 @@ class SineformerLayer(GradientCheckpointingLayer):
         states = nn.functional.dropout(states, self.activation_dropout, self.training)
         return self.fc2(states)  # [B, T, D]
 
+    def drop_layer(self, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+        """The layer's output or, in training with the probability `layerdrop`, its input (Fan et al., 2020, section 3).
+
+        A dropped layer is computed all the same: its parameters get a gradient of zero rather than none, for which
+        other processes would wait, and nothing depends on a number that only the device knows.
+        """
+        if not self.training or self.layerdrop == 0:
+            return after
+        kept = torch.rand((), device=after.device) >= self.layerdrop
+        return torch.where(kept, after, before)
+
 
 class SineformerEncoderLayer(SineformerLayer):
     """Self-attention, then feed-forward."""
 
     def __init__(self, config: PreTrainedConfig, layer_idx: int):
-        super().__init__(config, config.encoder_ffn_dim)
+        super().__init__(config, config.encoder_ffn_dim, config.encoder_layerdrop)
         self.self_attn = MultiHeadAttention(config, config.encoder_attention_heads, layer_idx)
 
     def forward(
         self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
     ) -> torch.Tensor:
         """Map `[B, S, D]` to `[B, S, D]`."""
+        before = hidden_states
         hidden_states = self.residual(
             hidden_states, lambda x: self.self_attn(x, attention_mask, **kwargs)[0], self.self_attn_layer_norm
         )
-        return self.residual(hidden_states, self.feed_forward, self.final_layer_norm)
+        hidden_states = self.residual(hidden_states, self.feed_forward, self.final_layer_norm)
+        return self.drop_layer(before, hidden_states)
 
 
 class SineformerDecoderLayer(SineformerLayer):
     """Causal self-attention, attention to the encoder's output, then feed-forward."""
 
     def __init__(self, config: PreTrainedConfig, layer_idx: int):
-        super().__init__(config, config.decoder_ffn_dim)
+        super().__init__(config, config.decoder_ffn_dim, config.decoder_layerdrop)
         heads = config.decoder_attention_heads
         self.self_attn = MultiHeadAttention(config, heads, layer_idx, is_causal=True)
         self.encoder_attn = MultiHeadAttention(config, heads, layer_idx, is_cross_attention=True)
@@ -90,6 +104,7 @@ class SineformerDecoderLayer(SineformerLayer):
 
         States come by position: gradient checkpointing tracks positional arguments only.
         """
+        before = hidden_states
         hidden_states = self.residual(
             hidden_states,
             lambda x: self.self_attn(x, attention_mask, past_key_values=past_key_values, **kwargs)[0],
@@ -102,4 +117,5 @@ class SineformerDecoderLayer(SineformerLayer):
             )[0],
             self.encoder_attn_layer_norm,
         )
-        return self.residual(hidden_states, self.feed_forward, self.final_layer_norm)
+        hidden_states = self.residual(hidden_states, self.feed_forward, self.final_layer_norm)
+        return self.drop_layer(before, hidden_states)

@@ -1,4 +1,4 @@
-"""Cross-entropy with label smoothing (Vaswani et al., 2017, section 5.4; Szegedy et al., 2016, section 7).
+"""Cross-entropy with label smoothing (Vaswani et al., 2017, section 5.4; Szegedy et al., 2016, section 7), and R-Drop.
 
 With smoothing e, vocabulary size V and logits x, the loss of a token y is
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 IGNORED = -100  # label of positions without a target, as everywhere in transformers
 # Logits held at a time: small enough for a processor's cache, large enough to keep an accelerator busy.
@@ -90,6 +91,7 @@ def translation_loss(
     labels: torch.Tensor,
     num_items_in_batch: torch.Tensor | int | None = None,
     label_smoothing: float = 0.0,
+    r_drop: float = 0.0,
 ) -> torch.Tensor:
     """The loss of predicting `labels` from the decoder's output, without keeping the logits `[B, T, V]`.
 
@@ -99,10 +101,13 @@ def translation_loss(
         num_items_in_batch: number of targets by which the sum is divided. Given the count of a whole step, micro-
             batches and processes add up to the gradient of one big batch. None: the mean over the targets here.
         label_smoothing: e of section 5.4, in [0, 1).
+        r_drop: weight of `r_drop_loss`, which this is then; the batch holds everything twice, one half after the other.
 
     Returns:
         A scalar in fp32; 0 if there is no target.
     """
+    if r_drop:
+        return r_drop_loss(hidden, head, labels, num_items_in_batch, label_smoothing, r_drop)
     if can_fuse(head):
         real = labels != IGNORED  # [B, T]
         states = hidden[real]  # [N, D]
@@ -112,6 +117,58 @@ def translation_loss(
         total = LinearCrossEntropy.apply(states, head.weight.to(states.dtype), bias, labels[real], label_smoothing)
         return total / (real.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch)
     return cross_entropy(head(hidden), labels, num_items_in_batch, label_smoothing)
+
+
+def r_drop_loss(
+    hidden: torch.Tensor,
+    head: nn.Module,
+    labels: torch.Tensor,
+    num_items_in_batch: torch.Tensor | int | None,
+    label_smoothing: float,
+    weight: float,
+) -> torch.Tensor:
+    """The mean loss of two passes with different dropout, and how far their distributions P and Q are apart
+    (R-Drop, Liang et al., 2021, equations 2 to 4).
+
+        (CE(P) + CE(Q)) / 2  +  weight * (KL(P || Q) + KL(Q || P)) / 2
+
+    as in the authors' code; their equation 4 is twice that, with twice the weight. A sum over the targets of one
+    half, divided by `num_items_in_batch` as in `translation_loss`. Logits are made for a chunk of targets at a time,
+    and again in the backward pass.
+
+    Args:
+        hidden: `[2 B, T, D]`, the second B sentences a repetition of the first. labels: `[2 B, T]`.
+
+    Raises:
+        ValueError: the halves have different labels.
+    """
+    labels, repeated = labels.chunk(2)  # [B, T] each
+    if labels.shape != repeated.shape or not torch.equal(labels, repeated):
+        raise ValueError("With `r_drop` the batch has to hold every example twice, one half after the other.")
+    real = labels != IGNORED
+    states = torch.stack([half[real] for half in hidden.chunk(2)], dim=1)  # [N, 2, D]
+    per_chunk = LOGITS_PER_CHUNK.get(hidden.device.type, LOGITS_PER_CHUNK_ON_ACCELERATOR)
+    size = max(1, per_chunk // (2 * head.weight.shape[0]))
+    options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
+    chunks = zip(states.split(size), labels[real].split(size), strict=True)
+    sums = [
+        checkpoint(_r_drop_sum, chunk, head, targets, label_smoothing, weight, **options) for chunk, targets in chunks
+    ]
+    total = torch.stack(sums).sum()
+    return total / (real.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch)
+
+
+def _r_drop_sum(
+    states: torch.Tensor, head: nn.Module, targets: torch.Tensor, label_smoothing: float, weight: float
+) -> torch.Tensor:
+    log_p, log_q = head(states).float().log_softmax(dim=-1).unbind(dim=1)  # [n, V] each
+    loss = sum(
+        nn.functional.nll_loss(each, targets, reduction="sum") * (1 - label_smoothing)
+        - label_smoothing * each.mean(dim=-1).sum()
+        for each in (log_p, log_q)
+    )
+    divergence = ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum()  # KL(P || Q) + KL(Q || P)
+    return (loss + weight * divergence) / 2
 
 
 def cross_entropy(

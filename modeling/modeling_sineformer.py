@@ -462,7 +462,7 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, SineformerGe
                 input is made from them if it is not given.
             num_items_in_batch: number of targets the loss is divided by, of the whole step where several micro-
                 batches or processes share one; by default the number of targets in `labels`.
-            label_smoothing: of the loss (section 5.4).
+            label_smoothing: of the loss (section 5.4). r_drop: see `translation_loss`, of which it is an option.
 
         The other arguments are those of `SineformerModel.forward`.
 
@@ -475,6 +475,7 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, SineformerGe
         """
         # No parameter of its own: Trainer takes every parameter with "label" in its name for a column of the data.
         label_smoothing: float = kwargs.pop("label_smoothing", 0.0)
+        r_drop: float = kwargs.pop("r_drop", 0.0)
         if labels is not None:
             use_cache = False
             if decoder_input_ids is None and decoder_inputs_embeds is None:
@@ -496,7 +497,7 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, SineformerGe
         loss, logits = None, None
         if labels is not None and self.training:
             loss = translation_loss(
-                outputs.last_hidden_state, self.lm_head, labels, num_items_in_batch, label_smoothing
+                outputs.last_hidden_state, self.lm_head, labels, num_items_in_batch, label_smoothing, r_drop
             )
         else:
             logits = self.lm_head(outputs.last_hidden_state)  # [B, T, V]

@@ -40,6 +40,10 @@ class ModelArguments:
     dropout: float = setting("Dropout on sublayer outputs and on embeddings.", float(SineformerConfig.dropout))
     attention_dropout: float = setting("Dropout on attention weights.", float(SineformerConfig.attention_dropout))
     activation_dropout: float = setting("Dropout inside the feed-forward.", float(SineformerConfig.activation_dropout))
+    encoder_layerdrop: float = setting(
+        "Probability that a step leaves an encoder layer out.", float(SineformerConfig.encoder_layerdrop)
+    )
+    decoder_layerdrop: float = setting("The same for a decoder layer.", float(SineformerConfig.decoder_layerdrop))
     activation_function: str = setting("Feed-forward activation.", SineformerConfig.activation_function)
     normalize_before: bool = setting("Pre-norm instead of the paper's post-norm.", SineformerConfig.normalize_before)
     tie_word_embeddings: bool = setting("One matrix for embedding and output.", SineformerConfig.tie_word_embeddings)
@@ -107,9 +111,13 @@ class TokenizerArguments:
 class OptimisationArguments:
     """The update rule, the batches, and when training ends (whichever limit comes first)."""
 
-    learning_rate: float = setting("Peak of the schedule, reached after warmup_steps.", 7e-4)
-    lr_scheduler_type: Literal["inverse_sqrt", "linear"] = setting(
-        "Learning rate after the warm-up: as in section 5.3, or straight down to zero at the last step.", "inverse_sqrt"
+    learning_rate: float = setting(
+        "Peak of the schedule, reached after warmup_steps; with noam a factor, 1 in the paper.", 7e-4
+    )
+    lr_scheduler_type: Literal["inverse_sqrt", "linear", "cosine", "noam"] = setting(
+        "Learning rate after the warm-up: inverse_sqrt as in section 5.3; linear or cosine, down to zero at the last "
+        "step; noam, equation (3) itself, scaled by d_model and warmup_steps.",
+        "inverse_sqrt",
     )
     warmup_steps: int = setting("Steps of linear warm-up (section 5.3).", 4_000)
     max_tokens: int = setting("Tokens in a batch of one process, padding included, on its larger side.", 4_096)
@@ -119,6 +127,11 @@ class OptimisationArguments:
         "Skip up to so many steps in a row whose loss or gradient is not finite; one more ends the run.", Skips.limit
     )
     label_smoothing: float = setting("Label smoothing (section 5.4).", 0.1)
+    r_drop: float = setting(
+        "R-Drop (Liang et al., 2021): weight of the divergence of two passes with different dropout, such as 1; each "
+        "step takes twice the time and memory. 0: one pass.",
+        0.0,
+    )
     mixed_precision: Literal["no", "fp16", "bf16"] = setting("Precision of the forward pass.", "no")
     max_steps: int | None = setting("Stop after so many steps.", None)
     num_epochs: int | None = setting("Stop after so many passes over the training data.", None)

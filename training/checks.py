@@ -14,12 +14,22 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers.activations import ACT2FN
 
 from ..configuration.configuration_sineformer import SineformerConfig
-from .arguments import NO_TRACKER, SPLITS, DataArguments, ModelArguments, RunArguments, Settings
+from .arguments import (
+    NO_TRACKER,
+    SPLITS,
+    DataArguments,
+    ModelArguments,
+    OptimisationArguments,
+    RunArguments,
+    Settings,
+)
 from .checkpoint import state_folders
+from .optimizer import ENDING_AT_ZERO
 from .sources import read_files
 from .trackers import TRACKERS
 
 EMBEDDED_LANGUAGES = ("en", "de")
+LEAST_NOAM_FACTOR = 0.01
 _AT_LEAST_ONE = (
     *("d_model", "encoder_layers", "decoder_layers", "encoder_attention_heads", "decoder_attention_heads"),
     *("encoder_ffn_dim", "decoder_ffn_dim", "max_position_embeddings", "train_size", "validation_size", "test_size"),
@@ -27,13 +37,19 @@ _AT_LEAST_ONE = (
     *("max_steps", "num_epochs", "eval_steps", "patience", "eval_num_beams", "eval_batch_size", "num_beams"),
     *("logging_steps", "save_steps", "save_total_limit"),
 )
-_SHARES = ("dropout", "attention_dropout", "activation_dropout", "label_smoothing")
+_SHARES = (
+    *("dropout", "attention_dropout", "activation_dropout", "encoder_layerdrop", "decoder_layerdrop"),
+    "label_smoothing",
+)
 _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **{key: (lambda value: value >= 1, "must be at least 1") for key in _AT_LEAST_ONE},
     **{key: (lambda value: 0 <= value < 1, "must be in [0, 1)") for key in _SHARES},
     "learning_rate": (lambda value: 0 < value < float("inf"), "must be a positive number"),
     **{key: (lambda value: value > 0, "must be positive") for key in ("max_minutes", "save_minutes")},
-    **{key: (lambda value: value >= 0, "must not be negative") for key in ("max_grad_norm", "max_skipped_steps")},
+    **{
+        key: (lambda value: value >= 0, "must not be negative")
+        for key in ("max_grad_norm", "max_skipped_steps", "r_drop")
+    },
     "activation_function": (lambda value: value in ACT2FN, "must be a name that transformers.activations.ACT2FN knows"),
 }
 
@@ -93,11 +109,7 @@ def _limit_problems(settings: Settings) -> Iterator[str]:
     optimisation = settings.optimisation
     if optimisation.max_steps is None and optimisation.num_epochs is None and optimisation.max_minutes is None:
         yield "max_steps, num_epochs, max_minutes: nothing says when to stop; set at least one"
-    if optimisation.lr_scheduler_type == "linear":
-        if optimisation.max_steps is None and optimisation.num_epochs is None:
-            yield "lr_scheduler_type: linear ends at the last step; set max_steps or num_epochs, to say which that is"
-        elif optimisation.max_steps is not None and optimisation.warmup_steps >= optimisation.max_steps:
-            yield "warmup_steps: linear has to come down after the warm-up; use fewer than max_steps"
+    yield from _schedule_problems(optimisation)
     if settings.data.max_length > optimisation.max_tokens:
         yield "max_length, max_tokens: a sentence of max_length tokens must fit into a batch of max_tokens"
     no_gpu = settings.run.use_cpu or not torch.accelerator.is_available()
@@ -113,6 +125,20 @@ def _tracker_problems(run: RunArguments) -> Iterator[str]:
             yield f"report_to: {name} is not installed; pip install {name}, or take it out of report_to"
     if NO_TRACKER in run.report_to and run.trackers:
         yield f"report_to: {NO_TRACKER} stands beside {', '.join(run.trackers)}; leave one out"
+
+
+def _schedule_problems(optimisation: OptimisationArguments) -> Iterator[str]:
+    kind = optimisation.lr_scheduler_type
+    if kind in ENDING_AT_ZERO:
+        if optimisation.max_steps is None and optimisation.num_epochs is None:
+            yield f"lr_scheduler_type: {kind} ends at the last step; set max_steps or num_epochs, to say which that is"
+        elif optimisation.max_steps is not None and optimisation.warmup_steps >= optimisation.max_steps:
+            yield f"warmup_steps: {kind} has to come down after the warm-up; use fewer than max_steps"
+    if kind == "noam" and optimisation.learning_rate < LEAST_NOAM_FACTOR:
+        yield (
+            f"learning_rate: with noam it is a factor to equation (3), 1 in the paper; {optimisation.learning_rate} "
+            f"would hardly learn, give at least {LEAST_NOAM_FACTOR}"
+        )
 
 
 def _output_problems(run: RunArguments) -> Iterator[str]:

@@ -29,6 +29,7 @@ from .accumulation import Accumulation, MicroBatch
 from .batching import TokenBudgetBatchSampler
 from .interruption import Stopped
 from .progress import Fill, RunLog, StepReport
+from .r_drop import twice
 from .skipped_steps import Skipped, Skips
 
 
@@ -81,6 +82,7 @@ class Learner:
         schedule: advanced once per step, whatever the number of processes.
         label_smoothing: of the training loss.
         max_grad_norm: gradients are scaled down to it; 0 for never.
+        r_drop: weight of the consistency of two passes (r_drop.py); 0 for one pass.
         name_example: how error messages call an example of the training data.
         step: optimiser steps done, skipped ones included.
         skips: the steps that were skipped.
@@ -93,6 +95,7 @@ class Learner:
     schedule: LRScheduler
     label_smoothing: float = 0.0
     max_grad_norm: float = 0.0
+    r_drop: float = 0.0
     name_example: Callable[[int], str] = str
     step: int = 0
     skips: Skips = field(default_factory=Skips)
@@ -131,6 +134,8 @@ class Learner:
 
     def _backward(self, batch: MicroBatch, target_tokens: int) -> torch.Tensor:
         inputs = {key: value.to(self.accelerator.device) for key, value in batch.inputs.items()}
+        if self.r_drop:
+            inputs = twice(inputs) | {"r_drop": self.r_drop}
         loss = self.model(**inputs, num_items_in_batch=target_tokens, label_smoothing=self.label_smoothing).loss
         self.accelerator.backward(loss * self.accelerator.num_processes)
         return loss.detach().float()

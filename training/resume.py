@@ -12,6 +12,7 @@ import yaml
 from .arguments import LATEST, Settings
 from .checkpoint import BEST, CHECKPOINTS, state_folders
 from .durable import CheckpointError, damage_of, remove_folder
+from .optimizer import ENDING_AT_ZERO
 from .record import SETTINGS_FILE
 from .training_state import read_state
 
@@ -25,7 +26,7 @@ _AT_THE_END = ("num_beams", "length_penalty")
 # Judged with the number of processes, by `_check_processes`.
 _SHARED = ("gradient_accumulation_steps",)
 MAY_CHANGE = frozenset((*_END, *_FAULTS, *_PACE, *_PLACE, *_SPEED, *_AT_THE_END, *_SHARED))
-# All schedules but the inverse square root have a last step.
+# For schedules that end at zero.
 _SHAPES_SCHEDULE = ("max_steps", "num_epochs")
 
 
@@ -111,7 +112,7 @@ def _changes(earlier: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
             continue
         if key not in MAY_CHANGE:
             yield f"{key}: was {before}, is {value}"
-        elif key in _SHAPES_SCHEDULE and now["lr_scheduler_type"] != "inverse_sqrt":
+        elif key in _SHAPES_SCHEDULE and now["lr_scheduler_type"] in ENDING_AT_ZERO:
             yield f"{key}: was {before}, is {value}; the {now['lr_scheduler_type']} schedule depends on it"
 
 

@@ -206,8 +206,8 @@ class Run:
         optimisation = self.settings.optimisation
         self.model.to(self.accelerator.device)
         optimizer = build_optimizer(self.model, optimisation.learning_rate)
-        planned_steps = self._planned_steps() if optimisation.lr_scheduler_type == "linear" else None
-        schedule = build_schedule(optimizer, optimisation.warmup_steps, planned_steps)
+        kind, width = optimisation.lr_scheduler_type, self.model.config.d_model
+        schedule = build_schedule(optimizer, optimisation.warmup_steps, kind, self._planned_steps(), width)
         model, prepared_optimizer = self.accelerator.prepare(self.model, optimizer)
         model.train()
         # Until here all processes had one seed, for one model. Dropout differs from process to process.
@@ -219,6 +219,7 @@ class Run:
             schedule,
             optimisation.label_smoothing,
             optimisation.max_grad_norm,
+            optimisation.r_drop,
             name_example=lambda index: self.data.text.place(int(self.data.pairs.rows[index])),
             skips=Skips(optimisation.max_skipped_steps),
         )

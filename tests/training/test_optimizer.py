@@ -1,5 +1,8 @@
+from typing import Any
+
 import pytest
 import torch
+from transformers import get_cosine_schedule_with_warmup, get_inverse_sqrt_schedule, get_linear_schedule_with_warmup
 
 from sineformer.training.optimizer import build_optimizer, build_schedule, inverse_square_root, linear
 
@@ -33,10 +36,55 @@ def test_the_linear_schedule_rises_to_the_peak_and_ends_one_step_before_zero() -
     assert rates[10:] == [0.0, 0.0]
 
 
-def test_the_number_of_steps_chooses_the_linear_schedule() -> None:
-    optimizer = build_optimizer(torch.nn.Linear(2, 2), learning_rate=0.5)
-    build_schedule(optimizer, warmup_steps=2, planned_steps=2)
-    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.25)
+def rates_of(schedule: Any, steps: int) -> list[float]:
+    """The learning rate before each of so many steps, and after the last."""
+    rates = []
+    for _ in range(steps + 1):
+        rates.append(schedule.get_last_lr()[0])
+        schedule.optimizer.step()
+        schedule.step()
+    return rates
+
+
+def adam() -> torch.optim.Optimizer:
+    return build_optimizer(torch.nn.Linear(2, 2), learning_rate=0.5)
+
+
+def test_schedules_are_those_of_transformers_with_the_first_step_counted_as_one() -> None:
+    theirs = {
+        "inverse_sqrt": get_inverse_sqrt_schedule(adam(), 5),
+        "linear": get_linear_schedule_with_warmup(adam(), 5, 21),
+        "cosine": get_cosine_schedule_with_warmup(adam(), 5, 21),
+    }
+    for kind, schedule in theirs.items():
+        ours = rates_of(build_schedule(adam(), 5, kind, planned_steps=20), 20)
+        assert ours == pytest.approx(rates_of(schedule, 21)[1:], abs=1e-12), kind
+        assert max(ours) == ours[4] == 0.5
+        assert (ours[20] == pytest.approx(0, abs=1e-12)) == (kind != "inverse_sqrt")
+
+
+def test_the_second_half_of_a_cosine_is_the_annealing_of_torch() -> None:
+    torchs = rates_of(torch.optim.lr_scheduler.CosineAnnealingLR(adam(), T_max=16), 16)
+    ours = rates_of(build_schedule(adam(), 5, "cosine", planned_steps=20), 20)
+    assert ours[4:] == pytest.approx(torchs, abs=1e-12)
+
+
+def test_noam_is_equation_3_times_the_learning_rate() -> None:
+    rates = rates_of(build_schedule(adam(), 4, "noam", d_model=64), 16)
+    expected = [0.5 * 64**-0.5 * min(step**-0.5, step * 4**-1.5) for step in range(1, 18)]
+    assert rates == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_warm_up_longer_than_the_run_goes_on_rising() -> None:
+    for kind in ("linear", "cosine"):
+        rates = rates_of(build_schedule(adam(), 10, kind, planned_steps=4), 3)
+        assert rates == pytest.approx([0.05, 0.1, 0.15, 0.2]), kind
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine", "noam", "exponential"])
+def test_a_schedule_that_is_unknown_or_lacks_what_it_needs_is_refused(kind: str) -> None:
+    with pytest.raises(ValueError, match=f"no schedule '{kind}' for planned_steps None and d_model None"):
+        build_schedule(adam(), 5, kind)
 
 
 def test_adam_has_the_parameters_of_section_5_3_and_updates_as_written_there() -> None:

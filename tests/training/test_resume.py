@@ -214,12 +214,15 @@ def test_the_end_and_the_pace_may_change(stopped: Path, undisturbed: Path) -> No
     assert yaml.safe_load((stopped / "training_args.yaml").read_text())["max_steps"] == 10
 
 
-def test_another_last_step_would_change_a_linear_schedule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("kind", ["linear", "cosine"])
+def test_another_last_step_would_change_a_schedule_that_ends_at_zero(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
     folder = tmp_path / "run"
-    assert run_and_stop_at(folder, 1, "--lr_scheduler_type", "linear") == 75
+    assert run_and_stop_at(folder, 1, "--lr_scheduler_type", kind) == 75
     capsys.readouterr()
-    error = assert_refused(folder, capsys, 1, "--resume", "--lr_scheduler_type", "linear", "--max_steps", "30")
-    assert "max_steps: was 9, is 30; the linear schedule depends on it" in error
+    error = assert_refused(folder, capsys, 1, "--resume", "--lr_scheduler_type", kind, "--max_steps", "30")
+    assert f"max_steps: was 9, is 30; the {kind} schedule depends on it" in error
 
 
 def test_a_step_has_to_keep_its_number_of_batches(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:

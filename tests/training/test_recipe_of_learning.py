@@ -1,0 +1,38 @@
+"""Keys of a recipe that shape what is learnt: impossible values and combinations are named before anything starts."""
+
+from pathlib import Path
+
+import pytest
+
+from sineformer.training.recipe import RecipeError, read_settings
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        ("--lr_scheduler_type cosine --max_minutes 5", "cosine ends at the last step; set max_steps or num_epochs"),
+        ("--lr_scheduler_type linear --max_minutes 5", "linear ends at the last step; set max_steps or num_epochs"),
+        ("--lr_scheduler_type cosine --max_steps 9 --warmup_steps 9", "warmup_steps: cosine has to come down after"),
+        ("--lr_scheduler_type noam --max_steps 9", "learning_rate: with noam it is a factor to equation (3), 1 in"),
+        ("--max_steps 9 --r_drop -1", "r_drop: must not be negative, got -1.0"),
+        ("--max_steps 9 --encoder_layerdrop 1", "encoder_layerdrop: must be in [0, 1), got 1.0"),
+        ("--max_steps 9 --decoder_layerdrop -0.5", "decoder_layerdrop: must be in [0, 1), got -0.5"),
+    ],
+)
+def test_what_cannot_work_is_named(tmp_path: Path, flags: str, problem: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        read_settings(["--output_dir", str(tmp_path / "out"), *flags.split()])
+    assert len(caught.value.problems) == 1
+    assert problem in caught.value.problems[0]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--lr_scheduler_type cosine --num_epochs 2",
+        "--lr_scheduler_type noam --learning_rate 1 --max_minutes 5",
+        "--max_steps 9 --r_drop 5 --encoder_layerdrop 0.1 --decoder_layerdrop 0.1",
+    ],
+)
+def test_what_can_work_is_taken(tmp_path: Path, flags: str) -> None:
+    read_settings(["--output_dir", str(tmp_path / "out"), *flags.split()])
