@@ -83,6 +83,9 @@ class DataArguments:
     max_characters: int = setting("Longest usable sentence, in characters.", Limits.max_characters)
     max_length: int = setting("Longest usable sentence, in tokens, end token included.", 256)
     max_length_ratio: float = setting("Largest usable ratio of the lengths of both sides.", Limits.max_length_ratio)
+    cache_dir: str | None = setting(
+        "Folder for the tokenised training data, which then need not fit into memory; left out: it is in memory.", None
+    )
     on_bad_rows: Literal["drop", "refuse"] = setting("What to do with unusable rows: both report them.", "drop")
 
     def files_of(self, split: str) -> list[Path]:
@@ -105,6 +108,9 @@ class TokenizerArguments:
         "Tokens of the joint vocabulary (section 5.1), or of the source where it has its own.", 8_000
     )
     target_vocab_size: int | None = setting("Tokens of a separate target vocabulary; left out: a joint one.", None)
+    tokenizer_sample: int | None = setting(
+        "Train it on so many pairs, drawn from the training data; left out: on all of them.", None
+    )
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Rows of Parquet files and of datasets on the Hub, both of which are Arrow tables."""
 
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -40,16 +41,32 @@ def read_hub(
     Raises:
         ValueError: the dataset, subset or split does not exist or cannot be reached, or has no such columns.
     """
+    table = hub_table(dataset, split, subset, revision)
+    place = f"{dataset} ({split})"
+    leaves = _leaves(table.features.arrow_schema, columns, place)
+    return _rows_of_arrow(table.with_format("arrow").iter(ARROW_BATCH_ROWS), leaves, place)
+
+
+def hub_table(
+    dataset: str, split: str, subset: str | None, revision: str | None = None, streaming: bool = False
+) -> Any:
+    """A dataset of `datasets`, with arguments and errors as of `read_hub`; its iterable kind for `streaming`."""
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError
 
-    place = f"{dataset} ({split})"
     try:
-        table = load_dataset(dataset, subset, split=split, revision=revision)
+        return load_dataset(dataset, subset, split=split, revision=revision, streaming=streaming)
     except (DatasetsError, OSError, ValueError) as error:
-        raise ValueError(f"{place} cannot be loaded: {error}; check id, subset, split and the network") from error
-    leaves = _leaves(table.features.arrow_schema, columns, place)
-    return _rows_of_arrow(table.with_format("arrow").iter(ARROW_BATCH_ROWS), leaves, place)
+        raise ValueError(
+            f"{dataset} ({split}) cannot be loaded: {error}; check id, subset, split and the network"
+        ) from error
+
+
+def rows_of_stream(table: Any, columns: ColumnNames, place: str) -> Iterator[Row]:
+    """Rows of an iterable dataset, whose columns may be unknown until the first of them is read."""
+    batches = iter(table.with_format("arrow").iter(ARROW_BATCH_ROWS))
+    for first in itertools.islice(batches, 1):
+        yield from _rows_of_arrow(itertools.chain([first], batches), _leaves(first.schema, columns, place), place)
 
 
 def _leaves(schema: Any, columns: ColumnNames, place: str) -> list[list[str]]:

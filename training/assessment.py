@@ -17,7 +17,7 @@ from .cleaning import CleaningReport, OnBadRows, ParallelText
 from .data import read_split
 from .evaluation import Evaluator, perplexity
 from .model_card import dataset_name
-from .record import library_versions, recorded_split, text_digest
+from .record import library_versions, recorded_split
 from .report import card_problem, report_folder_problem, update_model_card, write_report
 from .scoring import (
     BOOTSTRAP_SAMPLES,
@@ -29,6 +29,7 @@ from .scoring import (
     worst_sentences,
 )
 from .tokenizer import Tokenizers
+from .text_digest import text_digest
 from .translation import translate_lines
 from .translator import TranslationError, load_translator, read_lines
 

@@ -38,7 +38,7 @@ class EncodedPairs(Dataset[dict[str, Ids]]):
     source_offsets: Indices
     target_ids: Ids
     target_offsets: Indices
-    rows: Indices
+    rows: Indices | Sequence[int]
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -35,7 +35,7 @@ _AT_LEAST_ONE = (
     *("encoder_ffn_dim", "decoder_ffn_dim", "max_position_embeddings", "train_size", "validation_size", "test_size"),
     *("max_characters", "max_length", "max_length_ratio", "max_tokens", "gradient_accumulation_steps", "warmup_steps"),
     *("max_steps", "num_epochs", "eval_steps", "patience", "eval_num_beams", "eval_batch_size", "num_beams"),
-    *("logging_steps", "save_steps", "save_total_limit"),
+    *("tokenizer_sample", "logging_steps", "save_steps", "save_total_limit"),
 )
 _SHARES = (
     *("dropout", "attention_dropout", "activation_dropout", "encoder_layerdrop", "decoder_layerdrop"),

@@ -48,6 +48,10 @@ class ParallelText:
         self.files.append(row.file)
         self.lines.append(row.line)
 
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Source and target of each pair."""
+        return zip(self.sources, self.targets, strict=True)
+
     def place(self, index: int) -> str:
         """File and line of a pair, as error messages show it."""
         return f"{self.files[index]}:{self.lines[index]}"

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from .arguments import SPLITS, DataArguments, Settings, TokenizerArguments
-from .arrow_tables import read_hub
-from .batching import EncodedPairs, encode_pairs
+from .arguments import SPLITS, DataArguments, Settings
+from .arrow_tables import hub_table, read_hub
+from .batching import encode_pairs
 from .cleaning import CleaningReport, Limits, ParallelText, clean
+from .corpus_cache import Corpus, TextSource, cached_corpus, cached_tokenizers, key_of
+from .durable import checksum
 from .embedded_task import load_split
 from .evaluation import EvaluationSet
 from .overlap import note_repeats
 from .rows import ColumnNames, Row
 from .sources import read_files, read_pairs
-from .tokenizer import Tokenizers, train_tokenizers
+from .text_digest import text_digest
+from .tokenizer import Tokenizers
+from .vocabulary import train_vocabulary
 
 EMBEDDED_SEED = 0  # not the run's: runs with different seeds stay comparable
+# These choose no training pair; those that name files are replaced by what is in the files.
+LEAVES_PAIRS_AS_THEY_ARE = (
+    *("dataset_name", "data_dir", "train_files", "cache_dir"),
+    *("validation_files", "validation_split", "validation_size", "test_files", "test_split", "test_size"),
+)
 NO_LIMITS = Limits(max_characters=sys.maxsize, max_length_ratio=math.inf)
 
 
@@ -35,35 +48,63 @@ class Data:
 
     Attributes:
         tokenizers: of source and target.
-        text: the training pairs.
-        pairs: the training pairs as token ids.
+        train: the training pairs.
         held_out: the validation set and, if there is one, the test set, by name.
     """
 
     tokenizers: Tokenizers
-    text: ParallelText
-    pairs: EncodedPairs
+    train: Corpus
     held_out: dict[str, EvaluationSet]
 
 
-def load_data(settings: Settings, accelerator: Accelerator) -> Data:
-    """Read and clean all splits, train the tokenizers on the training text, encode, and report what was left out.
+def load_data(settings: Settings, accelerator: Accelerator, tokenizers: Tokenizers | None = None) -> Data:
+    """Read and clean all splits, train the tokenizers on the training text unless they are given, encode, and report
+    what was left out.
 
     Raises:
         DataError: a split cannot be read or has no usable pairs, or the vocabulary cannot be made.
     """
+    load_train = _train_in_memory if settings.data.cache_dir is None else _train_from_cache
     try:
-        texts = {split: read_split(settings.data, split) for split in SPLITS if has_split(settings.data, split)}
-        note_repeats(texts)
-        train_text, train_report = texts["train"]
-        tokenizers = _train_tokenizers(settings.tokenizer, accelerator, train_text)
-        pairs = encode_pairs(train_text, tokenizers, settings.data.max_length, train_report)
-        held_out = {name: _evaluation_set(name, *texts[name], tokenizers) for name in texts if name != "train"}
+        held_out_names = [split for split in SPLITS if split != "train" and has_split(settings.data, split)]
+        texts = {split: read_split(settings.data, split) for split in held_out_names}
+        tokenizers, train = load_train(settings, accelerator, tokenizers, texts)
+        held_out = {name: _evaluation_set(name, *texts[name], tokenizers) for name in texts}
     except ValueError as error:
         raise DataError(str(error)) from error
-    for name, (_, report) in texts.items():
+    for name, report in {"train": train.report, **{name: report for name, (_, report) in texts.items()}}.items():
         accelerator.print(f"{name}: {report}")
-    return Data(tokenizers, train_text, pairs, held_out)
+    return Data(tokenizers, train, held_out)
+
+
+Split = tuple[ParallelText, CleaningReport]
+
+
+def _train_in_memory(
+    settings: Settings, accelerator: Accelerator, tokenizers: Tokenizers | None, held_out: dict[str, Split]
+) -> tuple[Tokenizers, Corpus]:
+    text, report = read_split(settings.data, "train")
+    note_repeats({"train": (text, report), **held_out})
+    if tokenizers is None:
+        tokenizers = _from_main_process(accelerator, lambda: train_vocabulary(settings.tokenizer, text.pairs))
+    pairs = encode_pairs(text, tokenizers, settings.data.max_length, report)
+    corpus = Corpus(pairs, report, text_digest(text), lambda pair: text.place(int(pairs.rows[pair])))
+    return tokenizers, corpus
+
+
+def _train_from_cache(
+    settings: Settings, accelerator: Accelerator, tokenizers: Tokenizers | None, held_out: dict[str, Split]
+) -> tuple[Tokenizers, Corpus]:
+    data, cache = settings.data, Path(str(settings.data.cache_dir)).expanduser()
+    text = TextSource(lambda: _rows(data, "train"), _train_limits(data), lambda: CleaningReport(data.on_bad_rows))
+    content = {"data": _content(data), "settings": _what_shapes_text(data)}
+    if tokenizers is None:
+        key = key_of(**content, vocabulary=dataclasses.asdict(settings.tokenizer))
+        tokenizers = _from_main_process(
+            accelerator, lambda: cached_tokenizers(cache, key, lambda: train_vocabulary(settings.tokenizer, text.pairs))
+        )
+    key = key_of(**content, vocabulary=tokenizers.digest())
+    return tokenizers, cached_corpus(cache, key, text, tokenizers, data.max_length)
 
 
 def has_split(data: DataArguments, split: str) -> bool:
@@ -81,11 +122,14 @@ def read_split(data: DataArguments, split: str) -> tuple[ParallelText, CleaningR
     Raises:
         ValueError: the source cannot be read, or has bad rows that the settings refuse, or has no usable ones.
     """
-    limits = Limits(data.max_characters, data.max_length_ratio) if split == "train" else NO_LIMITS
     try:
-        return clean(_rows(data, split), limits, data.on_bad_rows)
+        return clean(_rows(data, split), _train_limits(data) if split == "train" else NO_LIMITS, data.on_bad_rows)
     except ValueError as error:
         raise ValueError(f"{split} data: {error}") from error
+
+
+def _train_limits(data: DataArguments) -> Limits:
+    return Limits(data.max_characters, data.max_length_ratio)
 
 
 def _rows(data: DataArguments, split: str) -> Iterator[Row]:
@@ -98,11 +142,24 @@ def _rows(data: DataArguments, split: str) -> Iterator[Row]:
     return read_hub(data.dataset, columns, getattr(data, f"{split}_split"), data.dataset_config)
 
 
-def _train_tokenizers(sizes: TokenizerArguments, accelerator: Accelerator, text: ParallelText) -> Tokenizers:
-    """Trained by the main process; the others get its tokenizers, without need of a common disk."""
-    made: list[Tokenizers | None] = [None]
-    if accelerator.is_main_process:
-        made = [train_tokenizers(text.sources, text.targets, sizes.vocab_size, sizes.target_vocab_size)]
+def _content(data: DataArguments) -> Any:
+    """What tells this training data from any other, wherever it lies."""
+    if data.dataset == "embedded":
+        return hashlib.sha256(repr(load_split("train", data.train_size, EMBEDDED_SEED)).encode()).hexdigest()
+    if data.dataset == "files":
+        return [("".join(file.suffixes), checksum(file)) for file in data.files_of("train")]
+    return hub_table(data.dataset, data.train_split, data.dataset_config)._fingerprint
+
+
+def _what_shapes_text(data: DataArguments) -> dict[str, Any]:
+    """The settings that the training pairs depend on. A setting that nobody thought of here is one of them."""
+    settings = dataclasses.asdict(data)
+    return {key: value for key, value in settings.items() if key not in LEAVES_PAIRS_AS_THEY_ARE}
+
+
+def _from_main_process(accelerator: Accelerator, make: Callable[[], Tokenizers]) -> Tokenizers:
+    """Made by the main process; the others get its tokenizers, without need of a common disk."""
+    made: list[Tokenizers | None] = [make() if accelerator.is_main_process else None]
     broadcast_object_list(made)
     tokenizers = made[0]
     assert tokenizers is not None, "the main process has made them"

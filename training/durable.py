@@ -77,10 +77,10 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
     flush(folder.parent)
 
 
-def write_file(file: Path, text: str) -> None:
-    """Write a text file that is there as it was before or as a whole."""
+def write_file(file: Path, content: str | bytes) -> None:
+    """Write a file, text as UTF-8, that is there as it was before or as a whole."""
     aside = file.with_name(file.name + WRITING)
-    aside.write_text(text, encoding="utf-8")
+    aside.write_bytes(content.encode() if isinstance(content, str) else content)
     flush(aside)
     os.replace(aside, file)
 
@@ -117,7 +117,7 @@ def _flush_tree(folder: Path) -> None:
 
 def write_manifest(folder: Path) -> None:
     """Write the SHA-256 of every file of a folder into `manifest.json` there, to be called last."""
-    checksums = {file.relative_to(folder).as_posix(): _checksum(file) for file in sorted(_files(folder))}
+    checksums = {file.relative_to(folder).as_posix(): checksum(file) for file in sorted(_files(folder))}
     (folder / MANIFEST).write_text(json.dumps({"sha256": checksums}, indent=2) + "\n", encoding="utf-8")
 
 
@@ -125,8 +125,8 @@ def damage_of(folder: Path) -> str | None:
     """What is wrong with a folder that had a manifest, in words; None if it is whole."""
     try:
         checksums = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"]
-        for name, checksum in checksums.items():
-            if _checksum(folder / name) != checksum:
+        for name, expected in checksums.items():
+            if checksum(folder / name) != expected:
                 return f"{name} does not match its checksum"
     except FileNotFoundError as error:
         return f"{Path(error.filename).relative_to(folder)} is missing"
@@ -141,7 +141,8 @@ def _files(folder: Path) -> Iterator[Path]:
     return (path for path in folder.rglob("*") if path.is_file())
 
 
-def _checksum(file: Path) -> str:
+def checksum(file: Path) -> str:
+    """The SHA-256 of a file."""
     digest = hashlib.sha256()
     with file.open("rb") as content:
         while chunk := content.read(CHUNK):

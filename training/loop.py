@@ -231,7 +231,7 @@ class Trainer:
         # A run that was stopped before an evaluation goes on with it.
         yield self.learner.step
         while not self._at_the_end():
-            if self.position.steps == self.sampler.steps_per_epoch:
+            if self.sampler.is_over(self.position.steps):
                 self.position.epoch, self.position.steps = self.position.epoch + 1, 0
                 self._open_epoch()
             yield from self._rest_of_epoch()
@@ -265,7 +265,7 @@ class Trainer:
             started = time.monotonic()
 
     def _at_the_end(self) -> bool:
-        epochs = self.position.epoch + int(self.position.steps == self.sampler.steps_per_epoch)
+        epochs = self.position.epoch + int(self.sampler.is_over(self.position.steps))
         enough_steps = self.limits.max_steps is not None and self.learner.step >= self.limits.max_steps
         enough_epochs = self.limits.num_epochs is not None and epochs >= self.limits.num_epochs
         return self.time_is_up or enough_steps or enough_epochs
@@ -275,7 +275,7 @@ class Trainer:
         if step == self.position.evaluated_at:
             return False
         if self.limits.eval_steps is None:
-            due = self.position.steps == self.sampler.steps_per_epoch
+            due = self.sampler.is_over(self.position.steps)
         else:
             due = step > 0 and step % self.limits.eval_steps == 0
         return due or self._at_the_end()

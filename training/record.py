@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from importlib import metadata
@@ -11,9 +10,9 @@ from pathlib import Path
 import yaml
 
 from .arguments import DataArguments, Settings
-from .cleaning import ParallelText
 from .data import Data
 from .durable import write_file
+from .text_digest import text_digest
 
 SETTINGS_FILE = "training_args.yaml"
 VERSIONS_FILE = "versions.json"
@@ -30,16 +29,8 @@ def write_settings(folder: Path, settings: Settings) -> None:
 
 def data_digests(data: Data) -> dict[str, str]:
     """The SHA-256 of every split, as it was left after cleaning, and of the vocabulary."""
-    texts = {"train": data.text} | {name: held_out.text for name, held_out in data.held_out.items()}
-    return {name: text_digest(text) for name, text in texts.items()} | {"vocabulary": data.tokenizers.digest()}
-
-
-def text_digest(text: ParallelText) -> str:
-    """The SHA-256 of sentence pairs, in their order."""
-    digest = hashlib.sha256()
-    for source, target in zip(text.sources, text.targets, strict=True):
-        digest.update(f"{len(source)} {len(target)} {source}{target}".encode())
-    return digest.hexdigest()
+    held_out = {name: text_digest(held_out.text) for name, held_out in data.held_out.items()}
+    return {"train": data.train.digest, **held_out, "vocabulary": data.tokenizers.digest()}
 
 
 def recorded_split(folder: Path, digest: str) -> tuple[str, DataArguments] | None:

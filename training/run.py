@@ -15,7 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from ..modeling.modeling_sineformer import SineformerForConditionalGeneration
 from .arguments import Settings
-from .batching import Seq2SeqCollator, TokenBudgetBatchSampler, padding_share
+from .batching import Seq2SeqCollator, TokenBudgetBatchSampler
 from .checkpoint import (
     BestCheckpoint,
     end_checkpoints,
@@ -122,7 +122,7 @@ class Run:
         multiple = 8 if accelerator.device.type == "cuda" and accelerator.mixed_precision != "no" else 1
         self.collator = Seq2SeqCollator(data.tokenizers.source.pad_token_id, multiple)
         self.sampler = TokenBudgetBatchSampler(
-            data.pairs.lengths,
+            data.train.pairs.lengths_on_demand,
             settings.optimisation.max_tokens,
             settings.run.seed,
             rank=accelerator.process_index,
@@ -157,15 +157,15 @@ class Run:
             Stopped: by a signal, with a checkpoint.
         """
         loader: DataLoader[Any] = DataLoader(
-            self.data.pairs,
+            self.data.train.pairs,
             batch_sampler=self.sampler,
             collate_fn=self.collator,
             pin_memory=self.accelerator.device.type == "cuda",
             generator=torch.Generator(),  # otherwise it draws from the one of dropout whenever it is opened
         )
-        padding = padding_share(self.data.pairs.lengths, list(self.sampler), self.collator.pad_to_multiple_of)
+        padding = self.sampler.padding()
         self.log.message(
-            f"{self.model.num_parameters():,} parameters; {len(self.data.pairs):,} pairs; about "
+            f"{self.model.num_parameters():,} parameters; {len(self.data.train.pairs):,} pairs; about "
             f"{self.sampler.steps_per_epoch:,} steps per epoch; padding {padding.source:.1%} of source and "
             f"{padding.target:.1%} of target positions"
         )
@@ -220,7 +220,7 @@ class Run:
             optimisation.label_smoothing,
             optimisation.max_grad_norm,
             optimisation.r_drop,
-            name_example=lambda index: self.data.text.place(int(self.data.pairs.rows[index])),
+            name_example=self.data.train.place,
             skips=Skips(optimisation.max_skipped_steps),
         )
 
@@ -267,7 +267,7 @@ class Run:
                 examples=[Example(*each) for each in itertools.islice(texts, CARD_EXAMPLES)],
                 config=model.config,
                 parameters=model.num_parameters(),
-                training_pairs=len(self.data.pairs),
+                training_pairs=len(self.data.train.pairs),
                 step=self.best.step,
                 minutes=self.minutes,
                 processes=f"{self.accelerator.num_processes} x {self.accelerator.device.type}",

@@ -19,11 +19,12 @@ effect.
 """
 
 import hashlib
+import itertools
 import json
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,7 +60,7 @@ class Tokenizers(NamedTuple):
 
     def digest(self) -> str:
         """The SHA-256 of the vocabulary and of all that turns text into ids."""
-        if self.folder is None:
+        if self.folder is None or self.source.is_fast:
             contents = [each.backend_tokenizer.to_str().encode() for each in (self.source, self.target)]
         else:
             contents = [file.read_bytes() for file in _files(self.folder)]
@@ -75,7 +76,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, model_max_length: int
     """Train one tokenizer; the same texts in the same order always give the same one.
 
     Args:
-        texts: the training sentences; both sides one after the other for a joint vocabulary.
+        texts: the training sentences, gone through several times; both sides one after the other for a joint
+            vocabulary.
         vocab_size: number of ids. At most half of what specials and bytes leave goes to the alphabet (most frequent
             characters first), the rest to merges. Data with fewer merges give a smaller tokenizer, with a warning.
         model_max_length: tokens including `</s>` above which the tokenizer warns or, if asked, truncates.
@@ -83,7 +85,6 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, model_max_length: int
     Raises:
         ValueError: `vocab_size` leaves no room after specials and bytes, or there is no text.
     """
-    texts = list(texts)
     alphabet = _alphabet(texts, vocab_size)
     trained = _assemble(models.BPE(unk_token="<unk>", byte_fallback=True))
     trainer = trainers.BpeTrainer(
@@ -93,7 +94,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, model_max_length: int
         limit_alphabet=len(alphabet),
         show_progress=False,
     )
-    trained.train_from_iterator(texts, trainer, length=len(texts))
+    trained.train_from_iterator(iter(texts), trainer)
     tokenizer = _wrap(trained, model_max_length)
     if len(tokenizer) < vocab_size:
         warnings.warn(
@@ -103,7 +104,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, model_max_length: int
     return tokenizer
 
 
-def _alphabet(texts: list[str], vocab_size: int) -> list[str]:
+def _alphabet(texts: Iterable[str], vocab_size: int) -> list[str]:
     """The most frequent characters. Chosen here since the trainer breaks ties of frequency at random."""
     fixed = len(SPECIAL_TOKENS) + len(BYTE_TOKENS)
     if vocab_size <= fixed:
@@ -156,16 +157,26 @@ def _wrap(trained: Tokenizer, model_max_length: int) -> PreTrainedTokenizerFast:
     )
 
 
+class _BothSides(Iterable[str]):
+    """The sentences of both sides, which need not be in memory."""
+
+    def __init__(self, *sides: Iterable[str]) -> None:
+        self.sides = sides
+
+    def __iter__(self) -> Iterator[str]:
+        return itertools.chain(*self.sides)
+
+
 def train_tokenizers(
-    sources: list[str],
-    targets: list[str],
+    sources: Iterable[str],
+    targets: Iterable[str],
     vocab_size: int,
     target_vocab_size: int | None = None,
     model_max_length: int = 1024,
 ) -> Tokenizers:
     """One joint tokenizer over both sides, or two separate ones when `target_vocab_size` is given."""
     if target_vocab_size is None:
-        joint = train_tokenizer([*sources, *targets], vocab_size, model_max_length)
+        joint = train_tokenizer(_BothSides(sources, targets), vocab_size, model_max_length)
         return Tokenizers(joint, joint)
     return Tokenizers(
         train_tokenizer(sources, vocab_size, model_max_length),
