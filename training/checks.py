@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers.activations import ACT2FN
 
 from ..configuration.configuration_sineformer import SineformerConfig
+from .adapter import is_peft_missing
 from .arguments import (
     NO_TRACKER,
     SPLITS,
@@ -28,6 +30,7 @@ from .optimizer import ENDING_AT_ZERO
 from .sources import read_files
 from .trackers import TRACKERS
 
+LARGEST_INTEGER = 2**31 - 1
 EMBEDDED_LANGUAGES = ("en", "de")
 LEAST_NOAM_FACTOR = 0.01
 _AT_LEAST_ONE = (
@@ -35,28 +38,31 @@ _AT_LEAST_ONE = (
     *("encoder_ffn_dim", "decoder_ffn_dim", "max_position_embeddings", "train_size", "validation_size", "test_size"),
     *("max_characters", "max_length", "max_length_ratio", "max_tokens", "gradient_accumulation_steps", "warmup_steps"),
     *("max_steps", "num_epochs", "eval_steps", "patience", "eval_num_beams", "eval_batch_size", "num_beams"),
-    *("tokenizer_sample", "logging_steps", "save_steps", "save_total_limit"),
+    *("tokenizer_sample", "logging_steps", "save_steps", "save_total_limit", "lora_alpha"),
+    *("vocab_size", "target_vocab_size"),
 )
 _SHARES = (
     *("dropout", "attention_dropout", "activation_dropout", "encoder_layerdrop", "decoder_layerdrop"),
-    "label_smoothing",
+    *("lora_dropout", "label_smoothing"),
 )
+_NOT_NEGATIVE = ("max_grad_norm", "max_skipped_steps", "lora_r", "r_drop")
 _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **{key: (lambda value: value >= 1, "must be at least 1") for key in _AT_LEAST_ONE},
     **{key: (lambda value: 0 <= value < 1, "must be in [0, 1)") for key in _SHARES},
-    "learning_rate": (lambda value: 0 < value < float("inf"), "must be a positive number"),
-    **{key: (lambda value: value > 0, "must be positive") for key in ("max_minutes", "save_minutes")},
     **{
-        key: (lambda value: value >= 0, "must not be negative")
-        for key in ("max_grad_norm", "max_skipped_steps", "r_drop")
+        key: (lambda value: 0 < value < math.inf, "must be a positive number")
+        for key in ("learning_rate", "max_minutes", "save_minutes")
     },
+    "length_penalty": (math.isfinite, "must be a finite number"),
+    "seed": (lambda value: value >= 0, "must not be negative"),
+    **{key: (lambda value: value >= 0, "must not be negative") for key in _NOT_NEGATIVE},
     "activation_function": (lambda value: value in ACT2FN, "must be a name that transformers.activations.ACT2FN knows"),
 }
 
 
 def nearest(key: str, known: list[str]) -> str:
     """The end of an error message that suggests the known key most like `key`; empty if none is like it."""
-    close = difflib.get_close_matches(key, known, n=1)
+    close = difflib.get_close_matches(key.lower(), known, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
@@ -66,6 +72,7 @@ def problems_of(settings: Settings) -> Iterator[str]:
     yield from out_of_range
     if not out_of_range:
         yield from _model_problems(settings.model)
+    yield from _finetuning_problems(settings)
     yield from _data_problems(settings.data)
     yield from _limit_problems(settings)
     yield from _tracker_problems(settings.run)
@@ -78,6 +85,8 @@ def _range_problems(settings: Settings) -> Iterator[str]:
             holds, rule = _RANGES[key]
             if not holds(value):
                 yield f"{key}: {rule}, got {value}"
+        if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+            yield f"{key}: must be at most {LARGEST_INTEGER}, got {value}"
 
 
 def _model_problems(model: ModelArguments) -> Iterator[str]:
@@ -85,6 +94,23 @@ def _model_problems(model: ModelArguments) -> Iterator[str]:
         SineformerConfig(**model.config_fields())
     except StrictDataclassError as error:
         yield f"model: {error.__cause__ or error}"
+
+
+def _finetuning_problems(settings: Settings) -> Iterator[str]:
+    finetuning = settings.finetuning
+    name, adapts = finetuning.model_name_or_path, finetuning.lora_r > 0
+    if name is None:
+        given = {"model_revision": finetuning.model_revision, "freeze": finetuning.freeze, "lora_r": adapts}
+        for key in (key for key, value in given.items() if value):
+            yield f"{key}: only for a model that is there; say with model_name_or_path which"
+    elif settings.run.output_dir is not None and Path(name).is_dir():
+        output_dir = Path(settings.run.output_dir)
+        if Path(name).resolve().is_relative_to(output_dir.resolve()):
+            yield f"output_dir: {output_dir} holds the model of model_name_or_path; choose another folder"
+    if adapts and finetuning.freeze:
+        yield "freeze, lora_r: with adapters, all of the model stays as it is; leave out freeze"
+    if adapts and is_peft_missing():
+        yield "lora_r: adapters need PEFT: pip install 'peft>=0.18'"
 
 
 def _data_problems(data: DataArguments) -> Iterator[str]:
@@ -99,6 +125,8 @@ def _data_problems(data: DataArguments) -> Iterator[str]:
                 yield f"{split}_files: {error}"
     if (data.source_column is None) != (data.target_column is None):
         yield "source_column, target_column: set both or neither"
+    elif data.source_column is not None and data.source_column == data.target_column:
+        yield f"source_column, target_column: both are {data.source_column!r}"
     if data.source_language == data.target_language:
         yield f"source_language, target_language: both are {data.source_language!r}"
     elif data.dataset == "embedded" and (data.source_language, data.target_language) != EMBEDDED_LANGUAGES:
@@ -168,6 +196,6 @@ def _writable(folder: Path) -> bool:
     """Whether files can be made in a folder, or the folder itself and those above it that are missing."""
     try:
         existing = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
-    except PermissionError:
+    except OSError:
         return False
-    return os.access(existing, os.W_OK | os.X_OK, effective_ids=True)
+    return os.access(existing, os.R_OK | os.W_OK | os.X_OK, effective_ids=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,13 @@ from transformers import HfArgumentParser
 
 from .arguments import CONCERNS, Settings
 from .checks import nearest, problems_of
+from .finetuning import take_over
 
 NULL = ("", "~", "null")
+# Far beyond what a recipe needs, and what is still read and reported on in seconds.
+LARGEST_RECIPE = 100_000  # bytes
+MOST_KEYS = 1_000
+LONGEST_PROBLEM = 1_000  # characters
 
 
 class RecipeError(ValueError):
@@ -31,9 +37,16 @@ class RecipeError(ValueError):
     """
 
     def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = list(problems)
+        self.problems = [_shortened(each) for each in problems]
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
         super().__init__("\n".join([f"{count} in the settings:", *(f"  - {each}" for each in self.problems)]))
+
+
+def _shortened(problem: str) -> str:
+    """A problem without the middle of what somebody gave by mistake; its end has the mend."""
+    if len(problem) <= LONGEST_PROBLEM:
+        return problem
+    return f"{problem[: LONGEST_PROBLEM // 2]} [...] {problem[-LONGEST_PROBLEM // 2 :]}"
 
 
 @dataclass
@@ -57,36 +70,57 @@ class _OneValueParser(HfArgumentParser):
 
     def parse_value(self, key: str, values: list[str]) -> Any:
         """The typed value of one setting; raises `ArgumentTypeError` or `ValueError` with what is wrong with it."""
-        if len(values) == 1 and values[0] in NULL and type(None) in getattr(self.types[key], "__args__", ()):
+        for character in "".join(values):
+            if unicodedata.category(character) in ("Cc", "Cs"):
+                raise ValueError(f"holds U+{ord(character):04X}, which is no text; remove it")
+        is_null = len(values) == 1 and values[0].lower() in NULL
+        if is_null and type(None) in getattr(self.types[key], "__args__", ()):
             return None
         if self.types[key] == list[str]:
-            return values
+            return [] if is_null else values
+        if is_null and self.types[key] is str:
+            raise ValueError("needs a value; leave the key out for its default")
         if len(values) > 1:
             raise ValueError(f"takes one value, got {len(values)}: {' '.join(values)}")
         argv = [f"--{key}={values[0]}"] if values else [f"--{key}"]
         return getattr(self.parse_args(argv), key)
 
 
-def _recipe_entries(path: Path) -> Iterator[_Entry]:
-    """The entries of a YAML file, in order; scalars stay text, so that `1e-3` and `3` reach the same type check."""
+def _read_recipe(path: Path) -> str:
     try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError([f"--config: cannot read {path}: {error}"]) from error
+        with path.open("rb") as file:
+            raw = file.read(LARGEST_RECIPE + 1)
+        text = raw.decode("utf-8")
+    except (OSError, ValueError) as error:
+        raise RecipeError([f"--config: cannot read {path}: {error}; give a recipe in UTF-8"]) from error
+    if len(raw) > LARGEST_RECIPE:
+        raise RecipeError([f"--config: {path} has over {LARGEST_RECIPE:,} bytes, which is no recipe; check the path"])
+    return text
+
+
+def _recipe_entries(path: Path, problems: list[str]) -> Iterator[_Entry]:
+    """The entries of a YAML file, in order; scalars stay text, so that `1e-3` and `3` reach the same type check."""
+    text = _read_recipe(path)
+    try:
+        root = yaml.compose(text, Loader=yaml.BaseLoader)
     except yaml.YAMLError as error:
         raise RecipeError([f"{path}: not YAML: {' '.join(str(error).split())}"]) from error
+    except RecursionError as error:
+        raise RecipeError([f"{path}: recipes are flat, but this one is nested too deep to read"]) from error
     if root is None:
         return
-    if not isinstance(root, yaml.MappingNode):
-        raise RecipeError([f"{path}: a recipe is lines of 'key: value'"])
+    if not isinstance(root, yaml.MappingNode) or len(root.value) > MOST_KEYS:
+        raise RecipeError([f"{path}: a recipe is lines of 'key: value', at most {MOST_KEYS:,}"])
     for key, node in root.value:
         origin = f"{path}:{key.start_mark.line + 1}"
-        if isinstance(node, yaml.ScalarNode):
-            yield _Entry(origin, str(key.value), [node.value])
+        if not isinstance(key, yaml.ScalarNode) or not key.value:
+            problems.append(f"{origin}: a key is one word before a colon")
+        elif isinstance(node, yaml.ScalarNode):
+            yield _Entry(origin, key.value, [node.value])
         elif isinstance(node, yaml.SequenceNode) and all(isinstance(item, yaml.ScalarNode) for item in node.value):
-            yield _Entry(origin, str(key.value), [item.value for item in node.value])
+            yield _Entry(origin, key.value, [item.value for item in node.value] or [""])
         else:
-            raise RecipeError([f"{origin}: {key.value}: recipes are flat: give one value or one list"])
+            problems.append(f"{origin}: {key.value}: recipes are flat: give one value or one list")
 
 
 def _flag_entries(argv: Sequence[str]) -> Iterator[_Entry]:
@@ -145,9 +179,10 @@ def read_settings(argv: Sequence[str]) -> Settings:
     problems: list[str] = []
     parser = _OneValueParser()
     from_file = _typed(
-        itertools.chain(*(_recipe_entries(Path(entry.values[0])) for entry in configs)), parser, problems
+        itertools.chain(*(_recipe_entries(Path(entry.values[0]), problems) for entry in configs)), parser, problems
     )
     values = from_file | _typed((entry for entry in flags if entry.key != "config"), parser, problems)
+    problems += take_over(values)
     settings = Settings(**{name: _construct(concern, values) for name, concern in CONCERNS.items()})
     problems += problems_of(settings)
     if problems:
