@@ -15,6 +15,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers.activations import ACT2FN
 
 from ..configuration.configuration_sineformer import SineformerConfig
+from ..modeling.modeling_sineformer import SineformerForConditionalGeneration
 from .adapter import is_peft_missing
 from .arguments import (
     NO_TRACKER,
@@ -70,8 +71,9 @@ def problems_of(settings: Settings) -> Iterator[str]:
     """Everything that is wrong, one line each, naming the key and the mend."""
     out_of_range = list(_range_problems(settings))
     yield from out_of_range
-    if not out_of_range:
+    if not any(problem.partition(":")[0] in settings.model.config_fields() for problem in out_of_range):
         yield from _model_problems(settings.model)
+    yield from _attention_problems(settings.model.attn_implementation)
     yield from _finetuning_problems(settings)
     yield from _data_problems(settings.data)
     yield from _limit_problems(settings)
@@ -94,6 +96,26 @@ def _model_problems(model: ModelArguments) -> Iterator[str]:
         SineformerConfig(**model.config_fields())
     except StrictDataclassError as error:
         yield f"model: {error.__cause__ or error}"
+
+
+def _attention_problems(name: str) -> Iterator[str]:
+    """Whether transformers can compute attention in this way, here: it says so when a model is made, however small."""
+    if name == ModelArguments.attn_implementation:
+        return
+    small = SineformerConfig(
+        vocab_size=8,
+        d_model=8,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=1,
+        decoder_attention_heads=1,
+    )
+    small._attn_implementation = name
+    try:
+        with torch.device("meta"):
+            SineformerForConditionalGeneration(small)
+    except (ValueError, ImportError) as error:
+        yield f"attn_implementation: {error}"
 
 
 def _finetuning_problems(settings: Settings) -> Iterator[str]:

@@ -62,7 +62,9 @@ def test_lists_come_from_yaml_and_from_several_values(tmp_path: Path, enough: li
 
 
 def test_null_unsets_what_may_be_missing_and_nothing_else(tmp_path: Path, enough: list[str]) -> None:
-    config = recipe(tmp_path, "num_epochs: 3\npatience: null\n")
+    config = recipe(tmp_path, "num_epochs: 3\npatience: null\ntest_files:\nsave_minutes: NULL\n")
+    assert read_settings([*config, *enough]).data.test_files == []
+    assert read_settings([*config, *enough]).run.save_minutes is None
     assert read_settings([*config, *enough, "--num_epochs", "null"]).optimisation.num_epochs is None
     assert problems(*enough, "--seed", "null") == ["command line: seed: invalid int value: 'null'"]
 
@@ -109,6 +111,26 @@ def test_all_problems_are_reported_together_with_place_and_nearest_key(tmp_path:
         (["--d_model", "64", "32"], "d_model: takes one value, got 2: 64 32"),
         (["--eval_steps", "2.5"], "eval_steps: invalid int value: '2.5'"),
         (["--normalize_before", "perhaps"], "normalize_before: Truthy value expected"),
+        (["--attn_implementation", "spda"], 'attn_implementation: Specified `attn_implementation="spda"` is not supp'),
+        (["--source_column", "x", "--target_column", "x"], "source_column, target_column: both are 'x'"),
+        (["--D_MODEL", "8"], "unknown key 'D_MODEL'; did you mean 'd_model'?"),
+        (["--seed", "-1"], "seed: must not be negative, got -1"),
+        (["--seed", "4294967296"], "seed: must be at most 2147483647, got 4294967296"),
+        (["--vocab_size", "0"], "vocab_size: must be at least 1, got 0"),
+        (["--num_epochs", "3.0"], "num_epochs: invalid int value: '3.0'"),
+        (["--train_size", "0x10"], "train_size: invalid int value: '0x10'"),
+        (["--patience", "1:30"], "patience: invalid int value: '1:30'"),
+        (["--learning_rate", "nan"], "learning_rate: must be a positive number, got nan"),
+        (["--learning_rate", ".nan"], "learning_rate: invalid float value: '.nan'"),
+        (["--learning_rate", "1e999"], "learning_rate: must be a positive number, got inf"),
+        (["--max_minutes", "inf"], "max_minutes: must be a positive number, got inf"),
+        (["--length_penalty", "nan"], "length_penalty: must be a finite number, got nan"),
+        (["--dropout", "nan"], "dropout: must be in [0, 1), got nan"),
+        (["--source_language", ""], "source_language: needs a value"),
+        (["--source_language", "null"], "source_language: needs a value"),
+        (["--data_dir", "a\0b"], "data_dir: holds U+0000, which is no text"),
+        (["--dataset_name", "\udcff"], "dataset_name: holds U+DCFF, which is no text"),
+        (["--seed", "9" * 5000], "[...] "),
     ],
 )
 def test_settings_that_cannot_work_are_named(enough: list[str], flags: list[str], problem: str) -> None:
@@ -125,12 +147,64 @@ def test_words_without_a_flag_are_a_problem(enough: list[str]) -> None:
     ("text", "problem"),
     [
         ("model:\n  d_model: 8\n", "recipe.yaml:1: model: recipes are flat"),
+        ("just text", "a recipe is lines of 'key: value'"),
+        ("d_model: 8\n---\nd_model: 8\n", "not YAML: expected a single document"),
+        ("d_model:\t8\n\tseed: 1\n", "not YAML"),
+        ("d_model: *unknown\n", "not YAML"),
+        ("d_model: \0\n", "not YAML"),
+        ("[" * 2000, "nested too deep"),
+        ("seed: 1\n" * 20_000, "over 100,000 bytes"),
+        ("a: 1\n" * 1_001, "at most 1,000"),
         ("- d_model\n", "a recipe is lines of 'key: value'"),
         ("d_model: [8\n", "not YAML"),
     ],
 )
 def test_files_that_are_no_recipe_are_refused(tmp_path: Path, text: str, problem: str) -> None:
     assert problem in problems(*recipe(tmp_path, text))[0]
+
+
+def test_faults_inside_a_recipe_are_reported_with_all_others(tmp_path: Path, enough: list[str]) -> None:
+    text = "model:\n  d_model: 8\n? [a, b]\n: 1\n'': 2\nsize: [[8]]\nseed: []\nself: &me [*me]\nuse_cpu: []\nsaed: 1\n"
+    found = problems(*recipe(tmp_path, text), *enough)
+    place = tmp_path / "recipe.yaml"
+    assert sorted(found) == sorted(
+        [
+            f"{place}:1: model: recipes are flat: give one value or one list",
+            f"{place}:3: a key is one word before a colon",
+            f"{place}:5: a key is one word before a colon",
+            f"{place}:6: size: recipes are flat: give one value or one list",
+            f"{place}:7: seed: invalid int value: ''",
+            f"{place}:8: self: recipes are flat: give one value or one list",
+            next(each for each in found if each.startswith(f"{place}:9: use_cpu: Truthy value expected")),
+            f"{place}:10: unknown key 'saed'; did you mean 'seed'?",
+        ]
+    )
+
+
+def test_aliases_that_multiply_are_never_written_out(tmp_path: Path, enough: list[str]) -> None:
+    laughs = "".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]\n" for n in range(1, 40))
+    found = problems(*recipe(tmp_path, f"l0: &l0 [ha]\n{laughs}"), *enough)
+    assert len(found) == 40
+
+
+@pytest.mark.parametrize("word", ["no", "'no'", "NO"])
+def test_words_that_yaml_takes_for_other_types_stay_words(tmp_path: Path, enough: list[str], word: str) -> None:
+    text = f"source_language: {word}\ntarget_language: 2024-01-01\nmixed_precision: no\ndataset: 017\ndata_dir: 1_000\n"
+    settings = read_settings([*recipe(tmp_path, text), *enough])
+    assert settings.data.source_language == word.strip("'")
+    assert (settings.data.target_language, settings.data.dataset) == ("2024-01-01", "017")
+    assert (settings.optimisation.mixed_precision, settings.data.data_dir) == ("no", "1_000")
+
+
+def test_a_fault_of_the_model_is_told_beside_faults_of_other_keys(enough: list[str]) -> None:
+    found = problems(*enough, "--d_model", "30", "--warmup_steps", "0")
+    assert len(found) == 2
+
+
+def test_an_output_folder_with_an_impossible_name_is_named(tmp_path: Path) -> None:
+    assert "cannot be written to" in problems("--output_dir", str(tmp_path / ("n" * 300)), "--max_steps", "1")[0]
+    (tmp_path / "file").write_text("x")
+    assert "cannot be written to" in problems("--output_dir", str(tmp_path / "file" / "out"), "--max_steps", "1")[0]
 
 
 def test_a_recipe_that_is_missing_or_not_utf8_is_named(tmp_path: Path) -> None:
