@@ -58,6 +58,30 @@ class ModelArguments:
 
 
 @dataclass
+class FineTuningArguments:
+    """The model to begin from instead of a fresh one, and which part of it is trained."""
+
+    model_name_or_path: str | None = setting(
+        "Begin from this Sineformer, a folder or an id of the Hub: its weights, architecture and tokenizer.", None
+    )
+    model_revision: str | None = setting("Branch, tag or commit of a model on the Hub.", None)
+    freeze: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Parts of that model that stay as they are: embeddings, encoder, decoder, lm_head, "
+            "encoder.layers.0, decoder.layers.*.fc1, ..."
+        },
+    )
+    lora_r: int = setting("Rank of the low-rank adapters (PEFT) that are trained in its place; 0 for none.", 0)
+    lora_alpha: int = setting("Adapters are scaled by lora_alpha / lora_r.", 16)
+    lora_dropout: float = setting("Dropout on the input of adapters.", 0.0)
+    lora_target_modules: list[str] = field(
+        default_factory=lambda: ["q_proj", "v_proj"],
+        metadata={"help": "Linear layers that get an adapter, by the end of their names; or all-linear."},
+    )
+
+
+@dataclass
 class DataArguments:
     """Where the sentence pairs come from and which of them are kept."""
 
@@ -197,6 +221,7 @@ class Settings:
     """All settings of a run, by concern."""
 
     model: ModelArguments
+    finetuning: FineTuningArguments
     data: DataArguments
     tokenizer: TokenizerArguments
     optimisation: OptimisationArguments
@@ -213,6 +238,7 @@ class Settings:
 
 CONCERNS: dict[str, Any] = {
     "model": ModelArguments,
+    "finetuning": FineTuningArguments,
     "data": DataArguments,
     "tokenizer": TokenizerArguments,
     "optimisation": OptimisationArguments,

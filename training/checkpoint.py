@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_model
+
+from .adapter import ADAPTER_FOLDER, has_adapter, load_adapter, merged_weights, save_adapter
 from .durable import MANIFEST, WRITING, flush, remove_folder, write_folder, write_manifest
 from .evaluation import Scores
 from .tokenizer import TARGET_FOLDER, Tokenizers, save_tokenizers
@@ -23,12 +26,26 @@ from .tokenizer import TARGET_FOLDER, Tokenizers, save_tokenizers
 CHECKPOINTS = "checkpoints"
 STATE = "step-"
 BEST = "best-"
+WEIGHTS_FILE = "model.safetensors"
 
 
 def save_model(folder: Path, model: Any, tokenizers: Tokenizers) -> None:
-    """Write everything that loading the model anywhere takes: config, weights, code and tokenizers."""
-    model.save_pretrained(folder)
+    """Write everything that loading the model anywhere takes: config, weights, code and tokenizers. Adapters are merged
+    into the weights, and stand beside them for themselves."""
+    if has_adapter(model):
+        model.save_pretrained(folder, state_dict=merged_weights(model))
+        save_adapter(model, folder / ADAPTER_FOLDER)
+    else:
+        model.save_pretrained(folder)
     save_tokenizers(tokenizers, folder)
+
+
+def load_weights(model: Any, folder: Path) -> None:
+    """Go on with the weights that `save_model` wrote; in a model with adapters, with these."""
+    if has_adapter(model):
+        load_adapter(model, folder / ADAPTER_FOLDER)
+    else:
+        load_model(model, folder / WEIGHTS_FILE)
 
 
 def is_better(candidate: Scores, best: Scores, metric: str) -> bool:
@@ -149,7 +166,7 @@ def prepare_output_dir(output_dir: Path, leftovers: tuple[str, ...]) -> None:
     """Make the folder, without what an earlier run left there that would mix with this one, and with a folder for
     checkpoints: while it is there, the run has not ended."""
     output_dir.mkdir(parents=True, exist_ok=True)
-    for name in (CHECKPOINTS, TARGET_FOLDER, *leftovers):
+    for name in (CHECKPOINTS, TARGET_FOLDER, ADAPTER_FOLDER, *leftovers):
         path = output_dir / name
         if path.is_dir():
             shutil.rmtree(path)

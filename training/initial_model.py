@@ -1,11 +1,37 @@
-"""The model that training begins with."""
+"""The model that training begins with: a fresh one, or one that is there and goes on."""
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from accelerate import Accelerator
+from transformers import GenerationConfig
+
 from ..configuration.configuration_sineformer import SineformerConfig
 from ..modeling.modeling_sineformer import SineformerForConditionalGeneration
-from .arguments import Settings
+from .adapter import add_adapter
+from .arguments import EvaluationArguments, FineTuningArguments, Settings
+from .durable import CheckpointError, checksum, on_main_process
+from .finetuning import DROPOUTS
+from .freezing import freeze
+from .pretrained import PretrainedError, find_model, load_config, load_model
 from .tokenizer import Tokenizers
+
+
+class BaseModel(NamedTuple):
+    """What a run begins from, ready to train."""
+
+    model: SineformerForConditionalGeneration
+    tokenizers: Tokenizers
+    folder: Path
+
+    def digest(self) -> str:
+        """The SHA-256 of the weights, as they were found."""
+        checksums = "".join(checksum(file) for file in sorted(self.folder.glob("*.safetensors")))
+        return hashlib.sha256(checksums.encode()).hexdigest()
 
 
 def fresh_model(settings: Settings, tokenizers: Tokenizers) -> SineformerForConditionalGeneration:
@@ -25,9 +51,52 @@ def fresh_model(settings: Settings, tokenizers: Tokenizers) -> SineformerForCond
     )
     config._attn_implementation = settings.model.attn_implementation
     model = SineformerForConditionalGeneration(config)
-    model.generation_config.update(
-        num_beams=settings.evaluation.num_beams,
-        length_penalty=settings.evaluation.length_penalty,
-        early_stopping=settings.evaluation.num_beams > 1,
-    )
+    _set_search(model.generation_config, settings.evaluation)
     return model
+
+
+def _set_search(generation: GenerationConfig, evaluation: EvaluationArguments) -> None:
+    generation.num_beams, generation.length_penalty = evaluation.num_beams, evaluation.length_penalty
+    if evaluation.num_beams == 1:
+        # transformers saves no settings of a search with beams where there is none.
+        generation.length_penalty, generation.early_stopping = 1.0, False
+
+
+def load_base_model(settings: Settings, accelerator: Accelerator) -> BaseModel | None:
+    """The model that the settings begin from, with parts frozen or adapters added, in every process; None for a fresh
+    one.
+
+    Raises:
+        CheckpointError: it cannot be loaded.
+    """
+    finetuning = settings.finetuning
+    if finetuning.model_name_or_path is None:
+        return None
+    on_main_process(accelerator, lambda: _find(finetuning))  # downloads it; the others find it there
+    folder = _find(finetuning)
+    model, tokenizers = _load(folder, settings)
+    if finetuning.lora_r > 0:
+        add_adapter(model, finetuning)
+    tied = freeze(model, finetuning.freeze)
+    if tied:
+        accelerator.print(f"frozen too, for being the same matrix: {', '.join(tied)}")
+    return BaseModel(model, tokenizers, folder)
+
+
+def _find(finetuning: FineTuningArguments) -> Path:
+    try:
+        return find_model(str(finetuning.model_name_or_path), finetuning.model_revision)
+    except PretrainedError as error:
+        raise CheckpointError(f"model_name_or_path: {error}") from error
+
+
+def _load(folder: Path, settings: Settings) -> tuple[Any, Tokenizers]:
+    """The model with the dropout and the generation parameters of the settings, and its tokenizers."""
+    config = load_config(folder, **{key: getattr(settings.model, key) for key in DROPOUTS})
+    config._attn_implementation = settings.model.attn_implementation
+    try:
+        model, tokenizers = load_model(folder, torch.float32, config)
+    except PretrainedError as error:
+        raise CheckpointError(f"model_name_or_path: {error}") from error
+    _set_search(model.generation_config, settings.evaluation)
+    return model, tokenizers

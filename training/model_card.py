@@ -10,8 +10,10 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import PreTrainedConfig
 
-from .arguments import DataArguments, Settings
+from .adapter import ADAPTER_FOLDER
+from .arguments import DataArguments, FineTuningArguments, Settings
 from .evaluation import Scores
+from .tokenizer import TARGET_FOLDER
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "model_card.md"
 SCORE_COLUMNS = ("Set", "Sentences", "Beams", "BLEU", "chrF", "Exact match", "Loss", "Perplexity")
@@ -61,6 +63,7 @@ def write_model_card(folder: Path, settings: Settings, record: RunRecord) -> Non
             library_name="transformers",
             pipeline_tag="translation",
             tags=["translation", "sineformer"],
+            base_model=settings.finetuning.model_name_or_path if _is_from_hub(settings.finetuning) else None,
             datasets=[data.dataset] if "/" in data.dataset else None,
             metrics=["bleu", "chrf"],
             model_name=name,
@@ -71,7 +74,7 @@ def write_model_card(folder: Path, settings: Settings, record: RunRecord) -> Non
         dataset=dataset_name(data),
         source_language=data.source_language,
         target_language=data.target_language,
-        separate_tokenizers=settings.tokenizer.target_vocab_size is not None,
+        separate_tokenizers=(folder / TARGET_FOLDER).is_dir(),
         training_pairs=f"{record.training_pairs:,}",
         example=record.examples[0].source.replace("\\", "\\\\").replace('"', '\\"'),
         scores=_score_table(record.scores),
@@ -82,7 +85,7 @@ def write_model_card(folder: Path, settings: Settings, record: RunRecord) -> Non
             [(each.source, each.reference, each.translation) for each in record.examples],
         ),
         parameters=f"{record.parameters:,}",
-        architecture=_architecture(record.config),
+        architecture=_architecture(record.config) + _origin(settings.finetuning),
         best_metric=settings.evaluation.best_metric,
         step=record.step,
         minutes=f"{record.minutes:.1f}",
@@ -90,6 +93,30 @@ def write_model_card(folder: Path, settings: Settings, record: RunRecord) -> Non
         max_length=data.max_length,
     )
     card.save(folder / "README.md")
+
+
+def _is_from_hub(finetuning: FineTuningArguments) -> bool:
+    return finetuning.model_revision is not None
+
+
+def _origin(finetuning: FineTuningArguments) -> str:
+    """What the model was fine-tuned from, and which part of it was; empty if it was trained from scratch."""
+    name = finetuning.model_name_or_path
+    if name is None:
+        return ""
+    origin = f"the local model `{Path(name).resolve().name}`"
+    if _is_from_hub(finetuning):
+        origin = f"[{name}](https://huggingface.co/{name}) at commit `{finetuning.model_revision}`"
+    text = f" Fine-tuned from {origin}, with its tokenizer."
+    if finetuning.freeze:
+        text += f" Not trained: {', '.join(f'`{part}`' for part in finetuning.freeze)}."
+    if finetuning.lora_r > 0:
+        targets = ", ".join(f"`{target}`" for target in finetuning.lora_target_modules)
+        text += (
+            f" Trained as low-rank adapters of rank {finetuning.lora_r} on {targets}, which are merged into the "
+            f"weights and stand for themselves in the folder `{ADAPTER_FOLDER}`."
+        )
+    return text
 
 
 def dataset_name(data: DataArguments) -> str:

@@ -17,6 +17,7 @@ from transformers.dynamic_module_utils import get_relative_import_files
 from ..configuration.configuration_sineformer import SineformerConfig
 from ..modeling.code_files import AUTO_MAP
 from ..modeling.modeling_sineformer import SineformerForConditionalGeneration
+from .adapter import ADAPTER_FILES, ADAPTER_FOLDER
 from .elsewhere import ElsewhereError, digest_elsewhere, logits_digest
 from .progress import METRICS_FILE
 from .record import SETTINGS_FILE, VERSIONS_FILE
@@ -101,7 +102,7 @@ def _content_problems(folder: Path, required: set[str]) -> Iterator[str]:
         if not (folder / name).is_file() and not name.endswith(".py"):
             yield f"{name}: missing; save model and tokenizer with save_pretrained, or let training write the folder"
     tokenizers = {f"{prefix}{name}" for name in TOKENIZER_FILES for prefix in ("", f"{TARGET_FOLDER}/")}
-    allowed = required | RECORDS | tokenizers
+    allowed = required | RECORDS | tokenizers | {f"{ADAPTER_FOLDER}/{name}" for name in ADAPTER_FILES}
     strange = [path for path in model_files(folder) if str(path) not in allowed]
     for path in strange:
         if path.suffix in PICKLES:

@@ -27,7 +27,8 @@ from .checkpoint import (
 from .data import Data, load_data
 from .durable import on_main_process, remove_leftovers, write_folder, write_manifest, writing
 from .evaluation import EvaluationSet, Evaluator, Scores
-from .initial_model import fresh_model
+from .freezing import trained_share
+from .initial_model import BaseModel, fresh_model, load_base_model
 from .interruption import Stopped, StopSignals
 from .loop import Learner, Limits, Trainer
 from .model_card import Example, RunRecord, write_model_card
@@ -47,8 +48,8 @@ def run(settings: Settings) -> Scores:
 
     Raises:
         DataError: before training, if the data cannot be used.
-        CheckpointError: before training, if it cannot go on from the checkpoint that the settings ask for; later, if
-            one cannot be written.
+        CheckpointError: before training, if it cannot begin or go on from the model or checkpoint that the settings ask
+            for; later, if one cannot be written.
         NonFiniteError: too many steps in a row were not finite; the best model so far is in the folder `checkpoints`.
         MemoryShortageError: the memory of the device does not suffice for the smallest micro-batches.
         Stopped: by a signal, with a checkpoint.
@@ -57,9 +58,10 @@ def run(settings: Settings) -> Scores:
     disable_progress_bar()  # of saving and loading: it would tear the bar of the training
     set_seed(settings.run.seed)
     checkpoint = on_main_process(accelerator, lambda: choose_checkpoint(settings, accelerator.num_processes))
-    data = load_data(settings, accelerator)
-    model = fresh_model(settings, data.tokenizers)
-    digests = on_main_process(accelerator, lambda: begin(settings, data, checkpoint))
+    base = load_base_model(settings, accelerator)
+    data = load_data(settings, accelerator, None if base is None else base.tokenizers)
+    model = fresh_model(settings, data.tokenizers) if base is None else base.model
+    digests = on_main_process(accelerator, lambda: begin(settings, data, checkpoint, base))
     start_trackers(accelerator, settings, None if checkpoint is None else read_state(checkpoint))
     training = Run(settings, accelerator, data, model, digests)
     try:
@@ -83,13 +85,15 @@ def build_accelerator(settings: Settings) -> Accelerator:
     )
 
 
-def begin(settings: Settings, data: Data, checkpoint: Path | None) -> dict[str, str]:
-    """Make the output folder ready for a new run, or for going on from a checkpoint; returns the digests of the data.
+def begin(settings: Settings, data: Data, checkpoint: Path | None, base: BaseModel | None = None) -> dict[str, str]:
+    """Make the output folder ready for a new run, or for going on from a checkpoint; returns the digests of the data
+    and of the model that the run begins from.
 
     Raises:
         CheckpointError: the checkpoint is of other data, or the folder cannot be written.
     """
-    output_dir, digests = Path(str(settings.run.output_dir)), data_digests(data)
+    output_dir = Path(str(settings.run.output_dir))
+    digests = data_digests(data) | ({} if base is None else {"base_model": base.digest()})
     if checkpoint is not None:
         check_data(checkpoint, digests)
     with writing(str(output_dir)):
@@ -165,7 +169,7 @@ class Run:
         )
         padding = self.sampler.padding()
         self.log.message(
-            f"{self.model.num_parameters():,} parameters; {len(self.data.train.pairs):,} pairs; about "
+            f"{trained_share(self.model)}; {len(self.data.train.pairs):,} pairs; about "
             f"{self.sampler.steps_per_epoch:,} steps per epoch; padding {padding.source:.1%} of source and "
             f"{padding.target:.1%} of target positions"
         )

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from safetensors.torch import load_file, load_model, save_file
+from safetensors.torch import load_file, save_file
 
-from .checkpoint import BestCheckpoint
+from .checkpoint import BestCheckpoint, load_weights
 from .evaluation import Scores
 from .loop import Learner, Position
 from .progress import RunLog
@@ -30,7 +30,6 @@ from .progress import RunLog
 OPTIMIZER_FILE = "optimizer.safetensors"
 RANDOM_FILE = "random_states.json"
 STATE_FILE = "trainer_state.json"
-WEIGHTS_FILE = "model.safetensors"
 
 
 @dataclass
@@ -88,7 +87,7 @@ class TrainingState:
         """Go on from a checkpoint, in every process alike; all parts have to be as new, except that they may be
         prepared for several processes."""
         state = read_state(folder)
-        load_model(self.model, folder / WEIGHTS_FILE)
+        load_weights(self.model, folder)
         self._restore_optimizer(folder, state)
         self.learner.step = state["step"]
         self.learner.skips.in_a_row, self.learner.skips.total = state["skips"]["in_a_row"], state["skips"]["total"]

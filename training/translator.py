@@ -11,14 +11,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-from transformers import PreTrainedConfig
 from transformers.utils.logging import disable_progress_bar
 
-from ..configuration.configuration_sineformer import SineformerConfig
-from ..modeling.modeling_sineformer import SineformerForConditionalGeneration
-from .tokenizer import Tokenizers, load_tokenizers
+from .pretrained import PretrainedError, find_model, load_model
+from .tokenizer import Tokenizers
 
 
 class TranslationError(ValueError):
@@ -38,18 +34,11 @@ def load_translator(name: str, device: str | None, dtype: torch.dtype) -> tuple[
     """
     disable_progress_bar()  # of loading
     place = _usable_device(device)
-    folder = _model_folder(name)
-    kind = PreTrainedConfig.get_config_dict(folder)[0].get("model_type")
-    if kind != SineformerConfig.model_type:
-        raise TranslationError(
-            f"{name} is a model of type {kind!r}; this needs one of type {SineformerConfig.model_type!r}"
-        )
     try:
-        tokenizers = load_tokenizers(folder)
-        model: Any = SineformerForConditionalGeneration.from_pretrained(folder, dtype=dtype)
-    except (ValueError, OSError) as error:
-        raise TranslationError(f"the model cannot be loaded: {error}") from error
-    return model.to(place).eval(), tokenizers
+        model, tokenizers = load_model(find_model(name), dtype)
+    except PretrainedError as error:
+        raise TranslationError(str(error)) from error
+    return model.to(place), tokenizers
 
 
 def _usable_device(device: str | None) -> torch.device:
@@ -60,20 +49,6 @@ def _usable_device(device: str | None) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise TranslationError(f"device {device!r} cannot be used: {reason}") from error
-
-
-def _model_folder(name: str) -> Path:
-    folder = Path(name)
-    if not folder.is_dir():
-        try:
-            folder = Path(snapshot_download(name))
-        except HFValidationError as error:
-            raise TranslationError(f"{name} is neither a folder nor the id of a model on the Hub") from error
-        except (HfHubHTTPError, OSError) as error:
-            raise TranslationError(f"{name} is not a folder here, and the Hub does not give it: {error}") from error
-    if not (folder / "config.json").is_file():
-        raise TranslationError(f"{name} holds no config.json; give the output folder of a finished training")
-    return folder
 
 
 def read_lines(path: Path | None) -> list[str]:
