@@ -205,6 +205,7 @@ class RunArguments:
     use_cpu: bool = setting("Train on the CPU even where there is an accelerator.", False)
     seed: int = setting("Seed of initialisation, batches and dropout.", 1)
     logging_steps: int = setting("Report every so many steps.", 50)
+    profile: bool = setting("Write a profile of a few steps, after the first ones.", False)
     report_to: list[str] = field(
         default_factory=lambda: ["tensorboard"],
         metadata={"help": "Who is told of the run beside metrics.jsonl: tensorboard, wandb, both, or none."},

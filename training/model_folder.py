@@ -19,8 +19,10 @@ from ..modeling.code_files import AUTO_MAP
 from ..modeling.modeling_sineformer import SineformerForConditionalGeneration
 from .adapter import ADAPTER_FILES, ADAPTER_FOLDER
 from .elsewhere import ElsewhereError, digest_elsewhere, logits_digest
+from .profiling import PROFILE_FOLDER
 from .progress import METRICS_FILE
 from .record import SETTINGS_FILE, VERSIONS_FILE
+from .run_metrics import REPORT_FILES
 from .tokenizer import TARGET_FOLDER, TOKENIZER_FILES
 from .trackers import TRACKERS
 
@@ -30,8 +32,8 @@ WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 REQUIRED = {CARD, CONFIG, "generation_config.json", TOKENIZER_CONFIG}
-RECORDS = {METRICS_FILE, SETTINGS_FILE, VERSIONS_FILE, "LICENSE", ".gitattributes"}
-TRAINING_LOGS = set(TRACKERS)  # they say nothing about the model that metrics.jsonl does not
+RECORDS = {METRICS_FILE, SETTINGS_FILE, VERSIONS_FILE, *REPORT_FILES, "LICENSE", ".gitattributes"}
+TRAINING_LOGS = {*TRACKERS, PROFILE_FOLDER}  # they say nothing about the model that metrics.jsonl does not
 PICKLES = {".bin", ".ckpt", ".joblib", ".npy", ".npz", ".pickle", ".pkl", ".pt", ".pth"}
 SENTENCES = ("A dog is sleeping.", "Where is the small house of my sister?")
 

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,6 +65,10 @@ class RunLog:
         logging_steps: how many steps one report sums up.
         planned_steps: when training ends; None if only the clock says so.
         max_minutes: when the clock ends it.
+
+    Attributes:
+        latest: the number of steps done.
+        after_step: called after every one, on every process.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class RunLog:
         self.started = time.monotonic()
         self.seconds_training = 0.0
         self.latest = 0
+        self.after_step: Callable[[], object] = lambda: None
         self._reset()
 
     def _reset(self) -> None:
@@ -138,6 +143,7 @@ class RunLog:
     ) -> None:
         """Take note of one step; every `logging_steps` steps, report those that were not skipped."""
         self.latest = number
+        self.after_step()
         if report.parts is not None:
             self._out_of_memory(number, report.parts)
         if report.skipped is not None:

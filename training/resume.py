@@ -19,7 +19,7 @@ from .training_state import read_state
 # What may differ between a run and its continuation: it changes neither what is learnt nor what that is measured by.
 _END = ("max_steps", "num_epochs", "max_minutes", "patience")
 _FAULTS = ("max_skipped_steps",)
-_PACE = ("eval_steps", "save_steps", "save_minutes", "save_total_limit", "logging_steps", "report_to")
+_PACE = ("eval_steps", "save_steps", "save_minutes", "save_total_limit", "logging_steps", "profile", "report_to")
 _PLACE = ("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "data_dir", "cache_dir", "dataset_name", "use_cpu")
 _SPEED = ("eval_batch_size", "attn_implementation")
 _AT_THE_END = ("num_beams", "length_penalty")

@@ -33,9 +33,12 @@ from .interruption import Stopped, StopSignals
 from .loop import Learner, Limits, Trainer
 from .model_card import Example, RunRecord, write_model_card
 from .optimizer import build_optimizer, build_schedule
+from .profiling import PROFILE_FOLDER, profiling
 from .progress import METRICS_FILE, RunLog, pick_samples
 from .record import data_digests, write_settings, write_versions
 from .resume import check_data, choose_checkpoint, remove_later
+from .run_metrics import REPORT_FILES, ReportError
+from .run_report import write_run_report
 from .skipped_steps import Skips
 from .trackers import TRACKERS, start_trackers
 from .training_state import TrainingState, best_step_of, random_state, read_state
@@ -52,6 +55,7 @@ def run(settings: Settings) -> Scores:
             for; later, if one cannot be written.
         NonFiniteError: too many steps in a row were not finite; the best model so far is in the folder `checkpoints`.
         MemoryShortageError: the memory of the device does not suffice for the smallest micro-batches.
+        ReportError: the report of the run cannot be written; everything else is there.
         Stopped: by a signal, with a checkpoint.
     """
     accelerator = build_accelerator(settings)
@@ -66,12 +70,24 @@ def run(settings: Settings) -> Scores:
     training = Run(settings, accelerator, data, model, digests)
     try:
         training.train(checkpoint)
-    except Stopped:
+    except Stopped as stop:
         accelerator.end_training()
+        try:
+            report(accelerator, settings)
+        except ReportError as error:
+            raise Stopped(f"{stop}; {error}") from error
         raise
     scores = training.finish()
     accelerator.end_training()
+    report(accelerator, settings)
     return scores
+
+
+def report(accelerator: Accelerator, settings: Settings) -> None:
+    """Show the run so far in `report.html`. The model or the checkpoint is there already, and no process waits for
+    this one any more."""
+    if accelerator.is_main_process:
+        write_run_report(Path(str(settings.run.output_dir)))
 
 
 def build_accelerator(settings: Settings) -> Accelerator:
@@ -98,7 +114,7 @@ def begin(settings: Settings, data: Data, checkpoint: Path | None, base: BaseMod
         check_data(checkpoint, digests)
     with writing(str(output_dir)):
         if checkpoint is None:
-            prepare_output_dir(output_dir, (METRICS_FILE, *TRACKERS))
+            prepare_output_dir(output_dir, (METRICS_FILE, *REPORT_FILES, *TRACKERS, PROFILE_FOLDER))
         else:
             remove_later(checkpoint)
             remove_leftovers(checkpoint.parent)
@@ -179,9 +195,15 @@ class Run:
             if checkpoint is not None:
                 state.restore(checkpoint)
                 self.log.message(f"going on from {checkpoint}")
-            if self._is_patient():
-                trainer.run(self.validate, lambda: self.save(state))
+            with self._profiling():
+                if self._is_patient():
+                    trainer.run(self.validate, lambda: self.save(state))
             self.minutes = self.log.seconds() / 60
+
+    def _profiling(self) -> contextlib.AbstractContextManager[None]:
+        if self.settings.run.profile:
+            return profiling(self.accelerator, self.log, self.output_dir)
+        return contextlib.nullcontext()
 
     def save(self, state: TrainingState) -> None:
         """Write a checkpoint; every process has to call it."""

@@ -24,7 +24,7 @@ TENSORBOARD, WANDB = "tensorboard", "wandb"
 TRACKERS = (TENSORBOARD, WANDB)  # and the folders they leave
 PROJECT = "sineformer"
 LOGIN_SECONDS = 60  # to answer the question for a key on a terminal; without a terminal there is none
-FINISH_SECONDS = 300  # to upload the rest at the end
+FINISH_SECONDS = 30  # to upload the rest at the end, which may have come by a signal
 SAMPLE_COLUMNS = ("Source", "Reference", "Translation")
 
 

@@ -22,6 +22,7 @@ from .interruption import STOPPED, Stopped
 from .recipe import RecipeError, print_help, read_settings
 from .resume import has_finished
 from .run import run
+from .run_metrics import ReportError
 from .skipped_steps import NonFiniteError
 
 WRONG_SETTINGS = 2
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         run(settings)
     except RecipeError as error:
         return _say(f"error: {error}", WRONG_SETTINGS)
-    except (DataError, NonFiniteError, MemoryShortageError, CheckpointError) as error:
+    except (DataError, NonFiniteError, MemoryShortageError, CheckpointError, ReportError) as error:
         return _say(f"error: {error}", 1)
     except Stopped as stop:
         return _say(str(stop), STOPPED)

@@ -1,6 +1,7 @@
 """A small vocabulary and a small model for the tests of training."""
 
 import itertools
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,13 @@ from sineformer.training.loop import Learner, Limits, Trainer
 from sineformer.training.optimizer import build_optimizer, build_schedule
 from sineformer.training.progress import RunLog, StepReport
 from sineformer.training.tokenizer import Tokenizers, train_tokenizers
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of a single test draw no pictures at their end, which takes longer than they do; those of a module do."""
+    if "sineformer.training.run" in sys.modules:
+        monkeypatch.setattr("sineformer.training.run.write_run_report", lambda folder: None)
 
 
 def parallel(pairs: list[tuple[str, str]]) -> ParallelText:

@@ -24,12 +24,14 @@ def folder(whole: Path, tmp_path: Path) -> Path:
 
 
 def test_a_whole_folder_has_no_problems_with_the_records_and_logs_of_its_run(folder: Path) -> None:
-    (folder / "tensorboard").mkdir()
-    for name in ("metrics.jsonl", "training_args.yaml", "versions.json", "tensorboard/events.out.tfevents.1"):
+    records = {"metrics.jsonl", "training_args.yaml", "versions.json", "report.html", "report.png"}
+    logs = {"tensorboard/events.out.tfevents.1", "wandb/run-1/run-1.wandb", "profile/rank-0.json.gz"}
+    for name in records | logs:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("x")
     assert folder_problems(folder) == []
-    assert PurePosixPath("metrics.jsonl") in model_files(folder)
-    assert not [path for path in model_files(folder) if path.parts[0] == "tensorboard"]
+    assert {*map(PurePosixPath, records)} <= {*model_files(folder)}
+    assert not {*map(PurePosixPath, logs)} & {*model_files(folder)}
 
 
 @pytest.mark.parametrize("name", ["README.md", "generation_config.json", "model.safetensors", "tokenizer_config.json"])

@@ -73,6 +73,7 @@ def test_a_run_leaves_a_complete_model_folder_and_nothing_else(finished: Path) -
     }
     model = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     record = {"README.md", "metrics.jsonl", "training_args.yaml", "versions.json", "tensorboard"}
+    record |= {"report.html", "report.png"}
     assert {path.name for path in finished.iterdir()} == code | model | record
     assert list((finished / "tensorboard").rglob("events.*"))
 

@@ -1,0 +1,28 @@
+"""Write the report of a run, finished or under way, into its output folder: report.html and report.png.
+
+python scripts/report_run.py runs/first
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from sineformer.training.run_metrics import ReportError
+from sineformer.training.run_report import write_run_report
+
+
+def main() -> int:
+    """Report on the run that the command line names; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="output folder of the run")
+    try:
+        report = write_run_report(parser.parse_args().folder)
+    except ReportError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"The report is {report}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
