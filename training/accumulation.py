@@ -36,7 +36,7 @@ class MicroBatch(NamedTuple):
         """So many parts of nearly equal size, or one for each example if these are fewer."""
         if parts == 1:
             return [self]
-        number = min(parts, len(self.examples))
+        number = min(parts, len(self.examples)) or 1
         examples = torch.tensor(self.examples).tensor_split(number)
         inputs = {key: value.tensor_split(number) for key, value in self.inputs.items()}
         return [

@@ -107,6 +107,9 @@ class DataArguments:
     max_characters: int = setting("Longest usable sentence, in characters.", Limits.max_characters)
     max_length: int = setting("Longest usable sentence, in tokens, end token included.", 256)
     max_length_ratio: float = setting("Largest usable ratio of the lengths of both sides.", Limits.max_length_ratio)
+    streaming: bool = setting("Read training data as they are needed, never as a whole; for those without end.", False)
+    shuffle_buffer: int = setting("Pairs of a stream that are in memory, over all processes.", 100_000)
+    stream_workers: int = setting("Processes beside each one that trains, which read and tokenise the stream.", 0)
     cache_dir: str | None = setting(
         "Folder for the tokenised training data, which then need not fit into memory; left out: it is in memory.", None
     )

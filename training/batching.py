@@ -210,6 +210,10 @@ class TokenBudgetBatchSampler:
         """
         return round(self.plan.expected / self.group)
 
+    def share_of_epoch(self, steps: int) -> float:
+        """Which part of the current epoch so many optimiser steps are."""
+        return steps / self.steps_per_epoch
+
     def is_over(self, steps: int) -> bool:
         """Whether the current epoch ends after so many optimiser steps."""
         return self.plan.is_end(steps * self.group)

@@ -39,14 +39,14 @@ _AT_LEAST_ONE = (
     *("encoder_ffn_dim", "decoder_ffn_dim", "max_position_embeddings", "train_size", "validation_size", "test_size"),
     *("max_characters", "max_length", "max_length_ratio", "max_tokens", "gradient_accumulation_steps", "warmup_steps"),
     *("max_steps", "num_epochs", "eval_steps", "patience", "eval_num_beams", "eval_batch_size", "num_beams"),
-    *("tokenizer_sample", "logging_steps", "save_steps", "save_total_limit", "lora_alpha"),
+    *("tokenizer_sample", "shuffle_buffer", "logging_steps", "save_steps", "save_total_limit", "lora_alpha"),
     *("vocab_size", "target_vocab_size"),
 )
 _SHARES = (
     *("dropout", "attention_dropout", "activation_dropout", "encoder_layerdrop", "decoder_layerdrop"),
     *("lora_dropout", "label_smoothing"),
 )
-_NOT_NEGATIVE = ("max_grad_norm", "max_skipped_steps", "lora_r", "r_drop")
+_NOT_NEGATIVE = ("stream_workers", "max_grad_norm", "max_skipped_steps", "lora_r", "r_drop")
 _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **{key: (lambda value: value >= 1, "must be at least 1") for key in _AT_LEAST_ONE},
     **{key: (lambda value: 0 <= value < 1, "must be in [0, 1)") for key in _SHARES},
@@ -76,6 +76,7 @@ def problems_of(settings: Settings) -> Iterator[str]:
     yield from _attention_problems(settings.model.attn_implementation)
     yield from _finetuning_problems(settings)
     yield from _data_problems(settings.data)
+    yield from _stream_problems(settings)
     yield from _limit_problems(settings)
     yield from _tracker_problems(settings.run)
     yield from _output_problems(settings.run)
@@ -153,6 +154,22 @@ def _data_problems(data: DataArguments) -> Iterator[str]:
         yield f"source_language, target_language: both are {data.source_language!r}"
     elif data.dataset == "embedded" and (data.source_language, data.target_language) != EMBEDDED_LANGUAGES:
         yield f"source_language, target_language: the embedded task goes from {' to '.join(EMBEDDED_LANGUAGES)}"
+
+
+def _stream_problems(settings: Settings) -> Iterator[str]:
+    data, optimisation = settings.data, settings.optimisation
+    if not data.streaming:
+        if data.stream_workers:
+            yield "stream_workers: only for a stream; set streaming: true"
+        return
+    if data.cache_dir is not None:
+        yield "streaming, cache_dir: a stream is not kept; leave out one of them"
+    if data.on_bad_rows == "refuse":
+        yield "streaming, on_bad_rows: bad rows of a stream come out while it trains; use on_bad_rows: drop"
+    if settings.tokenizer.tokenizer_sample is None and settings.finetuning.model_name_or_path is None:
+        yield "tokenizer_sample: say on how many pairs of the stream the vocabulary is trained, for example 1000000"
+    if optimisation.lr_scheduler_type in ("linear", "cosine") and optimisation.max_steps is None:
+        yield f"max_steps: set it; {optimisation.lr_scheduler_type} needs an end, and a stream has no known length"
 
 
 def _limit_problems(settings: Settings) -> Iterator[str]:

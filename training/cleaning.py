@@ -1,5 +1,7 @@
 """Which sentence pairs are fit for training, and a full account of the others."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -92,6 +94,15 @@ class CleaningReport:
         rows.count += 1
         if rows.count <= PLACES_SHOWN:
             rows.places.append(place)
+
+    def add_all(self, other: CleaningReport) -> None:
+        """Take in the account of another part of the same data."""
+        self.read += other.read
+        self.kept += other.kept
+        for reason, found in other.reasons.items():
+            rows = self.reasons.setdefault(reason, FoundRows())
+            rows.count += found.count
+            rows.places = [*rows.places, *found.places][:PLACES_SHOWN]
 
     def settle(self) -> None:
         """Raise a `ValueError` with the whole report if there are bad rows and they are refused, or no pair is left."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
+import itertools
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +17,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from .arguments import SPLITS, DataArguments, Settings
-from .arrow_tables import hub_table, read_hub
+from .arrow_tables import hub_table, read_hub, rows_of_stream
 from .batching import encode_pairs
 from .cleaning import CleaningReport, Limits, ParallelText, clean
 from .corpus_cache import Corpus, TextSource, cached_corpus, cached_tokenizers, key_of
@@ -25,14 +27,15 @@ from .evaluation import EvaluationSet
 from .overlap import note_repeats
 from .rows import ColumnNames, Row
 from .sources import read_files, read_pairs
+from .streaming import TextStream, deal
 from .text_digest import text_digest
 from .tokenizer import Tokenizers
-from .vocabulary import train_vocabulary
+from .vocabulary import train_vocabulary, train_vocabulary_on
 
 EMBEDDED_SEED = 0  # not the run's: runs with different seeds stay comparable
 # These choose no training pair; those that name files are replaced by what is in the files.
 LEAVES_PAIRS_AS_THEY_ARE = (
-    *("dataset_name", "data_dir", "train_files", "cache_dir"),
+    *("dataset_name", "data_dir", "train_files", "cache_dir", "streaming", "shuffle_buffer", "stream_workers"),
     *("validation_files", "validation_split", "validation_size", "test_files", "test_split", "test_size"),
 )
 NO_LIMITS = Limits(max_characters=sys.maxsize, max_length_ratio=math.inf)
@@ -53,7 +56,7 @@ class Data:
     """
 
     tokenizers: Tokenizers
-    train: Corpus
+    train: Corpus | TextStream
     held_out: dict[str, EvaluationSet]
 
 
@@ -64,20 +67,30 @@ def load_data(settings: Settings, accelerator: Accelerator, tokenizers: Tokenize
     Raises:
         DataError: a split cannot be read or has no usable pairs, or the vocabulary cannot be made.
     """
-    load_train = _train_in_memory if settings.data.cache_dir is None else _train_from_cache
     try:
         held_out_names = [split for split in SPLITS if split != "train" and has_split(settings.data, split)]
         texts = {split: read_split(settings.data, split) for split in held_out_names}
-        tokenizers, train = load_train(settings, accelerator, tokenizers, texts)
+        tokenizers, train = _load_train(settings, accelerator, tokenizers, texts)
         held_out = {name: _evaluation_set(name, *texts[name], tokenizers) for name in texts}
     except ValueError as error:
         raise DataError(str(error)) from error
-    for name, report in {"train": train.report, **{name: report for name, (_, report) in texts.items()}}.items():
+    reports = {} if isinstance(train, TextStream) else {"train": train.report}
+    for name, report in (reports | {name: report for name, (_, report) in texts.items()}).items():
         accelerator.print(f"{name}: {report}")
     return Data(tokenizers, train, held_out)
 
 
 Split = tuple[ParallelText, CleaningReport]
+
+
+def _load_train(
+    settings: Settings, accelerator: Accelerator, tokenizers: Tokenizers | None, held_out: dict[str, Split]
+) -> tuple[Tokenizers, Corpus | TextStream]:
+    if settings.data.streaming:
+        return _train_as_stream(settings, accelerator, tokenizers)
+    if settings.data.cache_dir is not None:
+        return _train_from_cache(settings, accelerator, tokenizers)
+    return _train_in_memory(settings, accelerator, tokenizers, held_out)
 
 
 def _train_in_memory(
@@ -93,7 +106,7 @@ def _train_in_memory(
 
 
 def _train_from_cache(
-    settings: Settings, accelerator: Accelerator, tokenizers: Tokenizers | None, held_out: dict[str, Split]
+    settings: Settings, accelerator: Accelerator, tokenizers: Tokenizers | None
 ) -> tuple[Tokenizers, Corpus]:
     data, cache = settings.data, Path(str(settings.data.cache_dir)).expanduser()
     text = TextSource(lambda: _rows(data, "train"), _train_limits(data), lambda: CleaningReport(data.on_bad_rows))
@@ -105,6 +118,43 @@ def _train_from_cache(
         )
     key = key_of(**content, vocabulary=tokenizers.digest())
     return tokenizers, cached_corpus(cache, key, text, tokenizers, data.max_length)
+
+
+def _train_as_stream(
+    settings: Settings, accelerator: Accelerator, tokenizers: Tokenizers | None
+) -> tuple[Tokenizers, TextStream]:
+    data, sizes = settings.data, settings.tokenizer
+    stream = TextStream(
+        functools.partial(_lanes, data),
+        _train_limits(data),
+        data.max_length,
+        data.shuffle_buffer,
+        data.stream_workers,
+        key_of(data=_identity(data), settings=_what_shapes_text(data)),
+    )
+    if tokenizers is None:
+        text = TextSource(lambda: _lanes(data, [0], 1)[0], stream.limits, CleaningReport)
+
+        def train() -> Tokenizers:
+            sample = list(itertools.islice(text.pairs(), sizes.tokenizer_sample))
+            return train_vocabulary_on(sizes, lambda: iter(sample))
+
+        tokenizers = _from_main_process(accelerator, train)
+    return tokenizers, stream
+
+
+def _lanes(data: DataArguments, lanes: list[int], count: int) -> list[Iterator[Row]]:
+    """The rows of these lanes of the training data, out of so many."""
+    if data.dataset in ("embedded", "files"):
+        return deal(_rows(data, "train"), lanes, count)
+    table = hub_table(data.dataset, data.train_split, data.dataset_config, streaming=True)
+    columns, place = _columns(data), f"{data.dataset} ({data.train_split})"
+    if table.num_shards % count:  # every process reads all files, and leaves out what is not its own
+        return deal(rows_of_stream(table, columns, place), lanes, count)
+    from datasets.distributed import split_dataset_by_node
+
+    shares = (split_dataset_by_node(table, lane, count) for lane in lanes)
+    return [rows_of_stream(share, columns, place) for share in shares]
 
 
 def has_split(data: DataArguments, split: str) -> bool:
@@ -138,8 +188,18 @@ def _rows(data: DataArguments, split: str) -> Iterator[Row]:
         return read_pairs(load_split(split, size, EMBEDDED_SEED), f"embedded {split} data")
     if data.dataset == "files":
         return read_files(data.files_of(split), data.columns)
-    columns = data.columns or ColumnNames(data.source_language, data.target_language)
-    return read_hub(data.dataset, columns, getattr(data, f"{split}_split"), data.dataset_config)
+    return read_hub(data.dataset, _columns(data), getattr(data, f"{split}_split"), data.dataset_config)
+
+
+def _columns(data: DataArguments) -> ColumnNames:
+    return data.columns or ColumnNames(data.source_language, data.target_language)
+
+
+def _identity(data: DataArguments) -> Any:
+    """The same without reading the data: it misses what changes neither names nor sizes."""
+    if data.dataset == "files":
+        return [(file.name, file.stat().st_size) for file in data.files_of("train")]
+    return _content(data) if data.dataset == "embedded" else data.dataset
 
 
 def _content(data: DataArguments) -> Any:

@@ -31,6 +31,7 @@ from .interruption import Stopped
 from .progress import Fill, RunLog, StepReport
 from .r_drop import twice
 from .skipped_steps import Skipped, Skips
+from .streaming import StreamedBatches
 
 
 @dataclass
@@ -178,7 +179,8 @@ class Trainer:
         learner: what learns.
         sampler: deals out the batches of this process; every process gets as many.
         loader: makes these batches. It must draw from no generator that the model's dropout draws from: a run that goes
-            on in the middle of an epoch opens it once more than one that was never stopped.
+            on in the middle of an epoch opens it once more than one that was never stopped. None for a stream, which
+            makes its batches itself.
         limits: when to stop, to evaluate and to save.
         log: where steps are reported, and how long the run has taken.
         stop_asked: whether a signal asked this process to stop.
@@ -187,8 +189,8 @@ class Trainer:
     def __init__(
         self,
         learner: Learner,
-        sampler: TokenBudgetBatchSampler,
-        loader: DataLoader[Any],
+        sampler: TokenBudgetBatchSampler | StreamedBatches,
+        loader: DataLoader[Any] | None,
         limits: Limits,
         log: RunLog,
         stop_asked: Callable[[], bool] = lambda: False,
@@ -239,10 +241,14 @@ class Trainer:
     def _open_epoch(self) -> None:
         self.sampler.set_epoch(self.position.epoch, self.position.steps * self.accumulation_steps)
 
+    def _micro_batches(self) -> Iterator[MicroBatch]:
+        if isinstance(self.sampler, StreamedBatches):
+            return iter(self.sampler)
+        return itertools.starmap(MicroBatch, zip(self.sampler, self.loader or (), strict=True))
+
     def _rest_of_epoch(self) -> Iterator[int]:
-        micro_batches = itertools.starmap(MicroBatch, zip(self.sampler, self.loader, strict=True))
         started = time.monotonic()
-        for group in grouped(micro_batches, self.accumulation_steps):
+        for group in grouped(self._micro_batches(), self.accumulation_steps):
             agreed = self._agree(group)
             self._stop_if(agreed.stop)
             if agreed.save:
@@ -251,10 +257,14 @@ class Trainer:
                 self.time_is_up = True
                 yield self.learner.step
                 return
+            if isinstance(self.sampler, StreamedBatches) and not agreed.target_tokens:
+                self.sampler.end_epoch(self.position.steps)
+                yield self.learner.step
+                return
             learning_rate = float(self.learner.schedule.get_last_lr()[0])
             report = self.learner.update(group, agreed.target_tokens)
             self.position.steps += 1
-            passed = self.position.epoch + self.position.steps / self.sampler.steps_per_epoch
+            passed = self.position.epoch + self.sampler.share_of_epoch(self.position.steps)
             seconds = time.monotonic() - started
             self.log.step(self.learner.step, passed, report, agreed.fill, learning_rate, seconds)
             if report.skipped is not None:

@@ -37,7 +37,7 @@ class RunRecord:
         examples: from the last set of `scores`.
         config: of the model.
         parameters: their number.
-        training_pairs: pairs trained on.
+        training_pairs: pairs trained on; None for a stream.
         step: of the best checkpoint.
         minutes: training took, evaluations included.
         processes: what it ran on, in words.
@@ -47,7 +47,7 @@ class RunRecord:
     examples: Sequence[Example]
     config: PreTrainedConfig
     parameters: int
-    training_pairs: int
+    training_pairs: int | None
     step: int
     minutes: float
     processes: str
@@ -75,7 +75,7 @@ def write_model_card(folder: Path, settings: Settings, record: RunRecord) -> Non
         source_language=data.source_language,
         target_language=data.target_language,
         separate_tokenizers=(folder / TARGET_FOLDER).is_dir(),
-        training_pairs=f"{record.training_pairs:,}",
+        training_pairs="a stream of" if record.training_pairs is None else f"{record.training_pairs:,}",
         example=record.examples[0].source.replace("\\", "\\\\").replace('"', '\\"'),
         scores=_score_table(record.scores),
         signatures=_signatures(record.scores),

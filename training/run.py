@@ -40,6 +40,7 @@ from .resume import check_data, choose_checkpoint, remove_later
 from .run_metrics import REPORT_FILES, ReportError
 from .run_report import write_run_report
 from .skipped_steps import Skips
+from .streaming import Recipe, StreamedBatches, TextStream
 from .trackers import TRACKERS, start_trackers
 from .training_state import TrainingState, best_step_of, random_state, read_state
 
@@ -141,15 +142,7 @@ class Run:
         # Tensor cores work on multiples of 8.
         multiple = 8 if accelerator.device.type == "cuda" and accelerator.mixed_precision != "no" else 1
         self.collator = Seq2SeqCollator(data.tokenizers.source.pad_token_id, multiple)
-        self.sampler = TokenBudgetBatchSampler(
-            data.train.pairs.lengths_on_demand,
-            settings.optimisation.max_tokens,
-            settings.run.seed,
-            rank=accelerator.process_index,
-            world_size=accelerator.num_processes,
-            accumulation_steps=settings.optimisation.gradient_accumulation_steps,
-            pad_to_multiple_of=multiple,
-        )
+        self.sampler = self._sampler()
         self.evaluator = Evaluator(accelerator, data.tokenizers, self.collator, settings.evaluation.eval_batch_size)
         self.best = BestCheckpoint(self.output_dir, settings.evaluation.best_metric)
         self.log = RunLog(
@@ -160,9 +153,24 @@ class Run:
             settings.optimisation.max_minutes,
         )
 
+    def _sampler(self) -> TokenBudgetBatchSampler | StreamedBatches:
+        optimisation, seed, train = self.settings.optimisation, self.settings.run.seed, self.data.train
+        if isinstance(train, TextStream):
+            recipe = Recipe(self.data.tokenizers, self.collator, optimisation.max_tokens, seed)
+            return StreamedBatches(train, recipe, self.accelerator, optimisation.gradient_accumulation_steps)
+        return TokenBudgetBatchSampler(
+            train.pairs.lengths_on_demand,
+            optimisation.max_tokens,
+            seed,
+            rank=self.accelerator.process_index,
+            world_size=self.accelerator.num_processes,
+            accumulation_steps=optimisation.gradient_accumulation_steps,
+            pad_to_multiple_of=self.collator.pad_to_multiple_of,
+        )
+
     def _planned_steps(self) -> int | None:
-        limits = self.settings.optimisation
-        by_epochs = None if limits.num_epochs is None else limits.num_epochs * self.sampler.steps_per_epoch
+        limits, in_epoch = self.settings.optimisation, self.sampler.steps_per_epoch
+        by_epochs = None if limits.num_epochs is None or in_epoch is None else limits.num_epochs * in_epoch
         return min((limit for limit in (limits.max_steps, by_epochs) if limit is not None), default=None)
 
     def _limits(self) -> Limits:
@@ -176,19 +184,7 @@ class Run:
         Raises:
             Stopped: by a signal, with a checkpoint.
         """
-        loader: DataLoader[Any] = DataLoader(
-            self.data.train.pairs,
-            batch_sampler=self.sampler,
-            collate_fn=self.collator,
-            pin_memory=self.accelerator.device.type == "cuda",
-            generator=torch.Generator(),  # otherwise it draws from the one of dropout whenever it is opened
-        )
-        padding = self.sampler.padding()
-        self.log.message(
-            f"{trained_share(self.model)}; {len(self.data.train.pairs):,} pairs; about "
-            f"{self.sampler.steps_per_epoch:,} steps per epoch; padding {padding.source:.1%} of source and "
-            f"{padding.target:.1%} of target positions"
-        )
+        loader = self._loader()
         with StopSignals() as signals, contextlib.closing(self.log):
             trainer = Trainer(self._learner(), self.sampler, loader, self._limits(), self.log, signals.asked)
             state = TrainingState(self.model, trainer.learner, trainer.position, self.best, self.log)
@@ -204,6 +200,25 @@ class Run:
         if self.settings.run.profile:
             return profiling(self.accelerator, self.log, self.output_dir)
         return contextlib.nullcontext()
+
+    def _loader(self) -> DataLoader[Any] | None:
+        """What makes the sampler's batches; None for a stream, which makes its own. The log says what there is."""
+        train, sampler, share = self.data.train, self.sampler, trained_share(self.model)
+        if isinstance(train, TextStream) or isinstance(sampler, StreamedBatches):
+            self.log.message(f"{share}; a stream of pairs, {self.settings.data.shuffle_buffer:,} at a time")
+            return None
+        padding = sampler.padding()
+        self.log.message(
+            f"{share}; {len(train.pairs):,} pairs; about {sampler.steps_per_epoch:,} steps per epoch; padding "
+            f"{padding.source:.1%} of source and {padding.target:.1%} of target positions"
+        )
+        return DataLoader(
+            train.pairs,
+            batch_sampler=sampler,
+            collate_fn=self.collator,
+            pin_memory=self.accelerator.device.type == "cuda",
+            generator=torch.Generator(),  # otherwise it draws from the one of dropout whenever it is opened
+        )
 
     def save(self, state: TrainingState) -> None:
         """Write a checkpoint; every process has to call it."""
@@ -293,7 +308,7 @@ class Run:
                 examples=[Example(*each) for each in itertools.islice(texts, CARD_EXAMPLES)],
                 config=model.config,
                 parameters=model.num_parameters(),
-                training_pairs=len(self.data.train.pairs),
+                training_pairs=None if isinstance(self.data.train, TextStream) else len(self.data.train.pairs),
                 step=self.best.step,
                 minutes=self.minutes,
                 processes=f"{self.accelerator.num_processes} x {self.accelerator.device.type}",

@@ -24,6 +24,7 @@ from .resume import has_finished
 from .run import run
 from .run_metrics import ReportError
 from .skipped_steps import NonFiniteError
+from .streaming import StreamError
 
 WRONG_SETTINGS = 2
 
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         run(settings)
     except RecipeError as error:
         return _say(f"error: {error}", WRONG_SETTINGS)
-    except (DataError, NonFiniteError, MemoryShortageError, CheckpointError, ReportError) as error:
+    except (DataError, StreamError, NonFiniteError, MemoryShortageError, CheckpointError, ReportError) as error:
         return _say(f"error: {error}", 1)
     except Stopped as stop:
         return _say(str(stop), STOPPED)
