@@ -100,6 +100,15 @@ class SineformerPreTrainedModel(PreTrainedModel):
         input_ids = torch.ones(2, 4, dtype=torch.long, device=self.device)  # [B, S]
         return {"input_ids": input_ids, "decoder_input_ids": input_ids}
 
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """As in transformers; the config remembers the revision, for what else belongs to these weights."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        if kwargs.get("revision") is not None:
+            model.config._commit_hash = str(kwargs["revision"])  # earlier versions of transformers do it; never saved
+        return loaded
+
     def save_pretrained(  # type: ignore[override] # arguments not named here pass through
         self,
         save_directory: str | os.PathLike[str],

@@ -40,13 +40,15 @@ class SineformerTranslationPipeline(Pipeline):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.target_tokenizer: Any = self.tokenizer
-        name = str(self.model.config.name_or_path)
-        if not self.model.config.share_encoder_decoder_embeddings and cached_file(
-            name, "tokenizer.json", subfolder=TARGET_FOLDER, _raise_exceptions_for_missing_entries=False
+        config = self.model.config
+        name, place = str(config.name_or_path), {"subfolder": TARGET_FOLDER}
+        commit = getattr(config, "_commit_hash", None)
+        if commit is not None:
+            place["revision"] = commit  # the tokenizer of these weights, not of the newest
+        if not config.share_encoder_decoder_embeddings and cached_file(
+            name, "tokenizer.json", _raise_exceptions_for_missing_entries=False, **place
         ):
-            self.target_tokenizer = AutoTokenizer.from_pretrained(
-                name, subfolder=TARGET_FOLDER, trust_remote_code=False
-            )
+            self.target_tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **place)
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
         """Save model, code and tokenizers, a separate one of the target too."""

@@ -14,7 +14,7 @@ SOURCES = sorted(path.relative_to(ROOT) for folder in FOLDERS for path in (ROOT 
 FILE_LINES = 350
 LONGER_FILES = {
     # transformers looks for all classes of a model in its modeling file; their parts have files of their own.
-    "modeling/modeling_sineformer.py": 550,
+    "modeling/modeling_sineformer.py": 560,
 }
 FUNCTION_LINES = 40
 FORWARD_LINES = 60

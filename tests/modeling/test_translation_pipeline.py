@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset, IterableDataset
+from huggingface_hub import HfApi
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import GenerationConfig, PreTrainedTokenizerFast, TextStreamer, pipeline
 from transformers.pipelines.pt_utils import KeyDataset, PipelineIterator
@@ -18,16 +19,20 @@ TEXTS = ["w5 w9 w20", "w40", "w77 w31 w8 w60 w12 w90", "w4 w4"]
 SHORT = {"num_beams": 1, "max_new_tokens": 8}
 
 
-@pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerFast:
-    """Every word from w4 to w96 is a token of its own."""
+def make_tokenizer(letter: str) -> PreTrainedTokenizerFast:
+    """Every word from w4 to w96, or with another letter, is a token of its own."""
     special = ["<pad>", "<unk>", "<s>", "</s>"]
-    vocabulary = {name: index for index, name in enumerate([*special, *(f"w{index}" for index in range(4, 97))])}
+    vocabulary = {name: index for index, name in enumerate([*special, *(f"{letter}{index}" for index in range(4, 97))])}
     made = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     made.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 3)])
     names = dict(zip(("pad_token", "unk_token", "bos_token", "eos_token"), special, strict=True))
     return PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=16, **names)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return make_tokenizer("w")
 
 
 @pytest.fixture
@@ -185,3 +190,21 @@ def test_device_and_dtype_reach_the_model(folder) -> None:
     assert translate.device == translate.model.device == torch.device("cpu")
     (output,) = translate(TEXTS[0])
     assert isinstance(output["translation_text"], str)
+
+
+def test_a_revision_has_its_own_target_vocabulary(hub_client, make_model, tokenizer, tmp_path) -> None:
+    model = make_model(share_encoder_decoder_embeddings=False)
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    HfApi().create_repo("user/two-vocabularies")
+    commits = []
+    for letter in "ab":
+        make_tokenizer(letter).save_pretrained(tmp_path / "target_tokenizer")
+        commits.append(HfApi().upload_folder(repo_id="user/two-vocabularies", folder_path=tmp_path).oid)
+    for revision, letter in ((commits[0], "a"), (commits[1], "b"), ("main", "b")):
+        translate: Any = pipeline(
+            "translation", model="user/two-vocabularies", revision=revision, trust_remote_code=True
+        )
+        words = translate(TEXTS[0], **SHORT)[0]["translation_text"].split()
+        assert words
+        assert {word[0] for word in words} == {letter}
