@@ -80,10 +80,10 @@ def _interpreter(environment: Path) -> Path:
     return environment / "bin" / "python"
 
 
-def _link_environment(home: Path) -> BarePython:
+def _link_environment(home: Path, names: tuple[str, ...] = WHAT_A_USER_INSTALLS) -> BarePython:
     venv.create(home / "venv", symlinks=True, with_pip=False)
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    for distribution in _needed_distributions(WHAT_A_USER_INSTALLS):
+    for distribution in _needed_distributions(names):
         _link_distribution(distribution, home / "venv" / "lib" / version / "site-packages")
     return BarePython(_interpreter(home / "venv"), home)
 
@@ -96,6 +96,12 @@ def bare_python(tmp_path_factory: pytest.TempPathFactory) -> BarePython:
     there, however Sineformer itself is installed.
     """
     return _link_environment(tmp_path_factory.mktemp("bare"))
+
+
+@pytest.fixture(scope="session")
+def bare_python_with_peft(tmp_path_factory: pytest.TempPathFactory) -> BarePython:
+    """Like `bare_python`, with PEFT and what that needs, Accelerate among it."""
+    return _link_environment(tmp_path_factory.mktemp("bare-peft"), (*WHAT_A_USER_INSTALLS, "peft"))
 
 
 @pytest.fixture
