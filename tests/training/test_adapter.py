@@ -17,6 +17,7 @@ from sineformer.training.arguments import FineTuningArguments
 from sineformer.training.checkpoint import load_weights, save_model
 from sineformer.training.model_folder import folder_problems
 from sineformer.training.recipe import RecipeError, read_settings
+from sineformer.training.tokenizer import load_tokenizers
 from sineformer.training.train import main
 
 peft = pytest.importorskip("peft")
@@ -120,9 +121,7 @@ def test_merging_leaves_the_model_in_training_as_it_is(base: Path, tmp_path: Pat
     assert not torch.allclose(logits(plain), logits(load(base)), atol=1e-2)
 
 
-def test_a_checkpoint_goes_on_with_the_same_adapters_bit_for_bit(base: Path, tuned: Path, tmp_path: Path) -> None:
-    from sineformer.training.tokenizer import load_tokenizers
-
+def test_a_checkpoint_goes_on_with_the_same_adapters_bit_for_bit(base: Path, tmp_path: Path) -> None:
     model, fresh = adapted(base), adapted(base)
     for parameter in fresh.parameters():
         if parameter.requires_grad:
@@ -165,6 +164,7 @@ def test_without_peft_the_error_says_what_to_install(base: Path, monkeypatch: py
         )
 
 
+@pytest.mark.slow
 def test_runs_without_adapters_do_without_peft() -> None:
     program = "import sys; import sineformer.training.train; print('peft' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

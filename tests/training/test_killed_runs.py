@@ -158,6 +158,49 @@ def test_a_run_killed_three_times_ends_as_if_it_had_not_been(runs: Runs, tmp_pat
     assert_same(killed, undisturbed)
 
 
+FINE_TUNING = {
+    "frozen": ("--freeze", "encoder"),
+    "adapted": ("--lora_r", "3", "--lora_dropout", "0.1", "--lora_target_modules", "all-linear"),
+}
+
+
+@pytest.fixture(scope="module")
+def base(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model to begin from."""
+    folder = tmp_path_factory.mktemp("base") / "base"
+    runs.start(folder, "--max_steps", "4")
+    assert runs.end() == [0], runs.log.read_text()
+    return folder
+
+
+@pytest.mark.parametrize("kind", FINE_TUNING)
+def test_a_fine_tuning_that_is_killed_ends_as_if_it_had_not_been(
+    runs: Runs, base: Path, tmp_path: Path, kind: str
+) -> None:
+    flags = ["--max_steps", "11", "--model_name_or_path", str(base), *FINE_TUNING[kind]]
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    runs.start(undisturbed, *flags)
+    assert runs.end() == [0], runs.log.read_text()
+    assert survive(runs, killed, ["save", "step"], *flags) > 0
+    assert_same(killed, undisturbed)
+    for file in undisturbed.glob("adapter/*"):
+        assert (killed / "adapter" / file.name).read_bytes() == file.read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", FINE_TUNING)
+def test_two_processes_tune_as_one_does(runs: Runs, base: Path, tmp_path: Path, kind: str) -> None:
+    tuning = [word.replace("0.1", "0") for word in FINE_TUNING[kind]]
+    flags = ["--dropout", "0", "--attention_dropout", "0", "--max_steps", "10", "--model_name_or_path", str(base)]
+    flags += [*tuning, "--gradient_accumulation_steps"]
+    runs.start(tmp_path / "one", *flags, "4")
+    assert runs.end() == [0], runs.log.read_text()
+    runs.start(tmp_path / "two", *flags, "2", processes=2)
+    assert runs.end() == [0, 0], runs.log.read_text()
+    for one, two in zip(metrics(tmp_path / "one"), metrics(tmp_path / "two"), strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], abs=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_run_killed_twenty_times_ends_as_if_it_had_not_been(runs: Runs, tmp_path: Path, processes: int) -> None:
