@@ -4,9 +4,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from sacrebleu.metrics import BLEU, CHRF
+from sacrebleu.metrics import BLEU, CHRF, TER
 
 from sineformer.training.evaluation import METRICS, score_translations
+from sineformer.training.scoring import corpus_scores
 
 TRANSLATIONS = ["Der Hund läuft im Park .", "Eine Frau liest ein Buch.", "Zwei Kinder spielen."]
 REFERENCES = ["Der Hund rennt im Park.", "Eine Frau liest ein Buch.", "Zwei Kinder spielen Ball."]
@@ -22,11 +23,16 @@ socket.socket.connect = refuse
 socket.getaddrinfo = refuse
 import evaluate
 
-for name in ("bleu", "chrf"):
+for name in ("bleu", "chrf", "ter"):
     metric = evaluate.load(f"{sys.argv[1]}/{name}")
     result = metric.compute(predictions=["ein guter Tag heute"], references=["ein guter Tag heute"])
     print(name, round(result["score"], 6), result["signature"])
 """
+
+
+def without_bootstrap(signature: str) -> str:
+    """A signature as it would be without resampling for intervals."""
+    return "|".join(part for part in signature.split("|") if part.partition(":")[0] not in ("bs", "seed"))
 
 
 def test_scores_and_signatures_are_those_of_sacrebleu() -> None:
@@ -50,6 +56,20 @@ def test_the_metrics_take_the_options_of_sacrebleu() -> None:
     assert "tok:char" in bleu.compute(predictions=upper, references=REFERENCES, tokenize="char")["signature"]
     chrf = evaluate.load(str(METRICS / "chrf"), keep_in_memory=True)
     assert "nw:2" in chrf.compute(predictions=upper, references=REFERENCES, word_order=2)["signature"]
+    ter = evaluate.load(str(METRICS / "ter"), keep_in_memory=True)
+    assert ter.compute(predictions=upper, references=REFERENCES)["score"] == 0
+    assert ter.compute(predictions=upper, references=REFERENCES, case_sensitive=True)["score"] == 100
+    assert "norm:yes" in ter.compute(predictions=upper, references=REFERENCES, normalized=True)["signature"]
+
+
+def test_ter_is_that_of_sacrebleu_and_of_the_evaluation() -> None:
+    import evaluate
+
+    ter = evaluate.load(str(METRICS / "ter"), keep_in_memory=True)
+    found = ter.compute(predictions=TRANSLATIONS, references=REFERENCES)
+    assert found["score"] == TER().corpus_score(TRANSLATIONS, [REFERENCES]).score
+    reported = corpus_scores(TRANSLATIONS, REFERENCES)["ter"]
+    assert (found["score"], found["signature"]) == (reported["score"], without_bootstrap(reported["signature"]))
 
 
 @pytest.mark.slow
@@ -58,4 +78,5 @@ def test_the_metrics_load_from_their_files_with_an_empty_cache_and_no_network(tm
     command = [sys.executable, "-c", OFFLINE_PROGRAM, str(METRICS)]
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert [line.split()[:2] for line in done.stdout.splitlines()] == [["bleu", "100.0"], ["chrf", "100.0"]]
+    scores = dict(line.split()[:2] for line in done.stdout.splitlines())
+    assert scores == {"bleu": "100.0", "chrf": "100.0", "ter": "0.0"}
