@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import TorchAoConfig
 
 from sineformer import SineformerForConditionalGeneration
 from sineformer.modeling.positional_encoding import sinusoidal_encoding
@@ -98,3 +99,21 @@ def test_dynamic_int8_is_close_and_learned_answers_stay(make_model, source, targ
     probabilities = [each(input_ids=source, labels=target).logits.softmax(-1) for each in (model, small)]
     torch.testing.assert_close(probabilities[1], probabilities[0], rtol=0, atol=0.05)
     assert torch.equal(small.generate(source, max_length=8)[:, 1:7], target)
+
+
+@pytest.mark.slow
+def test_int8_weights_of_torchao_are_close_and_load_again_bit_equal(make_model, source, target, tmp_path) -> None:
+    torchao = pytest.importorskip("torchao.quantization", reason="needs `pip install torchao`")
+    model = make_model()
+    model.save_pretrained(tmp_path / "whole")
+    quantization = TorchAoConfig(torchao.Int8WeightOnlyConfig())
+    small = load(tmp_path / "whole", quantization_config=quantization, dtype=torch.float32)
+    assert "torchao" in type(small.model.encoder.layers[0].fc1.weight).__module__
+    outputs = [each(input_ids=source, labels=target) for each in (model, small)]
+    torch.testing.assert_close(outputs[1].loss, outputs[0].loss, rtol=0.01, atol=0)
+    torch.testing.assert_close(outputs[1].logits.softmax(-1), outputs[0].logits.softmax(-1), rtol=0, atol=0.05)
+    small.save_pretrained(tmp_path / "small")
+    again = load(tmp_path / "small")
+    assert "torchao" in type(again.model.encoder.layers[0].fc1.weight).__module__
+    assert torch.equal(again(input_ids=source, labels=target).logits, outputs[1].logits)
+    assert torch.equal(again.generate(source, max_length=8), small.generate(source, max_length=8))
