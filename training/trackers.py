@@ -6,11 +6,12 @@ stay in the output folder, and `wandb sync` uploads them later.
 
 from __future__ import annotations
 
+import html
 import importlib
 import os
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +30,42 @@ SAMPLE_COLUMNS = ("Source", "Reference", "Translation")
 
 
 class PatientWandBTracker(WandBTracker):
-    """Goes on without the server if it is not there, or does not let the run in."""
+    """Goes on without the server if it is not there or does not let the run in, and is quiet once wandb has failed."""
+
+    failed = False
 
     def start(self) -> None:
         """Begin the run, or go on with it."""
-        errors = importlib.import_module("wandb").errors
+        wandb = importlib.import_module(WANDB)
         try:
             super().start()
-        except errors.Error as error:
-            print(
-                f"warning: Weights & Biases cannot be used: {' '.join(str(error).split())}. The run is recorded in "
-                f"{self.init_kwargs['dir']}; upload it with `wandb sync`",
-                file=sys.stderr,
-            )
+        except wandb.errors.Error as error:
+            self._warn(error, f"the run is recorded in {self.init_kwargs['dir']}; upload it with `wandb sync`")
+            wandb.teardown()  # it would take the run for one under way
             self.init_kwargs["mode"] = "offline"
             super().start()
+
+    def log(self, values: dict[str, Any], step: int | None = None, **kwargs: Any) -> None:
+        """Tell of numbers and texts."""
+        self._try(lambda: super(PatientWandBTracker, self).log(values, step, **kwargs))
+
+    def finish(self) -> None:
+        """End the run."""
+        self._try(super().finish)
+
+    def _try(self, call: Callable[[], None]) -> None:
+        """What is wrong with a program beside the training, in whatever form it shows, is none of the training."""
+        if self.failed:
+            return
+        try:
+            call()
+        except Exception as error:
+            self.failed = True
+            self._warn(error, "it is told nothing more of this run; metrics.jsonl holds everything")
+
+    def _warn(self, error: Exception, consequence: str) -> None:
+        text = " ".join(str(error).split()) or type(error).__name__
+        print(f"warning: Weights & Biases cannot be used ({text}): {consequence}", file=sys.stderr)
 
 
 def start_trackers(accelerator: Accelerator, settings: Settings, state: dict[str, Any] | None) -> None:
@@ -88,10 +110,12 @@ def wandb_id(accelerator: Accelerator) -> str | None:
 
 
 def track_samples(accelerator: Accelerator, name: str, step: int, samples: Sequence[Example]) -> None:
-    """Show translations: a table in Weights & Biases, a text in TensorBoard."""
+    """Show translations: as Markdown in TensorBoard, as HTML in Weights & Biases, whose tables ask the server for leave
+    each time and end the run where there is no answer."""
     rows = [(each.source, each.reference, each.translation) for each in samples]
     for tracker in accelerator.trackers:
+        shown: Any = table(SAMPLE_COLUMNS, rows)
         if tracker.name == WANDB:
-            tracker.log_table(f"{name}/samples", list(SAMPLE_COLUMNS), [list(row) for row in rows], step=step)
-        else:
-            tracker.log({f"{name}/samples": table(SAMPLE_COLUMNS, rows)}, step=step)
+            lines = (f"<p>{'<br>'.join(map(html.escape, row))}</p>" for row in rows)
+            shown = importlib.import_module(WANDB).Html("".join(lines))
+        tracker.log({f"{name}/samples": shown}, step=step)
