@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,19 +38,20 @@ def take_over(values: dict[str, Any]) -> list[str]:
     name, revision = values.get("model_name_or_path"), values.get("model_revision")
     if name is None:
         return []
-    if revision is not None and Path(name).is_dir():
+    if revision is not None and os.path.isdir(name):
         return [f"model_revision: only models on the Hub have revisions, and {name} is a folder; leave it out"]
     try:
         folder = find_model(name, revision, [CONFIG, GENERATION_CONFIG])
         config = load_config(folder)
     except PretrainedError as error:
         return [f"model_name_or_path: {error}"]
-    if not Path(name).is_dir():
+    if not os.path.isdir(name):
         values["model_revision"] = folder.name
     problems = []
     for key, value in _own_settings(config, folder).items():
         if values.setdefault(key, value) != value and key not in MAY_DIFFER:
-            problems.append(f"{key}: {name} has {value}, got {values[key]}; leave it out, the model decides")
+            has = "none" if value is None else value
+            problems.append(f"{key}: {name} has {has}, got {values[key]}; leave it out, the model decides")
     return problems + list(_part_problems(config, values))
 
 
@@ -63,6 +65,7 @@ def _own_settings(config: SineformerConfig, folder: Path) -> dict[str, Any]:
     return own | {
         "vocab_size": config.vocab_size,
         "target_vocab_size": None if config.share_encoder_decoder_embeddings else config.target_vocab_size,
+        "tokenizer_sample": None,
         "num_beams": generation.num_beams or 1,
         "length_penalty": 1.0 if generation.length_penalty is None else generation.length_penalty,
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from transformers import GenerationConfig
 
 from ..configuration.configuration_sineformer import SineformerConfig
@@ -67,11 +67,17 @@ def load_base_model(settings: Settings, accelerator: Accelerator) -> BaseModel |
     one.
 
     Raises:
-        CheckpointError: it cannot be loaded.
+        CheckpointError: it cannot be loaded, or a part of it is to be trained where it is sharded.
     """
     finetuning = settings.finetuning
     if finetuning.model_name_or_path is None:
         return None
+    sharded = accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+    if sharded and (finetuning.freeze or finetuning.lora_r > 0):
+        raise CheckpointError(
+            "freeze, lora_r: only where every process has the whole model; train in one process or with "
+            "training/accelerate/multi_gpu.yaml, not with FSDP or DeepSpeed"
+        )
     on_main_process(accelerator, lambda: _find(finetuning))  # downloads it; the others find it there
     folder = _find(finetuning)
     model, tokenizers = _load(folder, settings)

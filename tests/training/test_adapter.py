@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from sineformer import SineformerForConditionalGeneration
 from sineformer.training.adapter import add_adapter, load_adapter, merged_weights, save_adapter
 from sineformer.training.arguments import FineTuningArguments
-from sineformer.training.checkpoint import load_weights, save_model
+from sineformer.training.checkpoint import load_weights, prepare_output_dir, save_model
 from sineformer.training.model_folder import folder_problems
 from sineformer.training.recipe import RecipeError, read_settings
 from sineformer.training.tokenizer import load_tokenizers
@@ -136,6 +136,12 @@ def test_a_checkpoint_goes_on_with_the_same_adapters_bit_for_bit(base: Path, tmp
     add_adapter(other, FineTuningArguments(lora_r=3, lora_target_modules=["fc1"]))
     with pytest.raises(AssertionError):
         load_adapter(other, tmp_path / "adapter")
+
+
+def test_a_new_run_in_the_folder_leaves_no_adapter_of_an_earlier_one(tmp_path: Path) -> None:
+    (tmp_path / "adapter").mkdir()
+    prepare_output_dir(tmp_path, ())
+    assert not (tmp_path / "adapter").exists()
 
 
 def test_layers_that_cannot_be_adapted_are_named(base: Path) -> None:

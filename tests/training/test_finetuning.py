@@ -4,11 +4,13 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from accelerate import DistributedType
 from huggingface_hub import HfApi, ModelCard
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
@@ -18,6 +20,8 @@ from sineformer.training.batching import encode_pairs
 from sineformer.training.checkpoint import save_model
 from sineformer.training.cleaning import CleaningReport, ParallelText
 from sineformer.training.conversion.marian import convert_marian
+from sineformer.training.durable import CheckpointError
+from sineformer.training.initial_model import load_base_model
 from sineformer.training.pretrained import load_model
 from sineformer.training.recipe import RecipeError, read_settings
 from sineformer.training.tokenizer import load_tokenizers
@@ -112,7 +116,7 @@ def test_keys_that_contradict_the_model_are_errors_and_others_not(base: Path) ->
     assert found == [
         f"d_model: {base} has 16, got 32; leave it out, the model decides",
         f"vocab_size: {base} has 400, got 8000; leave it out, the model decides",
-        f"target_vocab_size: {base} has None, got 400; leave it out, the model decides",
+        f"target_vocab_size: {base} has none, got 400; leave it out, the model decides",
     ]
 
 
@@ -235,6 +239,13 @@ def test_keys_of_fine_tuning_need_a_model() -> None:
         f"{key}: only for a model that is there; say with model_name_or_path which"
         for key in ("model_revision", "freeze")
     ]
+
+
+def test_part_of_a_sharded_model_is_not_trained(base: Path) -> None:
+    flags = ["--output_dir", "unused", "--max_steps", "1", "--model_name_or_path", str(base), "--freeze", "encoder"]
+    sharding: Any = SimpleNamespace(distributed_type=DistributedType.FSDP)
+    with pytest.raises(CheckpointError, match="freeze, lora_r: only where every process has the whole model"):
+        load_base_model(read_settings(flags), sharding)
 
 
 def test_weights_in_half_precision_are_trained_in_full(base: Path, tmp_path: Path) -> None:
