@@ -168,7 +168,8 @@ def test_wrong_settings_end_with_status_2_and_no_traceback(tmp_path: Path, capsy
 def test_a_loss_that_is_not_finite_ends_with_status_1(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = [*flags_of(corpus, tmp_path / "out"), "--learning_rate", "1e38", "--max_grad_norm", "1"]
+    harmful = ["--learning_rate", "1e38", "--max_grad_norm", "1", "--max_skipped_steps", "0"]
+    flags = [*flags_of(corpus, tmp_path / "out"), *harmful]
     assert main(flags) == 1
     assert "error: step 2: the loss is" in capsys.readouterr().err
     saved = yaml.safe_load((tmp_path / "out" / "training_args.yaml").read_text())
