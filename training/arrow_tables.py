@@ -52,13 +52,13 @@ def hub_table(
 ) -> Any:
     """A dataset of `datasets`, with arguments and errors as of `read_hub`; its iterable kind for `streaming`."""
     from datasets import load_dataset
-    from datasets.exceptions import DatasetsError
 
     try:
         return load_dataset(dataset, subset, split=split, revision=revision, streaming=streaming)
-    except (DatasetsError, OSError, ValueError) as error:
+    except Exception as error:  # readers of all its formats, each with errors of its own: StopIteration among them
+        reason = str(error) or repr(error)
         raise ValueError(
-            f"{dataset} ({split}) cannot be loaded: {error}; check id, subset, split and the network"
+            f"{dataset} ({split}) cannot be loaded: {reason}; check id, subset, split and the network"
         ) from error
 
 

@@ -126,7 +126,7 @@ def _finetuning_problems(settings: Settings) -> Iterator[str]:
         given = {"model_revision": finetuning.model_revision, "freeze": finetuning.freeze, "lora_r": adapts}
         for key in (key for key, value in given.items() if value):
             yield f"{key}: only for a model that is there; say with model_name_or_path which"
-    elif settings.run.output_dir is not None and Path(name).is_dir():
+    elif settings.run.output_dir is not None and os.path.isdir(name):
         output_dir = Path(settings.run.output_dir)
         if Path(name).resolve().is_relative_to(output_dir.resolve()):
             yield f"output_dir: {output_dir} holds the model of model_name_or_path; choose another folder"

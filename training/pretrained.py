@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def find_model(name: str, revision: str | None = None, files: list[str] | None =
         PretrainedError: there is no such model, or it is of another type.
     """
     folder = Path(name)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         try:
             folder = Path(snapshot_download(name, revision=revision, allow_patterns=files))
         except HFValidationError as error:

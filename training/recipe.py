@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import itertools
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ NULL = ("", "~", "null")
 # Far beyond what a recipe needs, and what is still read and reported on in seconds.
 LARGEST_RECIPE = 100_000  # bytes
 MOST_KEYS = 1_000
+NESTED = re.compile(r"(?:[\[{][^\[\]{}]*){20}")  # PyYAML takes minutes over thousands of brackets
 LONGEST_PROBLEM = 1_000  # characters
 
 
@@ -86,6 +89,11 @@ class _OneValueParser(HfArgumentParser):
         return getattr(self.parse_args(argv), key)
 
 
+@functools.cache
+def _the_parser() -> _OneValueParser:
+    return _OneValueParser()
+
+
 def _read_recipe(path: Path) -> str:
     try:
         with path.open("rb") as file:
@@ -101,6 +109,8 @@ def _read_recipe(path: Path) -> str:
 def _recipe_entries(path: Path, problems: list[str]) -> Iterator[_Entry]:
     """The entries of a YAML file, in order; scalars stay text, so that `1e-3` and `3` reach the same type check."""
     text = _read_recipe(path)
+    if NESTED.search(text):
+        raise RecipeError([f"{path}: recipes are flat, but this one is nested too deep to read"])
     try:
         root = yaml.compose(text, Loader=yaml.BaseLoader)
     except yaml.YAMLError as error:
@@ -177,7 +187,7 @@ def read_settings(argv: Sequence[str]) -> Settings:
     if any(len(entry.values) != 1 for entry in configs) or len(configs) > 1:
         raise RecipeError(["--config: takes one recipe file"])
     problems: list[str] = []
-    parser = _OneValueParser()
+    parser = _the_parser()
     from_file = _typed(
         itertools.chain(*(_recipe_entries(Path(entry.values[0]), problems) for entry in configs)), parser, problems
     )

@@ -81,8 +81,12 @@ def _suffix(path: Path) -> str:
 
 
 def _read_tables(paths: list[Path], columns: ColumnNames | None) -> Iterator[Row]:
+    row = None
     for path in paths:
-        yield from TABLE_READERS[_suffix(path)](path, columns)
+        for row in TABLE_READERS[_suffix(path)](path, columns):
+            yield row
+    if row is None:
+        raise ValueError(f"{', '.join(map(str, paths))}: no rows; check how this was made")
 
 
 def _read_parallel(source_path: Path, target_path: Path) -> Iterator[Row]:
