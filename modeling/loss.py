@@ -148,7 +148,8 @@ def r_drop_loss(
     real = labels != IGNORED
     states = torch.stack([half[real] for half in hidden.chunk(2)], dim=1)  # [N, 2, D]
     per_chunk = LOGITS_PER_CHUNK.get(hidden.device.type, LOGITS_PER_CHUNK_ON_ACCELERATOR)
-    size = max(1, per_chunk // (2 * head.weight.shape[0]))
+    matrix: Any = head.weight  # [V, D]
+    size = max(1, per_chunk // (2 * len(matrix)))
     options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
     chunks = zip(states.split(size), labels[real].split(size), strict=True)
     sums = [

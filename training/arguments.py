@@ -165,8 +165,23 @@ class OptimisationArguments:
         "step takes twice the time and memory. 0: one pass.",
         0.0,
     )
+    ema_decay: float = setting(
+        "Evaluate and publish an exponential moving average of the weights, with this decay, such as 0.999; 0: the "
+        "weights themselves.",
+        0.0,
+    )
+    average_checkpoints: int = setting(
+        "At the end, try the mean of the last so many evaluated models too (section 6.1: 5) and publish it if it is "
+        "the best. Every process keeps copies of their weights.",
+        1,
+    )
     mixed_precision: Literal["no", "fp16", "bf16"] = setting("Precision of the forward pass.", "no")
     max_steps: int | None = setting("Stop after so many steps.", None)
+    bpe_dropout: float = setting(
+        "Probability that a merge is passed over when training text is cut into subwords (BPE-dropout, Provilkov et "
+        "al., 2020), anew in every epoch and in memory; 0.1 in the paper.",
+        0.0,
+    )
     num_epochs: int | None = setting("Stop after so many passes over the training data.", None)
     max_minutes: float | None = setting("Stop after so many minutes of training, evaluation included.", None)
 

@@ -40,11 +40,12 @@ _AT_LEAST_ONE = (
     *("max_characters", "max_length", "max_length_ratio", "max_tokens", "gradient_accumulation_steps", "warmup_steps"),
     *("max_steps", "num_epochs", "eval_steps", "patience", "eval_num_beams", "eval_batch_size", "num_beams"),
     *("tokenizer_sample", "shuffle_buffer", "logging_steps", "save_steps", "save_total_limit", "lora_alpha"),
+    "average_checkpoints",
     *("vocab_size", "target_vocab_size"),
 )
 _SHARES = (
     *("dropout", "attention_dropout", "activation_dropout", "encoder_layerdrop", "decoder_layerdrop"),
-    *("lora_dropout", "label_smoothing"),
+    *("lora_dropout", "label_smoothing", "ema_decay"),
 )
 _NOT_NEGATIVE = ("stream_workers", "max_grad_norm", "max_skipped_steps", "lora_r", "r_drop")
 _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -54,6 +55,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
         key: (lambda value: 0 < value < math.inf, "must be a positive number")
         for key in ("learning_rate", "max_minutes", "save_minutes")
     },
+    "bpe_dropout": (lambda value: 0 <= value <= 1, "must be in [0, 1]"),
     "length_penalty": (math.isfinite, "must be a finite number"),
     "seed": (lambda value: value >= 0, "must not be negative"),
     **{key: (lambda value: value >= 0, "must not be negative") for key in _NOT_NEGATIVE},
@@ -166,6 +168,8 @@ def _stream_problems(settings: Settings) -> Iterator[str]:
         yield "streaming, cache_dir: a stream is not kept; leave out one of them"
     if data.on_bad_rows == "refuse":
         yield "streaming, on_bad_rows: bad rows of a stream come out while it trains; use on_bad_rows: drop"
+    if optimisation.bpe_dropout:
+        yield "streaming, bpe_dropout: a stream is not held to be cut anew in every epoch; leave out one of them"
     if settings.tokenizer.tokenizer_sample is None and settings.finetuning.model_name_or_path is None:
         yield "tokenizer_sample: say on how many pairs of the stream the vocabulary is trained, for example 1000000"
     if optimisation.lr_scheduler_type in ("linear", "cosine") and optimisation.max_steps is None:

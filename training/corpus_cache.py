@@ -32,6 +32,7 @@ import numpy.typing as npt
 from filelock import FileLock
 
 from .batching import ENCODING_CHUNK, EncodedPairs, encode_usable
+from .bpe_dropout import BpeDropoutPairs
 from .cleaning import CleaningReport, FoundRows, Limits, ParallelText, usable_rows
 from .durable import damage_of, write_folder, write_manifest
 from .rows import Row
@@ -86,7 +87,7 @@ class Corpus:
         place: file and line of a pair.
     """
 
-    pairs: EncodedPairs
+    pairs: EncodedPairs | BpeDropoutPairs
     report: CleaningReport
     digest: str
     place: Callable[[int], str]

@@ -18,7 +18,8 @@ from accelerate.utils import broadcast_object_list
 
 from .arguments import SPLITS, DataArguments, Settings
 from .arrow_tables import hub_table, read_hub, rows_of_stream
-from .batching import encode_pairs
+from .batching import EncodedPairs, encode_pairs
+from .bpe_dropout import BpeDropoutPairs
 from .cleaning import CleaningReport, Limits, ParallelText, clean
 from .corpus_cache import Corpus, TextSource, cached_corpus, cached_tokenizers, key_of
 from .durable import checksum
@@ -71,6 +72,10 @@ def load_data(settings: Settings, accelerator: Accelerator, tokenizers: Tokenize
         held_out_names = [split for split in SPLITS if split != "train" and has_split(settings.data, split)]
         texts = {split: read_split(settings.data, split) for split in held_out_names}
         tokenizers, train = _load_train(settings, accelerator, tokenizers, texts)
+        share, seed = settings.optimisation.bpe_dropout, settings.run.seed
+        if share and isinstance(train, Corpus) and isinstance(train.pairs, EncodedPairs):
+            pairs = BpeDropoutPairs(train.pairs, tokenizers, share, seed, settings.data.max_length)
+            train = dataclasses.replace(train, pairs=pairs)
         held_out = {name: _evaluation_set(name, *texts[name], tokenizers) for name in texts}
     except ValueError as error:
         raise DataError(str(error)) from error

@@ -135,9 +135,10 @@ class Learner:
 
     def _backward(self, batch: MicroBatch, target_tokens: int) -> torch.Tensor:
         inputs = {key: value.to(self.accelerator.device) for key, value in batch.inputs.items()}
+        options = {"label_smoothing": self.label_smoothing}
         if self.r_drop:
-            inputs = twice(inputs) | {"r_drop": self.r_drop}
-        loss = self.model(**inputs, num_items_in_batch=target_tokens, label_smoothing=self.label_smoothing).loss
+            inputs, options["r_drop"] = twice(inputs), self.r_drop
+        loss = self.model(**inputs, num_items_in_batch=target_tokens, **options).loss
         self.accelerator.backward(loss * self.accelerator.num_processes)
         return loss.detach().float()
 

@@ -15,7 +15,9 @@ from transformers.utils.logging import disable_progress_bar
 
 from ..modeling.modeling_sineformer import SineformerForConditionalGeneration
 from .arguments import Settings
+from .averaging import Averages, check_whole_weights
 from .batching import Seq2SeqCollator, TokenBudgetBatchSampler
+from .bpe_dropout import BpeDropoutPairs, BpeDropoutSampler
 from .checkpoint import (
     BestCheckpoint,
     end_checkpoints,
@@ -60,6 +62,7 @@ def run(settings: Settings) -> Scores:
         Stopped: by a signal, with a checkpoint.
     """
     accelerator = build_accelerator(settings)
+    check_whole_weights(settings.optimisation, accelerator)
     disable_progress_bar()  # of saving and loading: it would tear the bar of the training
     set_seed(settings.run.seed)
     checkpoint = on_main_process(accelerator, lambda: choose_checkpoint(settings, accelerator.num_processes))
@@ -158,7 +161,8 @@ class Run:
         if isinstance(train, TextStream):
             recipe = Recipe(self.data.tokenizers, self.collator, optimisation.max_tokens, seed)
             return StreamedBatches(train, recipe, self.accelerator, optimisation.gradient_accumulation_steps)
-        return TokenBudgetBatchSampler(
+        sampler = BpeDropoutSampler if isinstance(train.pairs, BpeDropoutPairs) else TokenBudgetBatchSampler
+        return sampler(
             train.pairs.lengths_on_demand,
             optimisation.max_tokens,
             seed,
@@ -190,10 +194,14 @@ class Run:
             state = TrainingState(self.model, trainer.learner, trainer.position, self.best, self.log)
             if checkpoint is not None:
                 state.restore(checkpoint)
+                self.averages.restore(checkpoint)
                 self.log.message(f"going on from {checkpoint}")
             with self._profiling():
                 if self._is_patient():
                     trainer.run(self.validate, lambda: self.save(state))
+            with self.averages.mean() as is_mean:
+                if is_mean:
+                    self._judge("validation_mean", trainer.learner.step)
             self.minutes = self.log.seconds() / 60
 
     def _profiling(self) -> contextlib.AbstractContextManager[None]:
@@ -236,6 +244,7 @@ class Run:
             save_model(aside, self.model, self.data.tokenizers)
             write_settings(aside, self.settings)
             state.save(aside, random_states, origin)
+            self.averages.save(aside)
             write_manifest(aside)
 
         folder = state_folder(self.output_dir, state.learner.step)
@@ -251,6 +260,8 @@ class Run:
         schedule = build_schedule(optimizer, optimisation.warmup_steps, kind, self._planned_steps(), width)
         model, prepared_optimizer = self.accelerator.prepare(self.model, optimizer)
         model.train()
+        self.averages = Averages(self.model, optimisation.ema_decay, optimisation.average_checkpoints)
+        self.averages.follow(optimizer)
         # Until here all processes had one seed, for one model. Dropout differs from process to process.
         set_seed(self.settings.run.seed, device_specific=True)
         return Learner(
@@ -267,13 +278,17 @@ class Run:
 
     def validate(self, step: int) -> bool:
         """Measure the model, keep it if it is the best so far; False when patience is at its end."""
+        with self.averages.to_be_evaluated():
+            self._judge("validation", step)
+        return self._is_patient()
+
+    def _judge(self, name: str, step: int) -> None:
         held_out = self.data.held_out["validation"]
         scores, translations = self.evaluator.measure(self.model, held_out, self.settings.evaluation.eval_num_beams)
         is_best = self.best.judge(step, scores)
         if is_best:
             on_main_process(self.accelerator, self._write_best)
-        self.log.evaluation("validation", step, scores, pick_samples(held_out, translations), is_best)
-        return self._is_patient()
+        self.log.evaluation(name, step, scores, pick_samples(held_out, translations), is_best)
 
     def _write_best(self) -> None:
         with writing(f"the best model, {self.best.folder}"):

@@ -251,3 +251,39 @@ def test_another_number_of_processes_takes_the_same_batches(runs: Runs, tmp_path
         assert one.keys() == two.keys()
         assert two["loss"] == pytest.approx(one["loss"], abs=1e-5)
         assert two.get("learning_rate") == one.get("learning_rate")
+
+
+# All that draws at random, and all else that keeps a state of its own, over three epochs of the training data.
+DRAWN = [
+    *("--encoder_layerdrop", "0.2", "--decoder_layerdrop", "0.2", "--activation_dropout", "0.1"),
+    *("--gradient_accumulation_steps", "2"),
+]
+NOT_DRAWN = [
+    *("--r_drop", "1", "--bpe_dropout", "0.1", "--ema_decay", "0.9", "--average_checkpoints", "3"),
+    *("--lr_scheduler_type", "cosine", "--train_size", "120", "--max_steps", "25", "--eval_steps", "5"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_no_option_of_a_recipe_is_lost_with_a_process(runs: Runs, tmp_path: Path, processes: int) -> None:
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    runs.start(undisturbed, *DRAWN, *NOT_DRAWN, processes=processes)
+    assert runs.end() == [0] * processes, runs.log.read_text()
+    assert [line["step"] for line in metrics(undisturbed) if line["kind"] == "validation_mean"] == [25]
+    assert {int(line["epoch"]) for line in metrics(undisturbed) if line["kind"] == "train"} >= {0, 1}
+    assert survive(runs, killed, ["save", "step", "save"], *DRAWN, *NOT_DRAWN, processes=processes) > 0
+    assert_same(killed, undisturbed)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_with_every_option_what_one_learns(runs: Runs, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    flags = [*NOT_DRAWN, "--dropout", "0", "--attention_dropout", "0", "--gradient_accumulation_steps"]
+    for folder, processes, accumulation in ((one, 1, "4"), (two, 2, "2")):
+        runs.start(folder, *flags, accumulation, processes=processes)
+        assert runs.end() == [0] * processes, runs.log.read_text()
+    for alone, together in zip(metrics(one), metrics(two), strict=True):
+        assert (together["kind"], together["step"]) == (alone["kind"], alone["step"])
+        assert together["loss"] == pytest.approx(alone["loss"], abs=1e-5)
+        assert together.get("learning_rate") == alone.get("learning_rate")

@@ -15,6 +15,13 @@ from sineformer.training.recipe import RecipeError, read_settings
         ("--lr_scheduler_type cosine --max_steps 9 --warmup_steps 9", "warmup_steps: cosine has to come down after"),
         ("--lr_scheduler_type noam --max_steps 9", "learning_rate: with noam it is a factor to equation (3), 1 in"),
         ("--max_steps 9 --r_drop -1", "r_drop: must not be negative, got -1.0"),
+        ("--max_steps 9 --bpe_dropout 1.1", "bpe_dropout: must be in [0, 1], got 1.1"),
+        (
+            "--max_steps 9 --bpe_dropout 0.1 --streaming true --tokenizer_sample 5",
+            "streaming, bpe_dropout: a stream is not held to be cut anew",
+        ),
+        ("--max_steps 9 --ema_decay 1", "ema_decay: must be in [0, 1), got 1.0"),
+        ("--max_steps 9 --average_checkpoints 0", "average_checkpoints: must be at least 1, got 0"),
         ("--max_steps 9 --encoder_layerdrop 1", "encoder_layerdrop: must be in [0, 1), got 1.0"),
         ("--max_steps 9 --decoder_layerdrop -0.5", "decoder_layerdrop: must be in [0, 1), got -0.5"),
     ],
@@ -32,6 +39,7 @@ def test_what_cannot_work_is_named(tmp_path: Path, flags: str, problem: str) -> 
         "--lr_scheduler_type cosine --num_epochs 2",
         "--lr_scheduler_type noam --learning_rate 1 --max_minutes 5",
         "--max_steps 9 --r_drop 5 --encoder_layerdrop 0.1 --decoder_layerdrop 0.1",
+        "--max_steps 9 --bpe_dropout 1 --ema_decay 0.999 --average_checkpoints 5",
     ],
 )
 def test_what_can_work_is_taken(tmp_path: Path, flags: str) -> None:

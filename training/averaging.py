@@ -1,0 +1,122 @@
+"""Averages of weights: over the last evaluated models (Vaswani et al., 2017, section 6.1), and over all steps with
+exponentially falling weight (EMA; Polyak and Juditsky, 1992, in the form of `tf.train.ExponentialMovingAverage`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from .arguments import OptimisationArguments
+from .recipe import RecipeError
+
+AVERAGES_FILE = "averages.safetensors"
+Weights = dict[str, torch.Tensor]
+
+
+def check_whole_weights(optimisation: OptimisationArguments, accelerator: Accelerator) -> None:
+    """Make sure that each process has all weights, if averages are asked for.
+
+    Raises:
+        RecipeError: it has not.
+    """
+    asked = optimisation.ema_decay > 0 or optimisation.average_checkpoints > 1
+    if asked and accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        raise RecipeError(
+            [f"ema_decay, average_checkpoints: {accelerator.distributed_type.value} splits the weights; leave them out"]
+        )
+
+
+class Averages:
+    """The averages that a run keeps of a model's weights, in fp32.
+
+    Args:
+        model: whose weights change; those that are not trained stay out.
+        ema_decay: d of `update`; 0 for no such average.
+        last: how many evaluated models `mean` is over; 1 for no such mean.
+    """
+
+    def __init__(self, model: nn.Module, ema_decay: float = 0.0, last: int = 1) -> None:
+        self.weights: Weights = {name: each for name, each in model.named_parameters() if each.requires_grad}
+        self.decay = ema_decay
+        self.updates = 0
+        self.shadow = self._copy() if ema_decay else {}
+        self.evaluated: deque[Weights] = deque(maxlen=last if last > 1 else 0)
+
+    def _copy(self, device: str | None = None) -> Weights:
+        return {name: each.detach().to(device, torch.float32, copy=True) for name, each in self.weights.items()}
+
+    def follow(self, optimizer: torch.optim.Optimizer) -> None:
+        """Update after every step of an optimiser, not after steps that it skips."""
+        if self.decay:
+            optimizer.register_step_post_hook(lambda *_: self.update())
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """shadow = d_t * shadow + (1 - d_t) * weights, where d_t = min(d, (1 + t) / (10 + t)) after t updates: early
+        weights, which know nothing, are soon forgotten."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for name, shadow in self.shadow.items():
+            shadow.lerp_(self.weights[name].detach().to(shadow.dtype), 1 - decay)
+        self.updates += 1
+
+    @contextlib.contextmanager
+    def to_be_evaluated(self) -> Iterator[None]:
+        """The model with the weights that count: those of the EMA, if there is one. Note them for `mean` afterwards."""
+        with self._in_place(self.shadow):
+            yield
+            if self.evaluated.maxlen:
+                self.evaluated.append(self._copy("cpu"))
+
+    @contextlib.contextmanager
+    def mean(self) -> Iterator[bool]:
+        """The model with the mean weights of the last evaluated models; gives False if there are not several."""
+        models = list(self.evaluated)
+        several = len(models) > 1
+        names = self.weights if several else ()
+        with self._in_place({name: torch.stack([each[name] for each in models]).mean(0) for name in names}):
+            yield several
+
+    @contextlib.contextmanager
+    def _in_place(self, others: Weights) -> Iterator[None]:
+        """The model with other weights; its own are there again afterwards, bit for bit."""
+        own = {name: self.weights[name].detach().clone() for name in others}
+        self._set(others)
+        try:
+            yield
+        finally:
+            self._set(own)
+
+    @torch.no_grad()
+    def _set(self, values: Weights) -> None:
+        for name, value in values.items():
+            self.weights[name].copy_(value)
+
+    def save(self, folder: Path) -> None:
+        """Write what a later process needs to go on, if there is anything."""
+        tensors = {f"ema.{name}": value.cpu() for name, value in self.shadow.items()}
+        for number, weights in enumerate(self.evaluated):
+            tensors |= {f"{number}.{name}": value for name, value in weights.items()}
+        if tensors:
+            save_file(tensors | {"updates": torch.tensor(self.updates)}, folder / AVERAGES_FILE)
+
+    def restore(self, folder: Path) -> None:
+        """Go on from what `save` wrote."""
+        path = folder / AVERAGES_FILE
+        tensors = load_file(path) if path.is_file() else {}
+        parts: dict[str, Weights] = {}
+        for key, value in tensors.items():
+            part, _, name = key.partition(".")
+            parts.setdefault(part, {})[name] = value.clone()  # the file may go away
+        for name, value in parts.pop("ema", {}).items():
+            self.shadow[name].copy_(value)
+        self.updates = int(parts.pop("updates")[""]) if "updates" in parts else 0
+        self.evaluated.extend(parts[number] for number in sorted(parts, key=int))

@@ -1,0 +1,224 @@
+"""BPE-dropout (Provilkov et al., 2020): every epoch reads the training text cut into other subwords.
+
+A word is cut as always, by merging characters pair by pair, the earliest learnt merge first; but each time, each merge
+that is possible is passed over with some probability. What is cut is decided by seed and epoch alone, for the whole
+corpus at the start of an epoch: neither the number of processes nor where a run was stopped changes it. (`tokenizers`
+has such a dropout too, but draws from a generator that cannot be seeded.)
+
+    ids of a corpus --decode--> pieces (words) --distinct ones--> characters --merge, in all pieces at once--> ids
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch.utils.data import Dataset
+from transformers import PreTrainedTokenizerFast
+
+from .batching import EncodedPairs, Ids, TokenBudgetBatchSampler
+from .epoch_plan import Indices, Lengths
+from .tokenizer import BYTE_TOKENS, Tokenizers
+
+MEND = "leave bpe_dropout out, or begin with no model, so that a tokenizer is trained"
+SENTENCES_AT_ONCE = 5_000
+
+
+class Merges:
+    """The merges of a byte-fallback BPE, for many pieces at once.
+
+    Raises:
+        ValueError: the tokenizer has none.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        model = json.loads(tokenizer.backend_tokenizer.to_str())["model"] if tokenizer.is_fast else {}
+        self.vocabulary: dict[str, int] = model.get("vocab", {})
+        if model.get("type") != "BPE" or not set(BYTE_TOKENS) <= set(self.vocabulary):
+            raise ValueError(f"bpe_dropout: the tokenizer is no BPE that falls back to bytes; {MEND}")
+        self.size = max(self.vocabulary.values()) + 1
+        pairs = [(self.vocabulary[left], self.vocabulary[right]) for left, right in model["merges"]]
+        keys = np.array([self._key(*pair) for pair in pairs], np.int64)
+        self.products = np.array([self.vocabulary[left + right] for left, right in model["merges"]], np.int32)
+        self.ranks = np.argsort(keys)  # of the keys in their order
+        self.keys = keys[self.ranks]
+
+    def _key(self, left: Any, right: Any) -> Any:
+        return left * self.size + right
+
+    def characters(self, piece: str) -> list[int]:
+        """What merging begins with: the characters, or the bytes of one that the vocabulary does not have."""
+        ids: list[int] = []
+        for character in piece:
+            known = self.vocabulary.get(character)
+            ids += [self.vocabulary[BYTE_TOKENS[byte]] for byte in character.encode()] if known is None else [known]
+        return ids
+
+    def merge(
+        self, symbols: Ids, lengths: Indices, dropout: float, generator: np.random.Generator
+    ) -> tuple[Ids, Indices]:
+        """Merge the characters of pieces, each until it has no merge left or all it has are passed over (algorithm 1).
+
+        Args:
+            symbols: of all pieces, one after the other. lengths: symbols of each piece.
+            dropout: the probability that a merge is passed over; 0 gives what the tokenizer gives, 1 characters.
+
+        Returns:
+            The same after merging.
+        """
+        symbols, owner = symbols.copy(), np.repeat(np.arange(len(lengths)), lengths)
+        kept, active = np.ones(len(symbols), bool), np.arange(len(symbols))
+        while True:
+            owners = owner[active]
+            left, rank = self._candidates(symbols[active], owners)
+            taken = generator.random(len(left)) >= dropout
+            left, rank = left[taken], rank[taken]
+            if not len(left):
+                return symbols[kept], np.bincount(owner[kept], minlength=len(lengths))
+            first = np.flatnonzero(np.diff(owners[left], prepend=-1))  # candidate of each piece
+            # The earliest merge of a piece, and its leftmost place.
+            rank, place = np.divmod(np.minimum.reduceat(rank * len(active) + left, first), len(active))
+            symbols[active[place]] = self.products[rank]
+            kept[active[place + 1]] = False
+            merging = np.zeros(len(lengths), bool)
+            merging[owners[place]] = True
+            active = active[merging[owners] & kept[active]]
+
+    def _candidates(self, symbols: Ids, owners: Indices) -> tuple[Indices, Indices]:
+        """Places of the left symbols of all pairs that can merge, and the ranks of these merges."""
+        left = np.flatnonzero(owners[:-1] == owners[1:])
+        keys = self._key(symbols[left].astype(np.int64), symbols[left + 1])
+        found = np.searchsorted(self.keys, keys).clip(max=max(0, len(self.keys) - 1))
+        known = self.keys[found] == keys if len(self.keys) else np.zeros(len(left), bool)
+        return left[known], self.ranks[found[known]]
+
+
+class Sentences:
+    """The sentences of one side, cut into other subwords again and again.
+
+    Args:
+        tokenizer: that made the ids.
+        ids: of all sentences, each with its end token. offsets: where each begins, and the end.
+
+    Raises:
+        ValueError: merging the characters of the text does not give these ids, so that the tokenizer works otherwise.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, ids: Ids, offsets: Indices) -> None:
+        self.merges, self.end, self.ids, self.offsets = Merges(tokenizer), tokenizer.eos_token_id, ids, offsets
+        distinct: dict[str, int] = {}
+        pieces, counts = [], []
+        backend = tokenizer.backend_tokenizer
+        for start in range(0, len(offsets) - 1, SENTENCES_AT_ONCE):
+            bounds = offsets[start : start + SENTENCES_AT_ONCE + 1]
+            sentences = [ids[begin:end].tolist() for begin, end in itertools.pairwise(bounds)]
+            for text in backend.decode_batch(sentences):
+                cut = [piece for piece, _ in backend.pre_tokenizer.pre_tokenize_str(f" {text}")]
+                pieces += [distinct.setdefault(piece, len(distinct)) for piece in cut]
+                counts.append(len(cut))
+        self.pieces, self.counts = np.array(pieces, np.int32), np.array(counts)
+        symbols = [self.merges.characters(piece) for piece in distinct]
+        self.lengths = np.array([len(each) for each in symbols])
+        self.symbols = np.array([symbol for each in symbols for symbol in each], np.int32)
+        if not np.array_equal(self.cut(0.0, np.random.default_rng())[0], ids):
+            raise ValueError(
+                f"bpe_dropout: the tokenizer does not merge characters as those that Sineformer trains do; {MEND}"
+            )
+
+    def cut(self, dropout: float, generator: np.random.Generator, limit: int | None = None) -> tuple[Ids, Indices]:
+        """Ids of all sentences with their end tokens, and their offsets; a sentence that would have more than `limit`
+        tokens stays as it was."""
+        firsts = np.cumsum(self.counts) - self.counts
+        parts, sizes = [], []
+        for start in range(0, len(self.counts), SENTENCES_AT_ONCE):
+            counts = self.counts[start : start + SENTENCES_AT_ONCE]
+            pieces = self.pieces[firsts[start] : firsts[start] + counts.sum()]
+            symbols = gather(self.symbols, (np.cumsum(self.lengths) - self.lengths)[pieces], self.lengths[pieces])
+            merged, lengths = self.merges.merge(symbols, self.lengths[pieces], dropout, generator)
+            ends = np.cumsum(lengths)[np.cumsum(counts) - 1]
+            parts.append(np.insert(merged, ends, self.end))
+            sizes.append(np.diff(ends, prepend=0) + 1)
+        ids, lengths = np.concatenate(parts), np.concatenate(sizes)
+        if limit is not None:
+            long, starts = lengths > limit, np.cumsum(lengths) - lengths
+            starts[long] = len(ids) + self.offsets[:-1][long]
+            lengths[long] = np.diff(self.offsets)[long]
+            ids = gather(np.concatenate([ids, self.ids]), starts, lengths)
+        return ids.astype(np.int32), np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+
+
+def gather(values: npt.NDArray[Any], starts: Indices, lengths: Indices) -> npt.NDArray[Any]:
+    """`values[start : start + length]` for each pair of these, one after the other."""
+    shifts = starts - (np.cumsum(lengths) - lengths)
+    return values[np.repeat(shifts, lengths) + np.arange(lengths.sum())]
+
+
+class BpeDropoutPairs(Dataset[dict[str, Ids]]):
+    """Training pairs that are cut anew in every epoch, in memory; the same pairs in the same places.
+
+    Args:
+        pairs: as the tokenizers cut them.
+        tokenizers: of both sides.
+        dropout: the probability that a merge is passed over, p of the paper.
+        seed: with the epoch, decides what is passed over.
+        max_length: a side of a pair that would have more tokens is left as it is in `pairs`.
+
+    Raises:
+        ValueError: the tokenizers are not of a kind that this can be done with.
+    """
+
+    def __init__(self, pairs: EncodedPairs, tokenizers: Tokenizers, dropout: float, seed: int, max_length: int) -> None:
+        self.pairs, self.dropout, self.seed, self.max_length = pairs, dropout, seed, max_length
+        self.sides = (
+            Sentences(tokenizers.source, pairs.source_ids, pairs.source_offsets),
+            Sentences(tokenizers.target, pairs.target_ids, pairs.target_offsets),
+        )
+        self.epoch = -1
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Cut the text for an epoch."""
+        if epoch == self.epoch:
+            return
+        generator = np.random.default_rng((self.seed, epoch))
+        (source, target) = (side.cut(self.dropout, generator, self.max_length) for side in self.sides)
+        self.of_epoch = EncodedPairs(*source, *target, self.pairs.rows)
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> dict[str, Ids]:
+        return self.of_epoch[index]
+
+    @property
+    def lengths_on_demand(self) -> LengthsOfEpoch:
+        """Lengths of the epoch under way, whichever that is."""
+        return LengthsOfEpoch(self)
+
+
+class LengthsOfEpoch:
+    """`PairLengths` of the epoch under way."""
+
+    def __init__(self, pairs: BpeDropoutPairs) -> None:
+        self.pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, pairs: slice | Indices) -> Lengths:
+        return self.pairs.of_epoch.lengths_on_demand[pairs]
+
+
+class BpeDropoutSampler(TokenBudgetBatchSampler):
+    """`TokenBudgetBatchSampler` of `BpeDropoutPairs`, for the lengths that they have in each epoch."""
+
+    lengths: LengthsOfEpoch
+
+    def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
+        """Cut the text for an epoch and plan it."""
+        self.lengths.pairs.set_epoch(epoch)
+        super().set_epoch(epoch, start_batch)
