@@ -15,7 +15,7 @@ from accelerate.optimizer import AcceleratedOptimizer
 
 from sineformer.training.loop import Learner, Limits
 from sineformer.training.optimizer import build_optimizer
-from sineformer.training.progress import RunLog, StepReport
+from sineformer.training.progress import Fill, RunLog, StepReport
 from sineformer.training.skipped_steps import NonFiniteError, Skipped, Skips
 from sineformer.training.train import main
 
@@ -205,7 +205,7 @@ def test_a_report_sums_up_the_steps_that_were_taken(tmp_path: Path) -> None:
     skipped = Skipped(math.nan, math.nan, ["a:1"], 1, 1, True)
     for number, loss in enumerate((4.0, math.nan, math.nan, math.nan, math.nan, 2.0), start=1):
         report = StepReport(loss, loss / 2, 100, skipped if math.isnan(loss) else None)
-        log.step(number, 0.5, report, 0.1, seconds=1.0)
+        log.step(number, 0.5, report, Fill(80, 100), 0.1, seconds=1.0)
     reports = [(line["step"], line["loss"], line["gradient_norm"]) for line in lines_of(tmp_path, "train")]
     assert reports == [(2, 4.0, 2.0), (6, 2.0, 1.0)], "of steps 3 and 4 nothing is left to report"
     assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()

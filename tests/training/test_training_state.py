@@ -56,7 +56,7 @@ class Machine:
 
     def step(self) -> StepReport:
         inputs = Seq2SeqCollator(0)([self.pairs[index] for index in range(8)])
-        report = self.learner.update([MicroBatch([], inputs)], int((inputs["labels"] != -100).sum()))
+        report = self.learner.update([MicroBatch(list(range(8)), inputs)], int((inputs["labels"] != -100).sum()))
         self.state.log.step(self.learner.step, 0.1, report, Fill(9, 10), 0.5, 1.0)
         return report
 
@@ -74,6 +74,7 @@ def test_what_is_restored_goes_on_bit_for_bit(machines: list[Machine], tmp_path:
         first.step()
     first.state.position.epoch, first.state.position.steps, first.state.position.evaluated_at = 2, 5, 3
     first.state.best.judge(3, Scores(1.0, 0.1 + 0.2, 3.0, 0.0, "b", "c", 4, 1))
+    first.learner.skips.in_a_row, first.learner.skips.total, first.learner.accumulation.parts = 2, 7, 4
     folder = tmp_path / "checkpoint"
     save_model(folder, first.state.model, small_tokenizers)
     first.state.save(folder, [random_state(first.learner.accelerator)], {"of": "this run"})
@@ -85,6 +86,8 @@ def test_what_is_restored_goes_on_bit_for_bit(machines: list[Machine], tmp_path:
     assert second.state.position == Position(2, 5, 3)
     assert second.state.best == first.state.best
     assert second.learner.step == 4
+    assert (second.learner.skips.in_a_row, second.learner.skips.total) == (2, 7)
+    assert second.learner.accumulation.parts == 4
     assert second.learner.schedule.get_last_lr() != [0.01], "the schedule goes on too"
     assert [second.step() for _ in range(3)] == expected
     weights = first.state.model.state_dict()
