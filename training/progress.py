@@ -23,6 +23,7 @@ from .trackers import track_samples, wandb_id
 METRICS_FILE = "metrics.jsonl"
 _SUMS = ("loss_sum", "tokens", "filled", "positions", "gradient_norm", "seconds_summed", "steps")
 SAMPLES = 5
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"  # tqdm's own time left leaves out evaluations
 
 
 @dataclasses.dataclass
@@ -86,7 +87,13 @@ class RunLog:
         self.planned_steps = planned_steps
         self.max_seconds = None if max_minutes is None else 60 * max_minutes
         self.on_terminal = sys.stderr.isatty()
-        self.bar = tqdm(total=planned_steps, unit=" steps", disable=not (self.main and self.on_terminal), leave=True)
+        self.bar = tqdm(
+            total=planned_steps,
+            unit=" steps",
+            disable=not (self.main and self.on_terminal),
+            dynamic_ncols=True,
+            bar_format=None if planned_steps is None else BAR,
+        )
         self.started = time.monotonic()
         self.seconds_training = 0.0
         self.latest = 0
@@ -191,16 +198,16 @@ class RunLog:
     def _show(self, number: int, values: dict[str, float]) -> None:
         if not self.main:
             return
+        left = f"{self._time_left(number)} left"
         shown = (
-            f"loss {values['loss']:.3f}, lr {values['learning_rate']:.2e}, "
-            f"{values['tokens_per_second']:,.0f} tokens/s, {self._time_left(number)} left"
+            f"loss {values['loss']:.3f}, lr {values['learning_rate']:.2e}, {values['tokens_per_second']:,.0f} tokens/s"
         )
         if self.on_terminal:
-            self.bar.set_postfix_str(shown, refresh=False)
+            self.bar.set_postfix_str(f"{left}, {shown}", refresh=False)  # a narrow terminal cuts off the end
             self.bar.update(number - self.bar.n)
         else:
             of_all = "" if self.planned_steps is None else f"/{self.planned_steps}"
-            self.message(f"step {number}{of_all}, epoch {values['epoch']:.2f}: {shown}")
+            self.message(f"step {number}{of_all}, epoch {values['epoch']:.2f}: {shown}, {left}")
 
     def _time_left(self, number: int) -> str:
         """Time to the end at the pace so far, evaluations included, whichever limit comes first."""

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +97,18 @@ def test_the_trackers_get_the_numbers(tmp_path: Path) -> None:
     assert seen[0][0]["train/loss"] == 4.0
     assert seen[1][0]["validation/bleu"] == 50.0
     assert "validation/bleu_signature" not in seen[1][0]
+
+
+def test_a_bar_goes_on_from_the_step_of_the_checkpoint_with_the_time_left_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    stopped = RunLog(Accelerator(cpu=True), tmp_path, 1, planned_steps=40, max_minutes=None)
+    log = RunLog(Accelerator(cpu=True), tmp_path, 1, planned_steps=40, max_minutes=None)
+    log.restore(stopped.state(), step=10)
+    assert "10/40" in capsys.readouterr().err.split("\r")[-1]
+    log.step(20, 0.5, StepReport(2.0, 1.0, 100), Fill(9, 10), 0.1, seconds=1.0)
+    log.bar.refresh()
+    assert re.search(r"20/40 \[00:0\d, 00:0\d left, loss 2\.000, lr", capsys.readouterr().err.split("\r")[-1])
+    assert log.bar.initial == 10, "the steps before the stop are none of this process's pace"
+    log.close()
