@@ -1,6 +1,7 @@
 """A small vocabulary and a small model for the tests of training."""
 
 import itertools
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 
 from sineformer.configuration.configuration_sineformer import SineformerConfig
@@ -128,3 +130,26 @@ def make_trainer(tmp_path: Path, pairs: EncodedPairs, make_learner: Callable[...
         return Trainer(learner, sampler, loader, limits, RunLog(learner.accelerator, tmp_path, 1, 100, None))
 
     return make
+
+
+@pytest.fixture
+def change_config() -> Callable[..., None]:
+    """Changes fields in the config.json of a folder."""
+
+    def change(folder: Path, **changes: Any) -> None:
+        path = folder / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return change
+
+
+@pytest.fixture
+def change_weights() -> Callable[..., None]:
+    """Does something to the weights in the model.safetensors of a folder."""
+
+    def change(folder: Path, do: Callable[[dict[str, torch.Tensor]], object]) -> None:
+        weights = load_file(folder / "model.safetensors")
+        do(weights)
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return change

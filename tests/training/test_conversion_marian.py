@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from huggingface_hub import HfApi
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MarianConfig, MarianMTModel, MarianTokenizer, pipeline
 
 from sineformer.training.conversion.marian import convert_marian
@@ -41,17 +40,6 @@ Text = dict[str, list[str]]
 def batch_of(folder: Path, text: Text) -> dict[str, torch.Tensor]:
     tokenizer = MarianTokenizer.from_pretrained(folder)
     return tokenizer(text["source"], text_target=text["target"], padding=True, return_tensors="pt")
-
-
-def change_config(folder: Path, **changes: Any) -> None:
-    path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
-def change_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
-    weights = load_file(folder / "model.safetensors")
-    change(weights)
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def assert_equal_models(folder: Path, output: Path, text: Text) -> None:
@@ -116,7 +104,7 @@ def test_text_is_read_and_written_as_marian_does(
 
 
 def test_generation_settings_are_kept_and_a_missing_length_is_that_of_the_positions(
-    make_marian: MakeMarian, tmp_path: Path
+    make_marian: MakeMarian, change_config: Callable[..., None], tmp_path: Path
 ) -> None:
     folder = make_marian()
     pad = MarianConfig.from_pretrained(folder).pad_token_id
@@ -148,7 +136,7 @@ def test_a_pickled_checkpoint_with_its_tables_of_positions_is_converted(
 
 
 def test_one_matrix_for_both_beside_an_output_projection_is_found_where_transformers_4_saved_it(
-    make_marian: MakeMarian, tmp_path: Path
+    make_marian: MakeMarian, change_weights: Callable[..., None], tmp_path: Path
 ) -> None:
     folder = make_marian(tie_word_embeddings=False)
     change_weights(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,65 +9,93 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from sineformer.training.conversion.marian import convert_marian
 from sineformer.training.conversion.output import ConversionError
 
 MakeMarian = Callable[..., Path]
+AssertRefused = Callable[[Path, str], None]
 
 
-def change_config(folder: Path, **changes: Any) -> None:
-    path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+@pytest.fixture
+def assert_refused(tmp_path: Path) -> Callable[[Path, str], None]:
+    """Converting a folder fails with a message, and nothing is left of it."""
 
+    def check(folder: Path, message: str) -> None:
+        with pytest.raises(ConversionError) as caught:
+            convert_marian(str(folder), tmp_path / "out")
+        assert message in str(caught.value)
+        assert [path.name for path in tmp_path.iterdir()] == ["marian"]
 
-def change_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
-    weights = load_file(folder / "model.safetensors")
-    change(weights)
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-
-
-def drop_a_weight(folder: Path) -> None:
-    change_weights(folder, lambda weights: weights.pop("model.decoder.layers.1.fc1.bias"))
-
-
-def add_a_norm(folder: Path) -> None:
-    change_weights(folder, lambda weights: weights.update({"model.encoder.layer_norm.weight": torch.ones(32)}))
-
-
-def train_positions(folder: Path) -> None:
-    change_weights(folder, lambda weights: weights.update({"model.encoder.embed_positions.weight": torch.ones(40, 32)}))
+    return check
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("changes", "message"),
     [
-        (lambda folder: change_config(folder, model_type="bart"), "is a model of type 'bart'"),
-        (lambda folder: change_config(folder, normalize_before=True), "`normalize_before` is True"),
-        (
-            lambda folder: change_config(folder, static_position_embeddings=False),
-            "`static_position_embeddings` is False",
-        ),
-        (lambda folder: change_config(folder, activation_function="snake"), "`activation_function` 'snake' is unknown"),
-        (lambda folder: change_config(folder, d_model=64), "cannot be loaded"),
-        (lambda folder: (folder / "config.json").unlink(), "holds no config.json with a `model_type`"),
-        (lambda folder: (folder / "model.safetensors").unlink(), "cannot be loaded"),
-        (lambda folder: (folder / "target.spm").unlink(), "lacks target.spm of its tokenizer"),
-        (drop_a_weight, "lacks the weights model.decoder.layers.1.fc1.bias"),
-        (add_a_norm, "no place for: model.encoder.layer_norm.weight"),
-        (train_positions, "model.encoder.embed_positions.weight holds other positions"),
+        ({"model_type": "bart"}, "is a model of type 'bart'"),
+        ({"normalize_before": True}, "`normalize_before` is True"),
+        ({"static_position_embeddings": False}, "`static_position_embeddings` is False"),
+        ({"activation_function": "snake"}, "`activation_function` 'snake' is unknown"),
+        ({"d_model": 64}, "cannot be loaded"),
     ],
 )
-def test_what_cannot_be_converted_is_one_clear_error_and_leaves_nothing(
-    make_marian: MakeMarian, tmp_path: Path, spoil: Callable[[Path], object], message: str
+def test_what_sineformer_cannot_compute_is_one_clear_error_and_leaves_nothing(
+    make_marian: MakeMarian,
+    assert_refused: AssertRefused,
+    change_config: Callable[..., None],
+    changes: dict[str, Any],
+    message: str,
 ) -> None:
     folder = make_marian()
-    spoil(folder)
-    with pytest.raises(ConversionError) as caught:
-        convert_marian(str(folder), tmp_path / "out")
-    assert message in str(caught.value)
-    assert [path.name for path in tmp_path.iterdir()] == ["marian"]
+    change_config(folder, **changes)
+    assert_refused(folder, message)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("config.json", "holds no config.json with a `model_type`"),
+        ("model.safetensors", "cannot be loaded"),
+        ("target.spm", "lacks target.spm of its tokenizer"),
+    ],
+)
+def test_a_checkpoint_without_one_of_its_files_is_one_clear_error_and_leaves_nothing(
+    make_marian: MakeMarian, assert_refused: AssertRefused, name: str, message: str
+) -> None:
+    folder = make_marian()
+    (folder / name).unlink()
+    assert_refused(folder, message)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda weights: weights.pop("model.decoder.layers.1.fc1.bias"),
+            "lacks the weights model.decoder.layers.1.fc1.bias",
+        ),
+        (
+            lambda weights: weights.update({"model.encoder.layer_norm.weight": torch.ones(32)}),
+            "no place for: model.encoder.layer_norm.weight",
+        ),
+        (
+            lambda weights: weights.update({"model.encoder.embed_positions.weight": torch.ones(40, 32)}),
+            "model.encoder.embed_positions.weight holds other positions",
+        ),
+    ],
+    ids=["one too few", "one too many", "other positions"],
+)
+def test_weights_that_do_not_fit_are_one_clear_error_and_leave_nothing(
+    make_marian: MakeMarian,
+    assert_refused: AssertRefused,
+    change_weights: Callable[..., None],
+    change: Callable[[dict[str, torch.Tensor]], object],
+    message: str,
+) -> None:
+    folder = make_marian()
+    change_weights(folder, change)
+    assert_refused(folder, message)
 
 
 @pytest.mark.parametrize("source", ["none/of/these", "no folder", "nobody/nothing"])
