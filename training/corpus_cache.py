@@ -34,7 +34,7 @@ from filelock import FileLock
 from .batching import ENCODING_CHUNK, EncodedPairs, encode_usable
 from .bpe_dropout import BpeDropoutPairs
 from .cleaning import CleaningReport, FoundRows, Limits, ParallelText, usable_rows
-from .durable import damage_of, write_folder, write_manifest
+from .durable import damage_of, is_of_the_system, write_folder, write_manifest
 from .rows import Row
 from .text_digest import TextDigest
 from .tokenizer import Tokenizers, load_tokenizers, save_tokenizers
@@ -139,7 +139,9 @@ def _make_sure_of(folder: Path, write: Callable[[Path], None]) -> None:
             if folder.exists():
                 print(f"warning: {folder}: {damage}; making it again", file=sys.stderr)
             write_folder(folder, write_all)
-    except OSError as error:
+    except Exception as error:
+        if not is_of_the_system(error):
+            raise
         raise ValueError(
             f"cannot write the cache {folder}: {error}; make room, or choose another cache_dir (null for none)"
         ) from error
@@ -168,8 +170,9 @@ class _CorpusFiles:
         self._append("target_offsets", pairs.target_offsets[1:] + self.target_size)
         self._append("lines", np.array([text.lines[row] for row in pairs.rows]))
         for number, row in enumerate(pairs.rows, self.pairs):
-            if not self.starts or self.starts[-1][0] != text.files[row]:
-                self.starts.append((text.files[row], number))
+            name = Path(text.files[row]).name  # the folder may be another one when the cache is found again
+            if not self.starts or self.starts[-1][0] != name:
+                self.starts.append((name, number))
         self.source_size += len(pairs.source_ids)
         self.target_size += len(pairs.target_ids)
         self.pairs += len(pairs)

@@ -32,12 +32,17 @@ def writing(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # safetensors and tokenizers pass on what the system says as errors of their own, in this form.
-        if not isinstance(error, OSError) and "(os error " not in str(error):
+        if not is_of_the_system(error):
             raise
         raise CheckpointError(
             f"cannot write {what}: {error}. Earlier checkpoints are as they were; mend this and go on with --resume"
         ) from error
+
+
+def is_of_the_system(error: Exception) -> bool:
+    """Whether an error comes from the disk or the like. safetensors and tokenizers pass on what the system says as
+    errors of their own, in this form."""
+    return isinstance(error, OSError) or "(os error " in str(error)
 
 
 def on_main_process(accelerator: Accelerator, call: Callable[[], Result]) -> Result:

@@ -1,0 +1,178 @@
+"""Memory and time of the way from text files to batches, for corpora of growing size.
+
+    python scripts/benchmark_memory.py [--pairs 100000 1000000 10000000] [--mode mapped streaming] [--folder DIR]
+
+Generates that many pairs of about five words a side, with words as frequent as Zipf has them, and goes the whole way of
+a run in a fresh process: read, clean, train a vocabulary on a sample of 20,000 pairs, tokenise, cache, plan an epoch
+and make batches of it: 200 from each window of a mapped corpus, all of a stream. Prints a table in Markdown.
+
+`peak memory` is the most of anonymous memory (RssAnon), which the system cannot drop. Pages of mapped files come on top
+while there is room; `with pages` is the most of both together.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+WORDS = 50_000
+SYLLABLES = [first + last for first in "bdfgklmnprstvz" for last in ("a", "e", "i", "o", "u", "en", "er", "al")]
+GENERATED_AT_ONCE = 100_000
+BATCHES_OF_A_WINDOW = 200
+MAX_TOKENS = 4096
+VOCABULARY = ["--vocab_size", "8000", "--tokenizer_sample", "20000"]
+
+
+def words(generator: np.random.Generator) -> list[str]:
+    """Different words, short ones first, of which the first are to be the frequent ones."""
+    drawn = generator.integers(len(SYLLABLES), size=(WORDS, 3)).tolist()
+    lengths = (1 + (number > 100) + (number > 5_000) for number in range(WORDS))
+    spelled = ("".join(SYLLABLES[each] for each in row[:length]) for row, length in zip(drawn, lengths, strict=True))
+    return list(dict.fromkeys(spelled))
+
+
+def generate(folder: Path, pairs: int) -> None:
+    """Write train.en, train.de and the small validation.en, validation.de."""
+    generator = np.random.default_rng(pairs)
+    for side in ("en", "de"):
+        vocabulary = np.array(words(generator), dtype=object)
+        frequencies = 1 / np.arange(1, len(vocabulary) + 1)
+        cumulated = np.cumsum(frequencies / frequencies.sum())
+        for split, count in (("train", pairs), ("validation", 100)):
+            with (folder / f"{split}.{side}").open("w", encoding="utf-8") as file:
+                for start in range(0, count, GENERATED_AT_ONCE):
+                    lengths = generator.integers(3, 8, min(GENERATED_AT_ONCE, count - start))
+                    drawn = np.searchsorted(cumulated, generator.random(int(lengths.sum())))
+                    ends = np.cumsum(lengths)
+                    chosen = vocabulary[np.minimum(drawn, len(vocabulary) - 1)]
+                    places = zip(ends - lengths, ends, strict=True)
+                    file.writelines(" ".join(chosen[start:end]) + ".\n" for start, end in places)
+
+
+class Memory(threading.Thread):
+    """Watches the memory of this process."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.anonymous, self.all = 0, 0
+        self.start()
+
+    def run(self) -> None:
+        """Look 50 times a second."""
+        while True:
+            status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+            self.anonymous = max(self.anonymous, int(status["RssAnon"].split()[0]))
+            self.all = max(self.all, int(status["VmRSS"].split()[0]))
+            time.sleep(0.02)
+
+
+def measure(folder: Path, mode: str) -> dict[str, float]:
+    """Go the whole way in this process; returns kilobytes and seconds."""
+    from accelerate import Accelerator
+
+    from sineformer.training.data import load_data
+    from sineformer.training.recipe import read_settings
+
+    memory = Memory()
+    time.sleep(0.1)
+    libraries = memory.anonymous
+    files = [word for split in ("train", "validation") for word in (f"--{split}_files", f"{split}.en", f"{split}.de")]
+    place = ["--data_dir", str(folder), "--output_dir", str(folder / "run"), "--use_cpu", "--max_steps", "1"]
+    way = ["--cache_dir", str(folder / "cache")] if mode == "mapped" else ["--streaming", "true"]
+    settings = read_settings(["--dataset", "files", *files, *place, *way, *VOCABULARY])
+    started = time.monotonic()
+    data = load_data(settings, Accelerator(cpu=True))
+    loaded = time.monotonic()
+    again = loaded
+    if mode == "mapped":
+        data = load_data(settings, Accelerator(cpu=True))
+        again = time.monotonic()
+    pairs = through_windows(data) if mode == "mapped" else through_stream(settings, data)
+    return {
+        "libraries": libraries,
+        "anonymous": memory.anonymous,
+        "all": memory.all,
+        "load": loaded - started,
+        "again": again - loaded,
+        "batches": time.monotonic() - again,
+        "pairs": pairs,
+    }
+
+
+def through_windows(data: Any) -> int:
+    """Plan an epoch and make some batches of each of its windows; returns the pairs planned."""
+    from sineformer.training.batching import Seq2SeqCollator, TokenBudgetBatchSampler
+
+    pairs, collate, planned = data.train.pairs, Seq2SeqCollator(0), 0
+    sampler = TokenBudgetBatchSampler(pairs.lengths_on_demand, MAX_TOKENS, seed=1)
+    for window in range(len(sampler.plan.windows)):
+        batches = sampler.plan.batches(window)
+        planned += sum(map(len, batches))
+        for batch in itertools.islice(batches, BATCHES_OF_A_WINDOW):
+            collate([pairs[index] for index in batch])
+    return planned
+
+
+def through_stream(settings: Any, data: Any) -> int:
+    """Make all batches of an epoch; returns the pairs in them."""
+    from accelerate import Accelerator
+
+    from sineformer.training.batching import Seq2SeqCollator
+    from sineformer.training.streaming import Recipe, StreamedBatches
+
+    recipe = Recipe(data.tokenizers, Seq2SeqCollator(0), MAX_TOKENS, seed=1)
+    batches = StreamedBatches(data.train, recipe, Accelerator(cpu=True), accumulation_steps=1)
+    whole = itertools.takewhile(lambda batch: batch.examples, batches)
+    return sum(len(batch.examples) for batch in whole)
+
+
+def in_fresh_process(folder: Path, mode: str) -> dict[str, float]:
+    """What `measure` returns there."""
+    command = [sys.executable, __file__, "--measure", mode, "--folder", str(folder)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def show(mode: str, pairs: int, result: dict[str, float]) -> None:
+    """One row of the table."""
+    speed = pairs / (result["load"] + (result["batches"] if mode == "streaming" else 0))
+    sizes = " | ".join(f"{result[key] / 1024:,.0f} MiB" for key in ("libraries", "anonymous", "all"))
+    times = f"{result['load']:.0f} s | {result['again']:.1f} s | {result['batches']:.0f} s"
+    print(f"| {mode} | {pairs:,} | {sizes} | {times} | {speed:,.0f} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
+    parser.add_argument("--mode", nargs="+", default=["mapped", "streaming"], choices=["mapped", "streaming"])
+    parser.add_argument("--folder", default=None, help="for the text and the cache, which are removed at the end")
+    parser.add_argument("--measure", default=None, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure is not None:
+        print(json.dumps(measure(Path(arguments.folder), arguments.measure)))
+        return
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
+    print("| mode | pairs | libraries | peak memory | with pages | until the first batch | the next time | batches | "
+          "pairs/s |\n|---|---|---|---|---|---|---|---|---|", flush=True)  # fmt: skip
+    for pairs in arguments.pairs:
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+            generate(Path(folder), pairs)
+            for mode in arguments.mode:
+                result = in_fresh_process(Path(folder), mode)
+                assert result["pairs"] == pairs, f"{pairs} pairs were written, {result['pairs']} came through"
+                show(mode, pairs, result)
+
+
+if __name__ == "__main__":
+    main()
