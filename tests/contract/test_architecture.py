@@ -73,20 +73,24 @@ def test_imports_along_the_arrow_are_allowed(source: str) -> None:
     assert backward_imports(source, Path("modeling/attention.py")) == []
 
 
-def _declared_distributions(name: str, extra: str = "") -> set[str]:
+def _declared_distributions(name: str, *extras: str) -> set[str]:
     requirements = [Requirement(line) for line in metadata.requires(name) or []]
-    needed = [each.name for each in requirements if each.marker is None or each.marker.evaluate({"extra": extra})]
+    needed = {
+        each.name
+        for each in requirements
+        if each.marker is None or any(each.marker.evaluate({"extra": extra}) for extra in extras or ("",))
+    }
     return {canonicalize_name(name) for name in needed}
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=str)
 def test_what_a_file_imports_is_declared_as_a_dependency(file: Path) -> None:
-    extra = "train" if file.parts[0] in ("training", "scripts") else ""
+    extras = ("train", "lora") if file.parts[0] in ("training", "scripts") else ()
     providers = metadata.packages_distributions()
     imported = {name.split(".")[0] for name in imported_modules((ROOT / file).read_text(encoding="utf-8"), file)}
     third_party = {canonicalize_name(each) for name in imported - {"sineformer"} for each in providers.get(name, [])}
     # A model's files may use what transformers always brings along: huggingface_hub makes configurations strict.
-    assert third_party <= _declared_distributions("sineformer", extra) | _declared_distributions("transformers")
+    assert third_party <= _declared_distributions("sineformer", *extras) | _declared_distributions("transformers")
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "scripts").glob("[!_]*.py")), ids=lambda file: file.name)
