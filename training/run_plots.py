@@ -20,7 +20,7 @@ MOST_POINTS = 500
 NICE = (1, 2, 2.5, 5, 10)  # distances of ticks, times a power of ten
 FEW_POINTS = 30  # are marked: a single one would not be seen otherwise
 COLORS = ("#0072B2", "#D55E00", "#009E73")  # of Okabe and Ito: the colour-blind tell them apart
-STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none"}
+STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none"}
 PANEL_INCHES = (5.2, 3.2)
 MARGINS = {"left": 0.15, "right": 0.97, "bottom": 0.15, "top": 0.9}
 DOTS_PER_INCH = 110
@@ -124,9 +124,11 @@ def _draw_curve(axes: Axes, curve: Curve, color: str) -> None:
 
 
 def _thin(steps: Values, values: Values) -> tuple[Values, Values, Values, Values]:
-    """Mean steps, and mean, lowest and highest values, of `MOST_POINTS` parts of a long curve."""
-    parts = [part[np.isfinite(part[:, 1])] for part in np.array_split(np.stack([steps, values], axis=1), MOST_POINTS)]
-    rows = [(*part.mean(axis=0), part[:, 1].min(), part[:, 1].max()) for part in parts if len(part)]
+    """Mean steps, and mean, lowest and highest values, of `MOST_POINTS` parts of a long curve; gaps stay."""
+    rows = []
+    for some_steps, part in zip(np.array_split(steps, MOST_POINTS), np.array_split(values, MOST_POINTS), strict=True):
+        finite = part[np.isfinite(part)] if np.isfinite(part).any() else np.array([np.nan])
+        rows.append((some_steps.mean(), finite.mean(), finite.min(), finite.max()))
     mean_steps, means, lowest, highest = np.array(rows).T
     return mean_steps, means, lowest, highest
 

@@ -218,9 +218,13 @@ def test_a_logarithmic_scale_has_several_numbers_whatever_its_range(highest: flo
 def test_thousands_of_points_make_a_small_picture_that_keeps_the_extremes() -> None:
     values = np.ones(50_000)
     values[31_234] = 77.0
+    values[10_000:20_000] = np.nan
     picture = svg(Panel("t", "u", [Curve("c", np.arange(50_000.0), values)]))
     assert len(picture) < 100_000
     assert "60" in labels_of(picture), "the scale reaches the one high value"
+    path = re.search(r'<path d="([^"]*)" clip-path="[^"]*" style="fill: none; stroke: #0072b2', picture)
+    assert path
+    assert path[1].count("M") == 2, "a gap stays one"
 
 
 def test_the_same_numbers_make_the_same_files() -> None:
