@@ -210,14 +210,15 @@ class RunLog:
             self.message(f"step {number}{of_all}, epoch {values['epoch']:.2f}: {shown}, {left}")
 
     def _time_left(self, number: int) -> str:
-        """Time to the end at the pace so far, evaluations included, whichever limit comes first."""
+        """Time to the end at the pace so far, evaluations included, whichever limit comes first; the epochs of a stream
+        have no known end."""
         elapsed = self.seconds()
         limits = []
         if self.planned_steps is not None:
             limits.append(elapsed / number * (self.planned_steps - number))
         if self.max_seconds is not None:
             limits.append(max(0.0, self.max_seconds - elapsed))
-        return tqdm.format_interval(min(limits))
+        return tqdm.format_interval(min(limits)) if limits else "unknown time"
 
     def evaluation(
         self, name: str, number: int, scores: Scores, samples: Sequence[Example], is_best: bool | None = None
