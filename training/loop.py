@@ -30,6 +30,7 @@ from .batching import TokenBudgetBatchSampler
 from .interruption import Stopped
 from .progress import Fill, RunLog, StepReport
 from .r_drop import twice
+from .sharding import whole
 from .skipped_steps import Skipped, Skips
 from .streaming import StreamedBatches
 
@@ -119,7 +120,7 @@ class Learner:
         parts, losses = self.accumulation.add_gradients(micro_batches, target_tokens)
         loss = self.accelerator.reduce(torch.stack(losses).sum(), reduction="sum")
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.max_grad_norm or math.inf)
-        loss_value, norm_value = torch.stack([loss, norm]).tolist()  # the one synchronisation of a step
+        loss_value, norm_value = torch.stack([loss, whole(norm)]).tolist()  # the one synchronisation of a step
         report = StepReport(loss_value, norm_value, target_tokens)
         if self.accumulation.parts > cuts:
             report.parts = self.accumulation.parts

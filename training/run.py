@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, gather_object, set_seed
+from accelerate.utils import gather_object, set_seed
 from torch.utils.data import DataLoader
 from transformers.utils.logging import disable_progress_bar
 
@@ -35,25 +36,29 @@ from .interruption import Stopped, StopSignals
 from .loop import Learner, Limits, Trainer
 from .model_card import Example, RunRecord, write_model_card
 from .optimizer import build_optimizer, build_schedule
+from .processes import build_accelerator, check_same_data
 from .profiling import PROFILE_FOLDER, profiling
 from .progress import METRICS_FILE, RunLog, pick_samples
 from .record import data_digests, write_settings, write_versions
-from .resume import check_data, choose_checkpoint, remove_later
+from .resume import check_data, choose_checkpoint, has_finished, remove_later
 from .run_metrics import REPORT_FILES, ReportError
 from .run_report import write_run_report
+from .sharding import WholeModel
 from .skipped_steps import Skips
 from .streaming import Recipe, StreamedBatches, TextStream
-from .trackers import TRACKERS, start_trackers
+from .trackers import TRACKERS, close_trackers, start_trackers
 from .training_state import TrainingState, best_step_of, random_state, read_state
 
 CARD_EXAMPLES = 8
 
 
-def run(settings: Settings) -> Scores:
-    """Train, evaluate and leave a complete model folder; returns the scores of the best model on the last held-out set.
+def run(settings: Settings) -> Scores | None:
+    """Train, evaluate and leave a complete model folder; returns the scores of the best model on the last held-out set,
+    None if the run to go on with has finished.
 
     Raises:
-        DataError: before training, if the data cannot be used.
+        LaunchError: before training, if the processes cannot train together as Accelerate was told.
+        DataError: before training, if the data cannot be used or is not the same in all processes.
         CheckpointError: before training, if it cannot begin or go on from the model or checkpoint that the settings ask
             for; later, if one cannot be written.
         NonFiniteError: too many steps in a row were not finite; the best model so far is in the folder `checkpoints`.
@@ -65,9 +70,12 @@ def run(settings: Settings) -> Scores:
     check_whole_weights(settings.optimisation, accelerator)
     disable_progress_bar()  # of saving and loading: it would tear the bar of the training
     set_seed(settings.run.seed)
+    if on_main_process(accelerator, lambda: has_finished(settings)):
+        return None
     checkpoint = on_main_process(accelerator, lambda: choose_checkpoint(settings, accelerator.num_processes))
     base = load_base_model(settings, accelerator)
     data = load_data(settings, accelerator, None if base is None else base.tokenizers)
+    check_same_data(accelerator, data_digests(data))
     model = fresh_model(settings, data.tokenizers) if base is None else base.model
     digests = on_main_process(accelerator, lambda: begin(settings, data, checkpoint, base))
     start_trackers(accelerator, settings, None if checkpoint is None else read_state(checkpoint))
@@ -75,34 +83,23 @@ def run(settings: Settings) -> Scores:
     try:
         training.train(checkpoint)
     except Stopped as stop:
-        accelerator.end_training()
+        close_trackers(accelerator)
         try:
             report(accelerator, settings)
         except ReportError as error:
             raise Stopped(f"{stop}; {error}") from error
         raise
     scores = training.finish()
-    accelerator.end_training()
+    close_trackers(accelerator)
     report(accelerator, settings)
     return scores
 
 
 def report(accelerator: Accelerator, settings: Settings) -> None:
-    """Show the run so far in `report.html`. The model or the checkpoint is there already, and no process waits for
-    this one any more."""
+    """Show the run so far in `report.html`. The model or the checkpoint is there already; the other processes
+    wait only for the end."""
     if accelerator.is_main_process:
         write_run_report(Path(str(settings.run.output_dir)))
-
-
-def build_accelerator(settings: Settings) -> Accelerator:
-    """Where and in which precision the run computes."""
-    return Accelerator(
-        # Accelerate joins several processes on CPUs to one run only if told so; otherwise each would train alone.
-        cpu=settings.run.use_cpu or not torch.accelerator.is_available(),
-        mixed_precision=settings.optimisation.mixed_precision,
-        # The only buffers are tables of positions: constant, and larger in a process that has seen longer text.
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-    )
 
 
 def begin(settings: Settings, data: Data, checkpoint: Path | None, base: BaseModel | None = None) -> dict[str, str]:
@@ -191,7 +188,7 @@ class Run:
         loader = self._loader()
         with StopSignals() as signals, contextlib.closing(self.log):
             trainer = Trainer(self._learner(), self.sampler, loader, self._limits(), self.log, signals.asked)
-            state = TrainingState(self.model, trainer.learner, trainer.position, self.best, self.log)
+            state = TrainingState(self.whole, trainer.learner, trainer.position, self.best, self.log)
             if checkpoint is not None:
                 state.restore(checkpoint)
                 self.averages.restore(checkpoint)
@@ -231,23 +228,24 @@ class Run:
     def save(self, state: TrainingState) -> None:
         """Write a checkpoint; every process has to call it."""
         random_states = gather_object([random_state(self.accelerator)])
-        on_main_process(self.accelerator, lambda: self._write_checkpoint(state, random_states))
+        model, moments = self.whole.up_to_date(), state.moments()
 
-    def _write_checkpoint(self, state: TrainingState, random_states: list[dict[str, Any]]) -> None:
+        def write(aside: Path) -> None:
+            save_model(aside, model, self.data.tokenizers)
+            write_settings(aside, self.settings)
+            state.save(aside, moments, random_states, origin)
+            self.averages.save(aside)
+            write_manifest(aside)
+
         origin = {
             "processes": self.accelerator.num_processes,
             "batches_per_step": self.sampler.group,
             "data": self.digests,
         }
-
-        def write(aside: Path) -> None:
-            save_model(aside, self.model, self.data.tokenizers)
-            write_settings(aside, self.settings)
-            state.save(aside, random_states, origin)
-            self.averages.save(aside)
-            write_manifest(aside)
-
         folder = state_folder(self.output_dir, state.learner.step)
+        on_main_process(self.accelerator, lambda: self._write_checkpoint(folder, write))
+
+    def _write_checkpoint(self, folder: Path, write: Callable[[Path], None]) -> None:
         with writing(f"checkpoint {folder}"):
             write_folder(folder, write)
             remove_old_checkpoints(self.best, self.settings.run.save_total_limit, best_step_of)
@@ -255,6 +253,7 @@ class Run:
     def _learner(self) -> Learner:
         optimisation = self.settings.optimisation
         self.model.to(self.accelerator.device)
+        self.whole = WholeModel(self.model, self.accelerator)
         optimizer = build_optimizer(self.model, optimisation.learning_rate)
         kind, width = optimisation.lr_scheduler_type, self.model.config.d_model
         schedule = build_schedule(optimizer, optimisation.warmup_steps, kind, self._planned_steps(), width)
@@ -283,16 +282,16 @@ class Run:
         return self._is_patient()
 
     def _judge(self, name: str, step: int) -> None:
-        held_out = self.data.held_out["validation"]
-        scores, translations = self.evaluator.measure(self.model, held_out, self.settings.evaluation.eval_num_beams)
+        model, held_out = self.whole.up_to_date(), self.data.held_out["validation"]
+        scores, translations = self.evaluator.measure(model, held_out, self.settings.evaluation.eval_num_beams)
         is_best = self.best.judge(step, scores)
         if is_best:
-            on_main_process(self.accelerator, self._write_best)
+            on_main_process(self.accelerator, lambda: self._write_best(model))
         self.log.evaluation(name, step, scores, pick_samples(held_out, translations), is_best)
 
-    def _write_best(self) -> None:
+    def _write_best(self, model: Any) -> None:
         with writing(f"the best model, {self.best.folder}"):
-            self.best.save(self.model, self.data.tokenizers)
+            self.best.save(model, self.data.tokenizers)
             remove_old_checkpoints(self.best, self.settings.run.save_total_limit, best_step_of)
 
     def _is_patient(self) -> bool:

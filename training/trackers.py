@@ -119,3 +119,10 @@ def track_samples(accelerator: Accelerator, name: str, step: int, samples: Seque
             lines = (f"<p>{'<br>'.join(map(html.escape, row))}</p>" for row in rows)
             shown = importlib.import_module(WANDB).Html("".join(lines))
         tracker.log({f"{name}/samples": shown}, step=step)
+
+
+def close_trackers(accelerator: Accelerator) -> None:
+    """End the report to all trackers. `Accelerator.end_training` would take down the connections between processes too,
+    which their end does better."""
+    for tracker in accelerator.trackers:
+        tracker.finish()

@@ -11,7 +11,6 @@ later, ends it at once. `--resume` goes on from the latest checkpoint. The exit 
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -19,40 +18,55 @@ from .accumulation import MemoryShortageError
 from .data import DataError
 from .durable import CheckpointError
 from .interruption import STOPPED, Stopped
+from .processes import LaunchError, is_one_of_several, leave, part, say_error, say_once, say_unexpected_error
 from .recipe import RecipeError, print_help, read_settings
-from .resume import has_finished
 from .run import run
 from .run_metrics import ReportError
 from .skipped_steps import NonFiniteError
 from .streaming import StreamError
 
+FAILED = 1
 WRONG_SETTINGS = 2
+# They say what is wrong and what to do.
+ERRORS = (LaunchError, DataError, StreamError, NonFiniteError, MemoryShortageError, CheckpointError, ReportError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train as the command line says; returns the exit status, as above."""
+    """Train as the command line says; returns the exit status, as above, or ends the process with it if it is one of
+    several."""
     arguments = sys.argv[1:] if argv is None else argv
     if "--help" in arguments or "-h" in arguments:
         print_help("train", __doc__)
         return 0
+    return leave(_train(arguments))
+
+
+def _train(arguments: Sequence[str]) -> int:
+    try:
+        return _run(arguments)
+    except RecipeError as error:
+        say_error(f"error: {error}")
+        return WRONG_SETTINGS
+    except ERRORS as error:
+        say_error(f"error: {error}")
+        return FAILED
+    except Exception as error:
+        if not is_one_of_several():
+            raise
+        say_unexpected_error(error)
+        return FAILED
+
+
+def _run(arguments: Sequence[str]) -> int:
+    status = 0
     try:
         settings = read_settings(arguments)
-        if has_finished(settings):
-            return _say(f"the run in {settings.run.output_dir} has finished", 0)
-        run(settings)
-    except RecipeError as error:
-        return _say(f"error: {error}", WRONG_SETTINGS)
-    except (DataError, StreamError, NonFiniteError, MemoryShortageError, CheckpointError, ReportError) as error:
-        return _say(f"error: {error}", 1)
+        if run(settings) is None:
+            say_once(f"the run in {settings.run.output_dir} has finished")
     except Stopped as stop:
-        return _say(str(stop), STOPPED)
-    return 0
-
-
-def _say(text: str, status: int) -> int:
-    """Print the outcome once: every process of a run meets it."""
-    if os.environ.get("RANK", "0") == "0":
-        print(text, file=sys.stderr)
+        say_once(str(stop))
+        status = STOPPED
+    part()
     return status
 
 

@@ -26,6 +26,7 @@ from .checkpoint import BestCheckpoint, load_weights
 from .evaluation import Scores
 from .loop import Learner, Position
 from .progress import RunLog
+from .sharding import WholeModel, share_of, whole
 
 OPTIMIZER_FILE = "optimizer.safetensors"
 RANDOM_FILE = "random_states.json"
@@ -37,33 +38,46 @@ class TrainingState:
     """The parts of a run that change from step to step.
 
     Attributes:
-        model: as it was before `accelerator.prepare`, which works on the same weights.
+        whole: the model with all its weights.
         learner: the optimiser, the schedule and the number of steps done.
         position: in the data.
         best: the best model so far.
         log: of the run.
     """
 
-    model: torch.nn.Module
+    whole: WholeModel
     learner: Learner
     position: Position
     best: BestCheckpoint
     log: RunLog
 
-    def save(self, folder: Path, random_states: list[dict[str, Any]], origin: dict[str, Any]) -> None:
+    def moments(self) -> dict[str, torch.Tensor]:
+        """The state of the optimiser, by number of the parameter and name, for the main process; every process calls
+        it."""
+        moments = {}
+        for index, values in self.learner.optimizer.state_dict()["state"].items():
+            for name, value in values.items():
+                tensor = whole(value.detach())
+                if self.learner.accelerator.is_main_process:
+                    moments[f"{index}.{name}"] = tensor.cpu().contiguous()
+        return moments
+
+    def save(
+        self,
+        folder: Path,
+        moments: dict[str, torch.Tensor],
+        random_states: list[dict[str, Any]],
+        origin: dict[str, Any],
+    ) -> None:
         """Write everything but the model into `folder`.
 
         Args:
             folder: of the checkpoint.
+            moments: `moments()`.
             random_states: `random_state()` of every process.
             origin: what the checkpoint is of, to be compared by who goes on from it.
         """
         _write_json(folder / RANDOM_FILE, random_states)
-        moments = {
-            f"{index}.{name}": value.detach().cpu().contiguous()
-            for index, values in self.learner.optimizer.state_dict()["state"].items()
-            for name, value in values.items()
-        }
         save_file(moments, folder / OPTIMIZER_FILE)
         scaler, best, skips = self.learner.accelerator.scaler, self.best, self.learner.skips
         state = {
@@ -87,7 +101,7 @@ class TrainingState:
         """Go on from a checkpoint, in every process alike; all parts have to be as new, except that they may be
         prepared for several processes."""
         state = read_state(folder)
-        load_weights(self.model, folder)
+        self.whole.set_weights(lambda model: load_weights(model, folder))
         self._restore_optimizer(folder, state)
         self.learner.step = state["step"]
         self.learner.skips.in_a_row, self.learner.skips.total = state["skips"]["in_a_row"], state["skips"]["total"]
@@ -103,9 +117,11 @@ class TrainingState:
     def _restore_optimizer(self, folder: Path, state: dict[str, Any]) -> None:
         optimizer, schedule = self.learner.optimizer, self.learner.schedule
         moments: dict[int, dict[str, torch.Tensor]] = {}
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         for key, value in load_file(folder / OPTIMIZER_FILE).items():
             index, _, name = key.partition(".")
-            moments.setdefault(int(index), {})[name] = value.clone()  # the file may go away
+            share = share_of(value, parameters[int(index)]) if value.ndim else value  # all count the same steps
+            moments.setdefault(int(index), {})[name] = share.clone()  # the file may go away
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
         schedule.load_state_dict(state["schedule"])
         for group, rate in zip(optimizer.param_groups, schedule.get_last_lr(), strict=True):

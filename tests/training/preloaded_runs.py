@@ -5,6 +5,7 @@
 It reads requests, one JSON value a line, and answers each with a line:
 
     {"arguments": [...], "processes": 2, "examples": FILE}   starts a run; answers the ids of its processes
+    {..., "failure": [1, "raises"]}                          the same; process 1 fails in a way of failing_run.py
     "poll"                                                   answers their exit statuses, null for those that still run
 
 Processes of a run write into LOG. Each adds a line to FILE for every step: step, rank, examples of its batches.
@@ -16,6 +17,8 @@ import socket
 import sys
 import traceback
 from typing import Any, NoReturn
+
+from failing_run import arrange_failure
 
 from sineformer.training import run
 from sineformer.training.evaluation import score_translations
@@ -47,7 +50,10 @@ def be_process(rank: int, port: int, request: dict[str, Any], log: int) -> NoRet
             size = str(request["processes"])
             os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
             os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
+        os.environ |= request["environment"]
         note_examples(request["examples"], rank)
+        if rank == request["failure"][0]:
+            arrange_failure(request["failure"][1])
         status = main(request["arguments"])
     except BaseException:
         traceback.print_exc()

@@ -32,6 +32,7 @@ class Runs:
 
     def __init__(self, folder: Path) -> None:
         self.log = folder / "log"
+        self.log.touch()
         environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self.program = subprocess.Popen([sys.executable, str(PROGRAM), str(self.log)], env=environment, **pipes)
@@ -44,12 +45,20 @@ class Runs:
         self.program.stdin.flush()
         return json.loads(self.program.stdout.readline())
 
-    def start(self, output_dir: Path, *flags: str, processes: int = 1) -> None:
-        """Start a run with `SETTINGS`, or what `flags` give in their place."""
+    def start(
+        self,
+        output_dir: Path,
+        *flags: str,
+        processes: int = 1,
+        failure: tuple[int | None, str] = (None, ""),
+        **environment: str,
+    ) -> None:
+        """Start a run with `SETTINGS`, or what `flags` give in their place; `failure` is a rank and a way to fail."""
         given = {flag.removeprefix("--") for flag in flags}
         kept = [word for key, value in SETTINGS.items() if key not in given for word in (f"--{key}", value)]
-        request = {"arguments": [*kept, "--output_dir", str(output_dir), *flags], "processes": processes}
-        self.processes = self._ask(request | {"examples": f"{output_dir}.examples"})
+        request: dict[str, Any] = {"arguments": [*kept, "--output_dir", str(output_dir), *flags]}
+        request |= {"processes": processes, "examples": f"{output_dir}.examples"}
+        self.processes = self._ask(request | {"failure": failure, "environment": environment})
 
     def statuses(self) -> list[int | None]:
         return self._ask("poll")
@@ -287,3 +296,79 @@ def test_two_processes_learn_with_every_option_what_one_learns(runs: Runs, tmp_p
         assert (together["kind"], together["step"]) == (alone["kind"], alone["step"])
         assert together["loss"] == pytest.approx(alone["loss"], abs=1e-5)
         assert together.get("learning_rate") == alone.get("learning_rate")
+
+
+LOST = "ends because another process of the run has ended, whose own error tells why"
+
+
+@pytest.mark.parametrize(
+    ("rank", "way", "status", "message"),
+    [
+        (1, "raises", 1, "ValueError: a mistake of this process alone"),
+        (0, "raises", 1, "ValueError: a mistake of this process alone"),
+        (1, "no data", 1, "error: train.en: no such file on this machine"),
+        (1, "killed", -signal.SIGKILL, ""),
+        (0, "exits", 3, ""),
+    ],
+)
+def test_a_process_that_fails_ends_the_other_which_says_so_in_one_line(
+    runs: Runs, tmp_path: Path, rank: int, way: str, status: int, message: str
+) -> None:
+    before = len(runs.log.read_text())
+    runs.start(tmp_path / "run", "--max_steps", "3", processes=2, failure=(rank, way))
+    statuses = runs.end()
+    log = runs.log.read_text()[before:]
+    assert (statuses[rank], statuses[1 - rank]) == (status, 1), log
+    assert log.count(f"process {1 - rank} {LOST}") == log.count(LOST) == 1
+    assert message in log.partition(LOST)[0]
+    assert log.count("Traceback") == (way == "raises")
+
+
+def test_processes_with_different_data_do_not_begin(runs: Runs, tmp_path: Path) -> None:
+    runs.start(tmp_path / "run", "--max_steps", "3", processes=2, failure=(1, "other data"))
+    assert runs.end() == [1, 1], runs.log.read_text()
+    assert "error: the processes do not have the same data; what differs: validation\n" in runs.log.read_text()
+    assert not (tmp_path / "run").exists()
+
+
+def test_that_a_run_has_finished_is_for_the_main_process_to_see(runs: Runs, tmp_path: Path) -> None:
+    runs.start(tmp_path / "run", "--max_steps", "1", processes=2)
+    assert runs.end() == [0, 0], runs.log.read_text()
+    runs.start(tmp_path / "run", "--max_steps", "1", "--resume", processes=2)
+    assert runs.end() == [0, 0], runs.log.read_text()
+    assert runs.log.read_text().count("has finished") == 1
+
+
+SHARES = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
+
+
+def assert_close(folder: Path, other: Path) -> None:
+    """The same steps and scores, within rounding."""
+    for one, two in zip(metrics(folder), metrics(other), strict=True):
+        assert (one["kind"], one["step"]) == (two["kind"], two["step"])
+        assert two["loss"] == pytest.approx(one["loss"], abs=1e-5)
+        assert two.get("gradient_norm") == pytest.approx(one.get("gradient_norm"), abs=1e-5)
+        assert two.get("chrf") == one.get("chrf")
+
+
+@pytest.mark.slow
+def test_weights_in_shares_learn_as_whole_ones_and_survive_a_kill(runs: Runs, tmp_path: Path) -> None:
+    alone, shares, killed, taken_over = (tmp_path / name for name in ("alone", "shares", "killed", "taken_over"))
+    flags = ["--max_steps", "7", "--dropout", "0", "--attention_dropout", "0", "--gradient_accumulation_steps"]
+    runs.start(alone, *flags, "4")
+    assert runs.end() == [0], runs.log.read_text()
+    runs.start(shares, *flags, "2", processes=2, **SHARES)
+    assert runs.end() == [0, 0], runs.log.read_text()
+    assert_close(alone, shares)
+    assert {path.name for path in shares.iterdir()} == {path.name for path in alone.iterdir()}
+    for folder in (killed, taken_over):
+        runs.start(folder, *flags, "2", processes=2, **SHARES)
+        runs.wait_until(lambda folder=folder: (folder / "checkpoints" / "step-3").exists())
+        runs.send(signal.SIGKILL)
+        assert runs.end() == [-signal.SIGKILL] * 2, runs.log.read_text()
+    runs.start(killed, *flags, "2", "--resume", processes=2, **SHARES)
+    assert runs.end() == [0, 0], runs.log.read_text()
+    assert_same(killed, shares)
+    runs.start(taken_over, *flags, "4", "--resume")
+    assert runs.end() == [0], runs.log.read_text()
+    assert_close(alone, taken_over)

@@ -18,6 +18,7 @@ from sineformer.training.evaluation import Scores
 from sineformer.training.loop import Learner, Position
 from sineformer.training.optimizer import build_optimizer, build_schedule
 from sineformer.training.progress import Fill, RunLog, StepReport
+from sineformer.training.sharding import WholeModel
 from sineformer.training.training_state import (
     TrainingState,
     best_step_of,
@@ -51,7 +52,7 @@ class Machine:
         schedule = build_schedule(optimizer, warmup_steps=2)
         self.learner = Learner(accelerator, model, optimizer, schedule)
         best, log = BestCheckpoint(folder, "bleu"), RunLog(accelerator, folder, 3, 10, None)
-        self.state = TrainingState(model, self.learner, Position(), best, log)
+        self.state = TrainingState(WholeModel(model, accelerator), self.learner, Position(), best, log)
         self.pairs = pairs
 
     def step(self) -> StepReport:
@@ -76,8 +77,8 @@ def test_what_is_restored_goes_on_bit_for_bit(machines: list[Machine], tmp_path:
     first.state.best.judge(3, Scores(1.0, 0.1 + 0.2, 3.0, 0.0, "b", "c", 4, 1))
     first.learner.skips.in_a_row, first.learner.skips.total, first.learner.accumulation.parts = 2, 7, 4
     folder = tmp_path / "checkpoint"
-    save_model(folder, first.state.model, small_tokenizers)
-    first.state.save(folder, [random_state(first.learner.accelerator)], {"of": "this run"})
+    save_model(folder, first.state.whole.model, small_tokenizers)
+    first.state.save(folder, first.state.moments(), [random_state(first.learner.accelerator)], {"of": "this run"})
     kept = (tmp_path / "metrics.jsonl").read_text()
     expected = [first.step() for _ in range(3)]
 
@@ -90,8 +91,8 @@ def test_what_is_restored_goes_on_bit_for_bit(machines: list[Machine], tmp_path:
     assert second.learner.accumulation.parts == 4
     assert second.learner.schedule.get_last_lr() != [0.01], "the schedule goes on too"
     assert [second.step() for _ in range(3)] == expected
-    weights = first.state.model.state_dict()
-    assert all(torch.equal(value, weights[name]) for name, value in second.state.model.state_dict().items())
+    weights = first.state.whole.model.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in second.state.whole.model.state_dict().items())
     assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 6
     assert read_state(folder)["origin"] == {"of": "this run"}
     assert best_step_of(folder) == 3
@@ -103,8 +104,8 @@ def test_another_number_of_processes_begins_with_other_random_numbers_than_the_r
     first, second = machines
     first.step()
     folder = tmp_path / "checkpoint"
-    save_model(folder, first.state.model, small_tokenizers)
-    first.state.save(folder, [random_state(first.learner.accelerator)] * 2, {})
+    save_model(folder, first.state.whole.model, small_tokenizers)
+    first.state.save(folder, first.state.moments(), [random_state(first.learner.accelerator)] * 2, {})
     second.state.restore(folder)
     drawn = draw()
     second.state.restore(folder)

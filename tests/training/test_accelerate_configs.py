@@ -1,0 +1,109 @@
+"""The settings for `accelerate launch`, as Accelerate itself reads them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate.commands.config.config_args import ClusterConfig, load_config_from_file
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
+from accelerate.utils.launch import prepare_multi_gpu_env
+
+from sineformer.training.arguments import Settings
+from sineformer.training.processes import LONGEST_WAIT, LaunchError, build_accelerator
+from sineformer.training.recipe import read_settings
+
+FOLDER = Path(__file__).parents[2] / "training" / "accelerate"
+KINDS = {
+    "cpu.yaml": (DistributedType.NO, 1, 1),
+    "multi_cpu.yaml": (DistributedType.MULTI_GPU, 1, 2),
+    "one_gpu.yaml": (DistributedType.NO, 1, 1),
+    "multi_gpu.yaml": (DistributedType.MULTI_GPU, 1, 8),
+    "several_machines.yaml": (DistributedType.MULTI_GPU, 2, 16),
+    "fsdp2.yaml": (DistributedType.FSDP, 1, 8),
+}
+
+
+def load(name: str) -> ClusterConfig:
+    return load_config_from_file(str(FOLDER / name))  # refuses unknown keys
+
+
+def environment(monkeypatch: pytest.MonkeyPatch, *flags: str) -> dict[str, Any]:
+    """What processes find in their environment that `accelerate launch` starts with these flags."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    arguments = launch_command_parser().parse_args([*flags, "train.py"])
+    arguments, *_ = _validate_launch_command(arguments)
+    return prepare_multi_gpu_env(arguments)
+
+
+def test_each_is_read_as_what_it_says_and_there_is_no_other() -> None:
+    assert {path.name for path in FOLDER.iterdir()} == KINDS.keys()
+    for name, kind in KINDS.items():
+        config = load(name)
+        assert (config.distributed_type, config.num_machines, config.num_processes) == kind, name
+        assert config.use_cpu == ("cpu" in name)
+        # The recipe says it, for otherwise a run would depend on both.
+        assert config.mixed_precision == "no"
+
+
+def test_unknown_keys_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "wrong.yaml"
+    file.write_text((FOLDER / "cpu.yaml").read_text() + "number_of_processes: 2\n")
+    with pytest.raises(ValueError, match="number_of_processes"):
+        load_config_from_file(str(file))
+
+
+def test_several_machines_meet_at_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = ["--config_file", str(FOLDER / "several_machines.yaml"), "--main_process_ip", "10.0.0.1"]
+    arguments = launch_command_parser().parse_args([*flags, "--machine_rank", "1", "train.py"])
+    arguments, *_ = _validate_launch_command(arguments)
+    prepare_multi_gpu_env(arguments)
+    assert (arguments.nnodes, arguments.node_rank, arguments.nproc_per_node) == ("2", 1, "8")
+    assert arguments.rdzv_endpoint == "10.0.0.1:29500"
+
+
+@pytest.fixture
+def no_accelerator() -> Any:
+    """A process in which Accelerate has not yet been told of anything."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return read_settings(["--output_dir", str(tmp_path / "out"), "--use_cpu", "--max_steps", "1"])
+
+
+def test_weights_in_shares_are_asked_for_in_the_words_of_accelerate(
+    monkeypatch: pytest.MonkeyPatch, no_accelerator: None, settings: Settings
+) -> None:
+    told = environment(monkeypatch, "--config_file", str(FOLDER / "fsdp2.yaml"))
+    assert (told["ACCELERATE_USE_FSDP"], told["FSDP_VERSION"]) == ("true", "2")
+    for key, value in told.items():
+        if key.startswith(("ACCELERATE_USE_FSDP", "FSDP")):
+            monkeypatch.setenv(key, value)
+    with pytest.raises(LaunchError, match="there is only one; give --num_processes"):
+        build_accelerator(settings)
+    monkeypatch.setenv("FSDP_VERSION", "1")
+    monkeypatch.setenv("FSDP_RESHARD_AFTER_FORWARD", "FULL_SHARD")
+    with pytest.raises(LaunchError, match="fsdp_version is 1; it has to be 2"):
+        build_accelerator(settings)
+
+
+def test_ways_to_train_that_would_train_wrongly_are_refused(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    with pytest.raises(LaunchError, match=r"DeepSpeed is not supported; training/accelerate/fsdp2.yaml"):
+        build_accelerator(settings)
+
+
+def test_others_wait_for_the_main_process_longer_than_the_libraries_would(
+    no_accelerator: None, settings: Settings
+) -> None:
+    accelerator = build_accelerator(settings)
+    assert accelerator.init_handler is not None
+    assert accelerator.init_handler.timeout == LONGEST_WAIT > torch.distributed.distributed_c10d.default_pg_timeout
