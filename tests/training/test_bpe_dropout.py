@@ -122,6 +122,7 @@ def test_batches_fit_the_lengths_of_their_epoch(pairs: EncodedPairs, tokenizers:
     sampler = BpeDropoutSampler(dropped.lengths_on_demand, 400, 1)
     for epoch in (0, 1, 2):
         sampler.set_epoch(epoch)
+        assert dropped.epoch == epoch
         batches = list(sampler)
         assert sorted(index for batch in batches for index in batch) == list(range(len(pairs)))
         lengths = [[(len(dropped[i]["input_ids"]), len(dropped[i]["labels"])) for i in batch] for batch in batches]

@@ -1,0 +1,19 @@
+"""The variants that are compared are settings that training takes, and differ from the recipe as their names say."""
+
+from pathlib import Path
+
+import pytest
+
+from sineformer.scripts.benchmark_recipes import VARIANTS, flags_of
+from sineformer.training.recipe import read_settings
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_variant_is_a_recipe(name: str, tmp_path: Path) -> None:
+    flags = [word for pair in flags_of(name, 500).items() for word in pair]
+    rest = ["--warmup_steps", "100", "--output_dir", str(tmp_path / "out")]
+    changed = read_settings([*flags, *rest]).as_dict()
+    base = read_settings([word for pair in flags_of("the recipe", 500).items() for word in pair] + rest).as_dict()
+    differing = {key for key, value in changed.items() if value != base[key]}
+    assert bool(differing) == (name != "the recipe")
+    assert differing <= {word.removeprefix("--") for word in VARIANTS[name].split()} | {"eval_steps"}
