@@ -129,7 +129,7 @@ class DataArguments:
 
 @dataclass
 class TokenizerArguments:
-    """The subword vocabulary, trained from the training data."""
+    """The subword vocabulary, trained from the training data, and how training text is cut into it."""
 
     vocab_size: int = setting(
         "Tokens of the joint vocabulary (section 5.1), or of the source where it has its own.", 8_000
@@ -137,6 +137,11 @@ class TokenizerArguments:
     target_vocab_size: int | None = setting("Tokens of a separate target vocabulary; left out: a joint one.", None)
     tokenizer_sample: int | None = setting(
         "Train it on so many pairs, drawn from the training data; left out: on all of them.", None
+    )
+    bpe_dropout: float = setting(
+        "Probability that a merge is passed over when training text is cut into subwords (BPE-dropout, Provilkov et "
+        "al., 2020), anew in every epoch and in memory; 0.1 in the paper.",
+        0.0,
     )
 
 
@@ -177,11 +182,6 @@ class OptimisationArguments:
     )
     mixed_precision: Literal["no", "fp16", "bf16"] = setting("Precision of the forward pass.", "no")
     max_steps: int | None = setting("Stop after so many steps.", None)
-    bpe_dropout: float = setting(
-        "Probability that a merge is passed over when training text is cut into subwords (BPE-dropout, Provilkov et "
-        "al., 2020), anew in every epoch and in memory; 0.1 in the paper.",
-        0.0,
-    )
     num_epochs: int | None = setting("Stop after so many passes over the training data.", None)
     max_minutes: float | None = setting("Stop after so many minutes of training, evaluation included.", None)
 

@@ -28,8 +28,8 @@ from .scoring import (
     repetition_rate,
     worst_sentences,
 )
-from .tokenizer import Tokenizers
 from .text_digest import text_digest
+from .tokenizer import Tokenizers
 from .translation import translate_lines
 from .translator import TranslationError, load_translator, read_lines
 

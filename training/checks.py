@@ -168,7 +168,7 @@ def _stream_problems(settings: Settings) -> Iterator[str]:
         yield "streaming, cache_dir: a stream is not kept; leave out one of them"
     if data.on_bad_rows == "refuse":
         yield "streaming, on_bad_rows: bad rows of a stream come out while it trains; use on_bad_rows: drop"
-    if optimisation.bpe_dropout:
+    if settings.tokenizer.bpe_dropout:
         yield "streaming, bpe_dropout: a stream is not held to be cut anew in every epoch; leave out one of them"
     if settings.tokenizer.tokenizer_sample is None and settings.finetuning.model_name_or_path is None:
         yield "tokenizer_sample: say on how many pairs of the stream the vocabulary is trained, for example 1000000"

@@ -72,7 +72,7 @@ def load_data(settings: Settings, accelerator: Accelerator, tokenizers: Tokenize
         held_out_names = [split for split in SPLITS if split != "train" and has_split(settings.data, split)]
         texts = {split: read_split(settings.data, split) for split in held_out_names}
         tokenizers, train = _load_train(settings, accelerator, tokenizers, texts)
-        share, seed = settings.optimisation.bpe_dropout, settings.run.seed
+        share, seed = settings.tokenizer.bpe_dropout, settings.run.seed
         if share and isinstance(train, Corpus) and isinstance(train.pairs, EncodedPairs):
             pairs = BpeDropoutPairs(train.pairs, tokenizers, share, seed, settings.data.max_length)
             train = dataclasses.replace(train, pairs=pairs)

@@ -20,7 +20,8 @@ from .training_state import read_state
 _END = ("max_steps", "num_epochs", "max_minutes", "patience")
 _FAULTS = ("max_skipped_steps",)
 _PACE = ("eval_steps", "save_steps", "save_minutes", "save_total_limit", "logging_steps", "profile", "report_to")
-_PLACE = ("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "data_dir", "cache_dir", "dataset_name", "use_cpu")
+_DATA = ("data_dir", "cache_dir", "dataset_name")
+_PLACE = ("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "use_cpu", *_DATA)
 _SPEED = ("eval_batch_size", "attn_implementation")
 _AT_THE_END = ("num_beams", "length_penalty")
 # Judged with the number of processes, by `_check_processes`.
