@@ -2,7 +2,7 @@
 
     CACHE_DIR/tokenizers-HASH/  as a model folder has them
     CACHE_DIR/pairs-HASH/       the arrays of `EncodedPairs`, one file each; lines.int64, where each pair came from;
-                                corpus.json, the account of the cleaning
+                                those of `PairHashes`; corpus.json, the account of the cleaning
 
 HASH stands for everything that the content depends on: the bytes of the data files, the settings that choose and clean
 pairs, the vocabulary. Something else changed means another folder; what is no longer needed can be deleted at any time.
@@ -21,7 +21,7 @@ import hashlib
 import itertools
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,15 +35,16 @@ from .batching import ENCODING_CHUNK, EncodedPairs, encode_usable
 from .bpe_dropout import BpeDropoutPairs
 from .cleaning import CleaningReport, FoundRows, Limits, ParallelText, usable_rows
 from .durable import damage_of, is_of_the_system, write_folder, write_manifest
+from .overlap import PairHashes, note_repeats
 from .rows import Row
 from .text_digest import TextDigest
 from .tokenizer import Tokenizers, load_tokenizers, save_tokenizers
 
-FORMAT = 1  # of the files, and of whatever decides what is in them and is not part of the key
+FORMAT = 2  # of the files, and of whatever decides what is in them and is not part of the key
 RECORD = "corpus.json"
 ARRAYS: dict[str, Any] = {
     **{"source_ids": np.int32, "source_offsets": np.int64, "target_ids": np.int32, "target_offsets": np.int64},
-    "lines": np.int64,
+    **{"lines": np.int64, "source_hashes": np.uint64, "pair_hashes": np.uint64},
 }
 
 
@@ -84,12 +85,14 @@ class Corpus:
         pairs: as token ids.
         report: the account of the rows that were left out.
         digest: `text_digest` of the usable text.
+        hashes: of the text of the pairs.
         place: file and line of a pair.
     """
 
     pairs: EncodedPairs | BpeDropoutPairs
     report: CleaningReport
     digest: str
+    hashes: PairHashes
     place: Callable[[int], str]
 
 
@@ -169,6 +172,9 @@ class _CorpusFiles:
         self._append("source_offsets", pairs.source_offsets[1:] + self.source_size)
         self._append("target_offsets", pairs.target_offsets[1:] + self.target_size)
         self._append("lines", np.array([text.lines[row] for row in pairs.rows]))
+        hashes = PairHashes.of((text.sources[row], text.targets[row]) for row in pairs.rows)
+        self._append("source_hashes", hashes.sources)
+        self._append("pair_hashes", hashes.pairs)
         for number, row in enumerate(pairs.rows, self.pairs):
             name = Path(text.files[row]).name  # the folder may be another one when the cache is found again
             if not self.starts or self.starts[-1][0] != name:
@@ -191,21 +197,28 @@ def _write_corpus(folder: Path, text: TextSource, tokenizers: Tokenizers, max_le
             files.append(part, encode_usable(part, tokenizers, max_length, report))
     report.kept = files.pairs
     report.settle()
+    arrays = _open_arrays(folder)
+    hashes = PairHashes(arrays["source_hashes"], arrays["pair_hashes"])
+    note_repeats(report, hashes, _place(files.starts, arrays["lines"]))
     record = {"report": dataclasses.asdict(report), "digest": digest.hexdigest(), "files": files.starts}
     (folder / RECORD).write_text(json.dumps(record, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def _open_arrays(folder: Path) -> dict[str, npt.NDArray[Any]]:
+    return {name: np.memmap(_file(folder, name), dtype, "r") for name, dtype in ARRAYS.items()}
+
+
+def _place(starts: Sequence[tuple[str, int]], lines: npt.NDArray[np.int64]) -> Callable[[int], str]:
+    names, firsts = zip(*starts, strict=True)
+    return lambda pair: f"{names[bisect.bisect(firsts, pair) - 1]}:{lines[pair]}"
+
+
 def _open_corpus(folder: Path) -> Corpus:
-    arrays = {name: np.memmap(_file(folder, name), dtype, "r") for name, dtype in ARRAYS.items()}
-    lines = arrays.pop("lines")
+    arrays = _open_arrays(folder)
+    lines, hashes = arrays.pop("lines"), PairHashes(arrays.pop("source_hashes"), arrays.pop("pair_hashes"))
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    names, firsts = zip(*record["files"], strict=True)
-
-    def place(pair: int) -> str:
-        return f"{names[bisect.bisect(firsts, pair) - 1]}:{lines[pair]}"
-
     pairs = EncodedPairs(**arrays, rows=range(len(lines)))
-    return Corpus(pairs, _report(record["report"]), record["digest"], place)
+    return Corpus(pairs, _report(record["report"]), record["digest"], hashes, _place(record["files"], lines))
 
 
 def _report(record: Mapping[str, Any]) -> CleaningReport:

@@ -25,7 +25,7 @@ from .corpus_cache import Corpus, TextSource, cached_corpus, cached_tokenizers, 
 from .durable import checksum
 from .embedded_task import load_split
 from .evaluation import EvaluationSet
-from .overlap import note_repeats
+from .overlap import PairHashes, note_overlap, note_repeats
 from .rows import ColumnNames, Row
 from .sources import read_files, read_pairs
 from .streaming import TextStream, deal
@@ -71,7 +71,7 @@ def load_data(settings: Settings, accelerator: Accelerator, tokenizers: Tokenize
     try:
         held_out_names = [split for split in SPLITS if split != "train" and has_split(settings.data, split)]
         texts = {split: read_split(settings.data, split) for split in held_out_names}
-        tokenizers, train = _load_train(settings, accelerator, tokenizers, texts)
+        tokenizers, train = _load_train(settings, accelerator, tokenizers)
         share, seed = settings.tokenizer.bpe_dropout, settings.run.seed
         if share and isinstance(train, Corpus) and isinstance(train.pairs, EncodedPairs):
             pairs = BpeDropoutPairs(train.pairs, tokenizers, share, seed, settings.data.max_length)
@@ -79,34 +79,36 @@ def load_data(settings: Settings, accelerator: Accelerator, tokenizers: Tokenize
         held_out = {name: _evaluation_set(name, *texts[name], tokenizers) for name in texts}
     except ValueError as error:
         raise DataError(str(error)) from error
-    reports = {} if isinstance(train, TextStream) else {"train": train.report}
-    for name, report in (reports | {name: report for name, (_, report) in texts.items()}).items():
+    if isinstance(train, Corpus):
+        note_overlap(texts, train.hashes)
+        accelerator.print(f"train: {train.report}")
+    else:
+        accelerator.print("train: a stream; pairs that repeat others or are in another split as well are not counted")
+    for name, (_, report) in texts.items():
         accelerator.print(f"{name}: {report}")
     return Data(tokenizers, train, held_out)
 
 
-Split = tuple[ParallelText, CleaningReport]
-
-
 def _load_train(
-    settings: Settings, accelerator: Accelerator, tokenizers: Tokenizers | None, held_out: dict[str, Split]
+    settings: Settings, accelerator: Accelerator, tokenizers: Tokenizers | None
 ) -> tuple[Tokenizers, Corpus | TextStream]:
     if settings.data.streaming:
         return _train_as_stream(settings, accelerator, tokenizers)
     if settings.data.cache_dir is not None:
         return _train_from_cache(settings, accelerator, tokenizers)
-    return _train_in_memory(settings, accelerator, tokenizers, held_out)
+    return _train_in_memory(settings, accelerator, tokenizers)
 
 
 def _train_in_memory(
-    settings: Settings, accelerator: Accelerator, tokenizers: Tokenizers | None, held_out: dict[str, Split]
+    settings: Settings, accelerator: Accelerator, tokenizers: Tokenizers | None
 ) -> tuple[Tokenizers, Corpus]:
     text, report = read_split(settings.data, "train")
-    note_repeats({"train": (text, report), **held_out})
     if tokenizers is None:
         tokenizers = _from_main_process(accelerator, lambda: train_vocabulary(settings.tokenizer, text.pairs))
     pairs = encode_pairs(text, tokenizers, settings.data.max_length, report)
-    corpus = Corpus(pairs, report, text_digest(text), lambda pair: text.place(int(pairs.rows[pair])))
+    hashes = PairHashes.of((text.sources[row], text.targets[row]) for row in pairs.rows)
+    corpus = Corpus(pairs, report, text_digest(text), hashes, lambda pair: text.place(int(pairs.rows[pair])))
+    note_repeats(report, hashes, corpus.place)
     return tokenizers, corpus
 
 

@@ -1,13 +1,15 @@
 """Pairs that occur twice in the training data, and held-out pairs that the training data gives away.
 
-Texts count as equal if they are so character for character. All that is kept of a pair are two hashes of 8 bytes: ten
-million pairs take 160 MB, and one false alarm among them has a probability of about three in a million.
+Texts count as equal if they are so character for character. All that is kept of a pair are two hashes of 8 bytes, in
+memory or in files: ten million pairs take 160 MB, and one false alarm among them has a probability of about three in a
+million.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
@@ -16,71 +18,79 @@ from numpy.typing import NDArray
 from .cleaning import PLACES_SHOWN, CleaningReport, FoundRows, ParallelText
 
 HASH_BYTES = 8
-CHUNK = 1 << 20
+CHUNK = 1 << 20  # hashes that are looked at together
 REPEATED = "same pair as an earlier one"
 PAIR_IN_TRAIN = "same pair in the training data"
 SOURCE_IN_TRAIN = "same source in the training data, with another target"
 
+Hashes = NDArray[np.uint64]
 
+
+@dataclass(frozen=True)
 class PairHashes:
     """Hashes of the sources and of the pairs of a split, in their order; the same in every process and run."""
 
-    def __init__(self) -> None:
-        self._sources = array("Q")
-        self._pairs = array("Q")
-
-    def add(self, source: str, target: str) -> None:
-        """Take in one more pair."""
-        state = blake2b(source.encode(), digest_size=HASH_BYTES)
-        self._sources.frombytes(state.digest())
-        state.update(b"\n" + target.encode())
-        self._pairs.frombytes(state.digest())
+    sources: Hashes
+    pairs: Hashes
 
     @classmethod
-    def of(cls, text: ParallelText) -> PairHashes:
-        """The hashes of a whole split."""
-        hashes = cls()
-        for source, target in zip(text.sources, text.targets, strict=True):
-            hashes.add(source, target)
-        return hashes
+    def of(cls, pairs: Iterable[tuple[str, str]]) -> PairHashes:
+        """The hashes of these pairs."""
+        sources, both = array("Q"), array("Q")
+        for source, target in pairs:
+            state = blake2b(source.encode(), digest_size=HASH_BYTES)
+            sources.frombytes(state.digest())
+            state.update(b"\n" + target.encode())
+            both.frombytes(state.digest())
+        return cls(np.frombuffer(sources, np.uint64), np.frombuffer(both, np.uint64))
 
     def repeated(self) -> NDArray[np.intp]:
         """Positions, in order, of the pairs that are equal to an earlier one."""
-        pairs = np.frombuffer(self._pairs, np.uint64)
-        order = np.argsort(pairs, kind="stable")
-        equal_to_previous = pairs[order[1:]] == pairs[order[:-1]]
-        return np.sort(order[1:][equal_to_previous])
+        parts = max(1, -(-len(self.pairs) // CHUNK))
+        # Equal hashes have equal remainders: part by part, a sort needs memory for about a chunk, not for all.
+        return np.sort(np.concatenate([_repeated(self.pairs, part, parts) for part in range(parts)]))
 
     def known_to(self, train: PairHashes) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Positions of the pairs that `train` has too, and of those of which it has the source alone."""
-        pair, source = _among(self._pairs, train._pairs), _among(self._sources, train._sources)
+        pair, source = _among(self.pairs, train.pairs), _among(self.sources, train.sources)
         return np.flatnonzero(pair), np.flatnonzero(source & ~pair)
 
 
-def _among(few: array[int], many: array[int]) -> NDArray[np.bool_]:
+def _repeated(hashes: Hashes, part: int, parts: int) -> NDArray[np.intp]:
+    """Those positions among the hashes whose remainder is `part`."""
+    chunks = range(0, len(hashes), CHUNK)
+    found = [start + np.flatnonzero(hashes[start : start + CHUNK] % np.uint64(parts) == part) for start in chunks]
+    positions = np.concatenate([np.empty(0, np.intp), *found])
+    values = hashes[positions]
+    order = np.argsort(values, kind="stable")
+    return positions[order[1:][values[order[1:]] == values[order[:-1]]]]
+
+
+def _among(few: Hashes, many: Hashes) -> NDArray[np.bool_]:
     """Which of a few hashes are among many; `numpy.isin` would sort the many."""
-    wanted, inverse = np.unique(np.frombuffer(few, np.uint64), return_inverse=True)
+    wanted, inverse = np.unique(few, return_inverse=True)
     found = np.zeros(len(wanted) + 1, bool)
     for start in range(0, len(many), CHUNK):
-        chunk = np.frombuffer(many, np.uint64, min(CHUNK, len(many) - start), start * HASH_BYTES)
+        chunk = many[start : start + CHUNK]
         places = np.searchsorted(wanted, chunk)
         found[places[np.append(wanted, 0)[places] == chunk]] = True
     return found[inverse]
 
 
-def note_repeats(splits: Mapping[str, tuple[ParallelText, CleaningReport]]) -> None:
-    """Note in the reports which pairs of "train" repeat earlier ones, and which of the other splits it gives away."""
-    text, report = splits["train"]
-    train = PairHashes.of(text)
-    _note(report, REPEATED, text, train.repeated())
-    for name, (held_out, held_out_report) in splits.items():
-        if name != "train":
-            pairs, sources = PairHashes.of(held_out).known_to(train)
-            _note(held_out_report, PAIR_IN_TRAIN, held_out, pairs)
-            _note(held_out_report, SOURCE_IN_TRAIN, held_out, sources)
+def note_repeats(report: CleaningReport, train: PairHashes, place: Callable[[int], str]) -> None:
+    """Note in the report of the training data which of its pairs repeat earlier ones; `place` says where a pair is."""
+    _note(report, REPEATED, train.repeated(), place)
 
 
-def _note(report: CleaningReport, note: str, text: ParallelText, positions: NDArray[np.intp]) -> None:
+def note_overlap(held_out: Mapping[str, tuple[ParallelText, CleaningReport]], train: PairHashes) -> None:
+    """Note in the reports of the other splits which of their pairs the training data gives away."""
+    for text, report in held_out.values():
+        pairs, sources = PairHashes.of(text.pairs()).known_to(train)
+        _note(report, PAIR_IN_TRAIN, pairs, text.place)
+        _note(report, SOURCE_IN_TRAIN, sources, text.place)
+
+
+def _note(report: CleaningReport, note: str, positions: NDArray[np.intp], place: Callable[[int], str]) -> None:
     if len(positions):
-        places = [text.place(int(position)) for position in positions[:PLACES_SHOWN]]
+        places = [place(int(position)) for position in positions[:PLACES_SHOWN]]
         report.notes[note] = FoundRows(len(positions), places)

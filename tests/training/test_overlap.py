@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from accelerate import Accelerator
 
+from sineformer.training import overlap
 from sineformer.training.cleaning import CleaningReport, ParallelText
-from sineformer.training.overlap import PairHashes, note_repeats
+from sineformer.training.data import load_data
+from sineformer.training.overlap import PairHashes, note_overlap, note_repeats
+from sineformer.training.recipe import read_settings
 from sineformer.training.rows import Row
-from sineformer.training.train import main
 
 TRAIN = [("a", "A"), ("b", "B"), ("a", "A"), ("a", "Z"), ("c", "C"), ("b", "B"), ("a", "A")]
 
@@ -29,65 +33,92 @@ def notes(report: CleaningReport) -> list[str]:
 
 
 def test_repeats_and_overlaps_are_noted_with_counts_and_first_places() -> None:
-    splits = {
-        "train": (text_of(TRAIN, "t"), CleaningReport()),
+    train, report = text_of(TRAIN, "t"), CleaningReport()
+    held_out = {
         "validation": (text_of([("a", "A"), ("a", "other"), ("new", "A"), ("c", "C")], "v"), CleaningReport()),
         "test": (text_of([("A", "a"), ("new", "neu")], "x"), CleaningReport()),
     }
-    note_repeats(splits)
-    assert notes(splits["train"][1]) == ["kept, same pair as an earlier one: 3 (t:3, t:6, t:7)"]
-    assert notes(splits["validation"][1]) == [
+    hashes = PairHashes.of(train.pairs())
+    note_repeats(report, hashes, train.place)
+    note_overlap(held_out, hashes)
+    assert notes(report) == ["kept, same pair as an earlier one: 3 (t:3, t:6, t:7)"]
+    assert notes(held_out["validation"][1]) == [
         "kept, same pair in the training data: 2 (v:1, v:4)",
         "kept, same source in the training data, with another target: 1 (v:2)",
     ]
-    assert notes(splits["test"][1]) == []
+    assert notes(held_out["test"][1]) == []
 
 
 def test_only_the_first_three_places_are_shown() -> None:
-    splits = {"train": (text_of([("a", "A")] * 6, "t"), CleaningReport())}
-    note_repeats(splits)
-    assert notes(splits["train"][1]) == ["kept, same pair as an earlier one: 5 (t:2, t:3, t:4, ...)"]
+    train, report = text_of([("a", "A")] * 6, "t"), CleaningReport()
+    note_repeats(report, PairHashes.of(train.pairs()), train.place)
+    assert notes(report) == ["kept, same pair as an earlier one: 5 (t:2, t:3, t:4, ...)"]
 
 
 def test_a_boundary_between_source_and_target_tells_pairs_apart() -> None:
-    hashes = PairHashes.of(text_of([("a b", "c"), ("a", "b c"), ("ab", "c"), ("", "abc")], "t"))
+    hashes = PairHashes.of([("a b", "c"), ("a", "b c"), ("ab", "c"), ("", "abc")])
     assert len(hashes.repeated()) == 0
 
 
-def test_many_pairs_are_counted_as_sets_of_python_count_them() -> None:
+@pytest.mark.parametrize("chunk", [overlap.CHUNK, 300])
+def test_many_pairs_are_counted_as_sets_of_python_count_them(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overlap, "CHUNK", chunk)
     generator = np.random.default_rng(7)
     train, held_out = ([(str(a), str(b)) for a, b in generator.integers(0, 60, (2000, 2))] for _ in range(2))
     seen: set[tuple[str, str]] = set()
     repeated = [index for index, pair in enumerate(train) if pair in seen or seen.add(pair)]  # type: ignore[func-returns-value]
     sources = {source for source, _ in train}
-    hashes = PairHashes.of(text_of(train, "t"))
+    hashes = PairHashes.of(train)
     assert hashes.repeated().tolist() == repeated
-    pairs, alone = PairHashes.of(text_of(held_out, "v")).known_to(hashes)
+    pairs, alone = PairHashes.of(held_out).known_to(hashes)
     assert pairs.tolist() == [index for index, pair in enumerate(held_out) if pair in seen]
     assert alone.tolist() == [index for index, pair in enumerate(held_out) if pair not in seen and pair[0] in sources]
 
 
 def test_sixteen_bytes_are_kept_of_a_pair() -> None:
-    hashes = PairHashes()
     tracemalloc.start()
     try:
-        for number in range(5000):
-            hashes.add(f"{number} x" * 100, f"{number} y" * 100)
+        hashes = PairHashes.of((f"{number} x" * 100, f"{number} y" * 100) for number in range(5000))
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
+    assert len(hashes.pairs) == 5000
     assert 5000 * 16 <= kept < 5000 * 24  # arrays grow by an eighth at a time
 
 
-def test_a_run_shows_them_before_it_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_of_many_pairs_a_chunk_is_sorted_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes = PairHashes.of((str(number), "x") for number in range(50_000))
+    peaks = []
+    for chunk in (5_000, 50_000):
+        monkeypatch.setattr(overlap, "CHUNK", chunk)
+        tracemalloc.start()
+        try:
+            assert len(hashes.repeated()) == 0
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert peaks[0] < peaks[1] / 4
+
+
+@pytest.mark.parametrize("way", ["memory", "cache", "stream"])
+def test_a_run_shows_them_before_it_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str], way: str) -> None:
     lines = [f"dog number {number} sleeps" for number in range(40)]
-    for name, count in (("train", 40), ("validation", 2)):
+    long = " ".join(map(str, range(100)))
+    for name, texts in (("train", [*lines, lines[0], long, long]), ("validation", [*lines[:2], lines[0]])):
         for side in ("en", "de"):
-            (tmp_path / f"{name}.{side}").write_text("\n".join([*lines[:count], lines[0]]) + "\n")
-    files = [f"--{name}_files {tmp_path}/{name}.en {tmp_path}/{name}.de" for name in ("train", "validation")]
-    sizes = "--d_model 8 --encoder_layers 1 --decoder_layers 1 --encoder_attention_heads 1 --decoder_attention_heads 1"
-    flags = f"--dataset files {' '.join(files)} {sizes} --max_steps 1 --vocab_size 300 --output_dir {tmp_path}/out"
-    assert main([*flags.split(), "--encoder_ffn_dim", "8", "--decoder_ffn_dim", "8", "--use_cpu"]) == 0
-    shown = capsys.readouterr().out
-    assert f"kept, same pair as an earlier one: 1 ({tmp_path}/train.en:41)" in shown
-    assert f"kept, same pair in the training data: 3 ({tmp_path}/validation.en:1, " in shown
+            (tmp_path / f"{name}.{side}").write_text("\n".join(texts) + "\n")
+    flags = ["--dataset", "files", "--data_dir", str(tmp_path), "--vocab_size", "300", "--max_length", "40"]
+    flags += ["--train_files", "train.en", "train.de", "--validation_files", "validation.en", "validation.de"]
+    flags += ["--output_dir", str(tmp_path / "out"), "--max_steps", "1"]
+    ways = {"memory": [], "cache": ["--cache_dir", str(tmp_path / "cache")]}
+    ways["stream"] = ["--streaming", "true", "--tokenizer_sample", "40"]
+    for start in range(2):  # the second finds what the first left in the cache
+        load_data(read_settings([*flags, *ways[way]]), Accelerator(cpu=True))
+        shown = capsys.readouterr().out
+        if way == "stream":
+            assert "train: a stream; pairs that repeat others or are in another split as well are not counted" in shown
+            assert "kept," not in shown
+            continue
+        assert re.search(r"  kept, same pair as an earlier one: 1 \(\S*train.en:41\)\n", shown), start
+        place = f"{tmp_path}/validation.en"
+        assert f"  kept, same pair in the training data: 3 ({place}:1, {place}:2, {place}:3)\n" in shown
