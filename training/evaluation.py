@@ -1,7 +1,8 @@
 """How good a model is: loss and perplexity on the references, BLEU, chrF and exact matches of its translations.
 
-Each process measures its share of the examples; what is gathered covers the set exactly once, however many processes
-there are and however the set divides among them.
+Each process measures its share of the batches; what is gathered covers the set exactly once, however many processes
+there are and however the set divides among them. The batches do not depend on it either: a sum in floating point may,
+on what else is in a batch and on the order of the terms, and so may the choice between two translations.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .batching import EncodedPairs, Seq2SeqCollator, evaluation_batches
 from .cleaning import ParallelText
 from .scoring import exact_match
 from .tokenizer import Tokenizers
-from .translation import translate_lines
+from .translation import source_batches, translate_batch
 
 METRICS = Path(__file__).parent / "metrics"
 LOSS_POSITIONS = 2_048  # of a batch; logits for a large vocabulary take 4 * 37,000 bytes for each
@@ -97,7 +98,7 @@ class Evaluator:
         accelerator: of the run.
         tokenizers: of source and target.
         collator: makes batches of pairs.
-        batch_size: sentences translated at once by one process.
+        batch_size: sentences translated at once by one process. A set of fewer leaves the others nothing to do.
     """
 
     accelerator: Accelerator
@@ -122,18 +123,22 @@ class Evaluator:
         """Cross-entropy per target token over all pairs, in nats."""
         positions = max(LOSS_POSITIONS, int(pairs.lengths.max()))
         process = self.accelerator.process_index, self.accelerator.num_processes
-        totals = torch.zeros(2, dtype=torch.float64)
+        mine: list[tuple[float, int]] = []
         for indices in evaluation_batches(pairs.lengths, positions, *process):
             batch = self.collator([pairs[index] for index in indices])
             tokens = int((batch["labels"] != IGNORED).sum())
             loss = model(**{key: value.to(model.device) for key, value in batch.items()}).loss
-            totals += torch.tensor([float(loss) * tokens, tokens], dtype=torch.float64)
-        parts = gather_object([totals.tolist()])
-        return math.fsum(part[0] for part in parts) / math.fsum(part[1] for part in parts)
+            mine.append((float(loss) * tokens, tokens))
+        parts: list[tuple[float, int]] = gather_object(mine)
+        return math.fsum(total for total, _ in parts) / sum(tokens for _, tokens in parts)  # exact in any order
 
     def translate(self, model: Any, sources: Sequence[str], num_beams: int) -> list[str]:
         """Translations of all sources, in their order."""
-        mine = range(self.accelerator.process_index, len(sources), self.accelerator.num_processes)
-        lines = translate_lines(model, self.tokenizers, [sources[i] for i in mine], self.batch_size, num_beams)
-        gathered = dict(gather_object(list(zip(mine, lines, strict=True))))
-        return [gathered[i] for i in range(len(sources))]
+        batches = source_batches(self.tokenizers, sources, self.batch_size)
+        mine = [
+            (line, text)
+            for batch in batches[self.accelerator.process_index :: self.accelerator.num_processes]
+            for line, text in zip(batch.lines, translate_batch(model, self.tokenizers, batch, num_beams), strict=True)
+        ]
+        gathered = dict(gather_object(mine))
+        return [gathered.get(line, "") for line in range(len(sources))]

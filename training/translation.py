@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -32,23 +33,39 @@ def translate_lines(
     Returns:
         Translations without special tokens and without line breaks.
     """
-    encoded: list[list[int]] = tokenizers.source(list(lines))["input_ids"] if lines else []
-    # Longest first: batches of like lengths pad little, and memory runs out at once or never.
-    order = sorted((i for i, line in enumerate(lines) if line.strip()), key=lambda i: -len(encoded[i]))
+    batches = source_batches(tokenizers, lines, batch_size)
     translations = [""] * len(lines)
-    with tqdm(total=len(order), unit=" lines", disable=None if show_progress else True) as bar:
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            texts = _translate_batch(model, tokenizers, [encoded[i] for i in chosen], num_beams)
-            for i, text in zip(chosen, texts, strict=True):
-                translations[i] = " ".join(text.splitlines())
-            bar.update(len(chosen))
+    total = sum(len(batch.lines) for batch in batches)
+    with tqdm(total=total, unit=" lines", disable=None if show_progress else True) as bar:
+        for batch in batches:
+            for i, text in zip(batch.lines, translate_batch(model, tokenizers, batch, num_beams), strict=True):
+                translations[i] = text
+            bar.update(len(batch.lines))
     return translations
 
 
+@dataclass(frozen=True)
+class SourceBatch:
+    """Sources that are translated at once: the indices of their lines, and their token ids."""
+
+    lines: list[int]
+    ids: list[list[int]]
+
+
+def source_batches(tokenizers: Tokenizers, lines: Sequence[str], batch_size: int) -> list[SourceBatch]:
+    """All lines with any text, `batch_size` at once."""
+    encoded: list[list[int]] = tokenizers.source(list(lines))["input_ids"] if lines else []
+    # Longest first: batches of like lengths pad little, and memory runs out at once or never.
+    order = sorted((i for i, line in enumerate(lines) if line.strip()), key=lambda i: -len(encoded[i]))
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    return [SourceBatch(batch, [encoded[i] for i in batch]) for batch in batches]
+
+
 @torch.inference_mode()
-def _translate_batch(model: Any, tokenizers: Tokenizers, encoded: list[list[int]], num_beams: int | None) -> list[str]:
-    batch = tokenizers.source.pad({"input_ids": encoded}, return_tensors="pt").to(model.device)  # [B, S]
+def translate_batch(model: Any, tokenizers: Tokenizers, batch: SourceBatch, num_beams: int | None) -> list[str]:
+    """Translations of one batch, as `translate_lines` gives them."""
+    inputs = tokenizers.source.pad({"input_ids": batch.ids}, return_tensors="pt").to(model.device)  # [B, S]
     beams = {} if num_beams is None else {"num_beams": num_beams}
-    generated = model.generate(**batch, **beams)  # [B, T]
-    return tokenizers.target.batch_decode(generated, skip_special_tokens=True)
+    generated = model.generate(**inputs, **beams)  # [B, T]
+    texts = tokenizers.target.batch_decode(generated, skip_special_tokens=True)
+    return [" ".join(text.splitlines()) for text in texts]

@@ -1,4 +1,5 @@
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ from accelerate import Accelerator
 from sineformer.training import evaluation
 from sineformer.training.batching import Seq2SeqCollator, encode_pairs
 from sineformer.training.evaluation import EvaluationSet, Evaluator, Scores
-from sineformer.training.translation import translate_lines
+from sineformer.training.tokenizer import Tokenizers
+from sineformer.training.translation import SourceBatch, translate_lines
 
 
 @pytest.fixture
@@ -42,39 +44,37 @@ def test_the_loss_is_per_token_of_the_whole_set_however_it_is_batched(
         assert evaluator.mean_loss(small_model, data.pairs) == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_shares_of_several_processes_make_up_the_whole_set_once(
-    evaluator: Evaluator,
+def test_several_processes_measure_the_batches_of_one_and_get_its_numbers_to_the_last_digit(
+    small_tokenizers: Tokenizers,
     data: EvaluationSet,
     small_model: Any,
-    small_text: Any,
-    small_tokenizers: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """60 sentences for 7 processes, which take turns here: what one gathers is what the ones before it left."""
-    expected = evaluator.mean_loss(small_model, data.pairs)
+    """The processes take turns here: what one gathers is what the ones before it left."""
     gathered: list[Any] = []
-    monkeypatch.setattr(evaluation, "gather_object", lambda mine: gathered.extend(mine) or gathered)
-
-    class Process:
-        num_processes = 7
-        process_index = 0
-
-    share = Evaluator(Process(), small_tokenizers, Seq2SeqCollator(0), batch_size=16)  # type: ignore[arg-type]
-    for Process.process_index in range(7):
-        loss = share.mean_loss(small_model, data.pairs)
-    assert len(gathered) == 7
-    assert loss == pytest.approx(expected, rel=1e-6)
-
-    gathered.clear()
+    batches: list[SourceBatch] = []
+    monkeypatch.setattr(evaluation, "LOSS_POSITIONS", 100)
+    monkeypatch.setattr(evaluation, "gather_object", lambda mine: gathered.extend(mine) or list(gathered))
     monkeypatch.setattr(
-        evaluation, "translate_lines", lambda model, tokenizers, lines, *rest: [each + "!" for each in lines]
+        evaluation,
+        "translate_batch",
+        lambda model, tokenizers, batch, beams: batches.append(batch) or [f"{line}!" for line in batch.lines],
     )
-    for Process.process_index in range(6):
-        with pytest.raises(KeyError):
-            share.translate(small_model, small_text.sources, 1)
-    Process.process_index = 6
-    assert share.translate(small_model, small_text.sources, 1) == [each + "!" for each in small_text.sources]
-    assert len(gathered) == len(small_text.sources)
+
+    def measure(processes: int) -> tuple[float, list[str], list[list[int]]]:
+        for part in (gathered, batches):
+            part.clear()
+        shares = [SimpleNamespace(num_processes=processes, process_index=rank) for rank in range(processes)]
+        evaluators: list[Any] = [Evaluator(each, small_tokenizers, Seq2SeqCollator(0), 5) for each in shares]
+        loss = [each.mean_loss(small_model, data.pairs) for each in evaluators][-1]
+        gathered.clear()
+        translations = [each.translate(small_model, data.text.sources, 1) for each in evaluators][-1]
+        return loss, translations, sorted(batch.lines for batch in batches)
+
+    alone = measure(1)
+    assert alone[1] == [f"{line}!" for line in range(60)]
+    assert len(alone[2]) == 12
+    assert [measure(processes) for processes in (2, 4, 7, 70)] == [alone] * 4
 
 
 def test_measuring_gives_scores_and_translations_and_keeps_the_mode(
