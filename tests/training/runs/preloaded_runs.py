@@ -6,6 +6,7 @@ It reads requests, one JSON value a line, and answers each with a line:
 
     {"arguments": [...], "processes": 2, "examples": FILE}   starts a run; answers the ids of its processes
     {..., "failure": [1, "raises"]}                          the same; process 1 fails in a way of failing_run.py
+    {"model": FOLDER, "processes": 2, "found": FILE}         measures a model; process 1 writes its scores to FILE.1
     "poll"                                                   answers their exit statuses, null for those that still run
 
 Processes of a run write into LOG. Each adds a line to FILE for every step: step, rank, examples of its batches.
@@ -16,13 +17,21 @@ import os
 import socket
 import sys
 import traceback
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
+from accelerate import Accelerator
 from failing_run import arrange_failure
 
-from sineformer.training import run
-from sineformer.training.evaluation import score_translations
+from sineformer.training import evaluation, run
+from sineformer.training.batching import Seq2SeqCollator, encode_pairs
+from sineformer.training.cleaning import CleaningReport, ParallelText
+from sineformer.training.embedded_task import load_split
 from sineformer.training.loop import Learner, MicroBatch
+from sineformer.training.pretrained import load_model
+from sineformer.training.processes import part
 from sineformer.training.progress import StepReport
 from sineformer.training.train import main
 
@@ -40,6 +49,34 @@ def note_examples(file: str, rank: int) -> None:
     Learner.update = noted  # type: ignore[method-assign]
 
 
+def train(request: dict[str, Any], rank: int) -> int:
+    """One process of a run."""
+    os.environ |= request["environment"]
+    note_examples(request["examples"], rank)
+    if rank == request["failure"][0]:
+        arrange_failure(request["failure"][1])
+    return main(request["arguments"])
+
+
+def measure(request: dict[str, Any], rank: int) -> int:
+    """One of the processes that measure a model, on sets of several sizes."""
+    evaluation.LOSS_POSITIONS = 60  # otherwise each set would be one batch
+    model, tokenizers = load_model(Path(request["model"]), torch.float32)
+    collator = Seq2SeqCollator(tokenizers.source.pad_token_id)
+    evaluator = evaluation.Evaluator(Accelerator(cpu=True), tokenizers, collator, batch_size=4)
+    found = []
+    for size in (21, 13, 3, 1):
+        sources, targets = (list(side) for side in zip(*load_split("test", size, seed=1), strict=True))
+        text = ParallelText(sources, targets, ["embedded"] * size, list(range(size)))
+        data = evaluation.EvaluationSet("test", text, encode_pairs(text, tokenizers, 100, CleaningReport()))
+        for beams in (1, 2):
+            scores, translations = evaluator.measure(model, data, beams)
+            found.append((asdict(scores), translations))
+    Path(f"{request['found']}.{rank}").write_text(json.dumps(found), encoding="utf-8")
+    part()
+    return 0
+
+
 def be_process(rank: int, port: int, request: dict[str, Any], log: int) -> NoReturn:
     """What a fork does: one process of a run, to its end."""
     os.dup2(log, 1)
@@ -50,11 +87,7 @@ def be_process(rank: int, port: int, request: dict[str, Any], log: int) -> NoRet
             size = str(request["processes"])
             os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
             os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
-        os.environ |= request["environment"]
-        note_examples(request["examples"], rank)
-        if rank == request["failure"][0]:
-            arrange_failure(request["failure"][1])
-        status = main(request["arguments"])
+        status = measure(request, rank) if "model" in request else train(request, rank)
     except BaseException:
         traceback.print_exc()
     finally:
@@ -94,6 +127,6 @@ def serve(log: int) -> None:
 
 
 if __name__ == "__main__":
-    score_translations(["a"], ["a"])  # loads the metrics
+    evaluation.score_translations(["a"], ["a"])  # loads the metrics
     run.write_run_report = lambda folder: folder  # type: ignore[attr-defined]  # takes longer than these runs
     serve(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND))

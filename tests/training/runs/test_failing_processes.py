@@ -1,0 +1,46 @@
+"""Processes of a run that end together, whatever happens to one of them."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+LOST = "ends because another process of the run has ended, whose own error tells why"
+
+
+@pytest.mark.parametrize(
+    ("rank", "way", "status", "message"),
+    [
+        (1, "raises", 1, "ValueError: a mistake of this process alone"),
+        (0, "raises", 1, "ValueError: a mistake of this process alone"),
+        (1, "no data", 1, "error: train.en: no such file on this machine"),
+        (1, "killed", -signal.SIGKILL, ""),
+        (0, "exits", 3, ""),
+    ],
+)
+def test_a_process_that_fails_ends_the_other_which_says_so_in_one_line(
+    runs: Any, tmp_path: Path, rank: int, way: str, status: int, message: str
+) -> None:
+    runs.start(tmp_path / "run", "--max_steps", "3", processes=2, failure=(rank, way))
+    statuses = runs.end()
+    log = runs.log.read_text()
+    assert (statuses[rank], statuses[1 - rank]) == (status, 1), log
+    assert log.count(f"process {1 - rank} {LOST}") == log.count(LOST) == 1
+    assert message in log.partition(LOST)[0]
+    assert log.count("Traceback") == (way == "raises")
+
+
+def test_processes_with_different_data_do_not_begin(runs: Any, tmp_path: Path) -> None:
+    runs.start(tmp_path / "run", "--max_steps", "3", processes=2, failure=(1, "other data"))
+    assert runs.end() == [1, 1], runs.log.read_text()
+    assert "error: the processes do not have the same data; what differs: validation\n" in runs.log.read_text()
+    assert not (tmp_path / "run").exists()
+
+
+def test_that_a_run_has_finished_is_for_the_main_process_to_see(runs: Any, tmp_path: Path) -> None:
+    runs.start(tmp_path / "run", "--max_steps", "1", processes=2)
+    assert runs.end() == [0, 0], runs.log.read_text()
+    runs.start(tmp_path / "run", "--max_steps", "1", "--resume", processes=2)
+    assert runs.end() == [0, 0], runs.log.read_text()
+    assert runs.log.read_text().count("has finished") == 1
