@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -112,8 +113,11 @@ def test_the_same_content_elsewhere_is_found_too(files: Path, encodings: list[in
 
 @pytest.mark.parametrize(
     "change",
-    [["--max_length", "20"], ["--max_characters", "50"], ["--vocab_size", "350"], ["--tokenizer_sample", "20"], None],
-    ids=["max_length", "max_characters", "vocab_size", "tokenizer_sample", "content"],
+    [
+        *(["--max_length", "20"], ["--max_characters", "50"], ["--max_length_ratio", "1.2"]),
+        *(["--vocab_size", "350"], ["--tokenizer_sample", "20"], None),
+    ],
+    ids=["max_length", "max_characters", "max_length_ratio", "vocab_size", "tokenizer_sample", "content"],
 )
 def test_whatever_changes_the_pairs_makes_them_anew(files: Path, change: list[str] | None) -> None:
     load(files)
@@ -125,6 +129,13 @@ def test_whatever_changes_the_pairs_makes_them_anew(files: Path, change: list[st
     assert names(files) > before
     assert data_digests(changed) == data_digests(plain)
     assert np.array_equal(changed.train.pairs.source_ids, plain.train.pairs.source_ids)
+
+
+def test_bpe_dropout_needs_no_other_cache(files: Path) -> None:
+    load(files)
+    before = names(files)
+    load(files, "--bpe_dropout", "0.1")
+    assert names(files) == before
 
 
 def in_a_fork(call: Callable[[], Any]) -> int:
@@ -185,6 +196,7 @@ def test_processes_that_start_together_make_it_once(files: Path) -> None:
     def noted(text: Any, *rest: Any) -> EncodedPairs:
         with notes.open("a") as lines:
             lines.write("encoded\n")
+        time.sleep(1)  # meanwhile the others come to wait
         return encode(text, *rest)
 
     with pytest.MonkeyPatch.context() as patch:

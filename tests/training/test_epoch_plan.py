@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sineformer.training.batching import OffsetLengths, TokenBudgetBatchSampler
-from sineformer.training.epoch_plan import EpochPlan, Lengths, check_budget
+from sineformer.training.epoch_plan import EpochPlan, Lengths, check_budget, plan_batches
 
 BUDGET = 256
 WINDOW = 500
@@ -47,6 +47,13 @@ def test_batches_of_windows_keep_within_the_budget_and_come_in_whole_groups() ->
 def test_a_corpus_that_fits_into_a_window_is_planned_as_a_whole() -> None:
     assert list(sampler(2, window=len(LENGTHS))) == list(sampler(2, window=10**9))
     assert list(sampler(2, window=len(LENGTHS))) != list(sampler(2, window=len(LENGTHS) - 1))
+
+
+def test_windows_of_equal_lengths_come_in_different_orders() -> None:
+    plan = EpochPlan(np.full((1024, 2), 16), BUDGET, (1, 0), 1, window=512)
+    first, second = (np.concatenate(plan.batches(number)) for number in (0, 1))
+    ranks = [members.argsort() for members in (first, second)]
+    assert not np.array_equal(*ranks)
 
 
 def test_windows_get_other_members_in_every_epoch_but_few_blocks() -> None:
@@ -108,3 +115,8 @@ def test_padding_to_a_multiple_counts_for_the_budget() -> None:
     check_budget(np.array([[250, 3]]), 256, 8)
     with pytest.raises(ValueError, match="example 1 has 264 source and 8 target positions"):
         check_budget(np.array([[250, 3], [257, 3]]), 260, 8)
+
+
+def test_an_example_beyond_the_budget_is_an_error_and_no_endless_loop() -> None:
+    with pytest.raises(ValueError, match="an example has 504 positions, more than max_tokens 500"):
+        plan_batches(np.array([[8, 8], [504, 8], [8, 8]]), 500, (1, 0))

@@ -159,11 +159,11 @@ def test_bad_json_lines_are_marked_one_by_one(tmp_path: Path) -> None:
 
 
 def test_bad_parquet_rows_are_marked_one_by_one(tmp_path: Path) -> None:
-    english = pyarrow.array([b"a", b"\xff", b"c", None], pyarrow.binary()).view(pyarrow.string())
-    table = pyarrow.table({"en": english, "de": ["x", "y", "z", "w"]})
+    english = pyarrow.array([b"a", b"\xff", b"c", None, b"e"], pyarrow.binary()).view(pyarrow.string())
+    table = pyarrow.table({"en": english, "de": ["x", "y", "z", "w", None]})
     parquet.write_table(table, tmp_path / "a.parquet")
     rows = list(read_files([tmp_path / "a.parquet"], EN_DE))
-    assert problems(rows) == {2: "not UTF-8", 4: "value is not text"}
+    assert problems(rows) == {2: "not UTF-8", 4: "value is not text", 5: "value is not text"}
     assert pairs([rows[0], rows[2]]) == [("a", "x"), ("c", "z")]
 
 
@@ -203,7 +203,8 @@ def test_files_that_make_no_pairs_are_refused_before_reading(tmp_path: Path, nam
         ("a.csv", "en,fr\na,b\n", r"a\.csv has no column 'de'; its columns are 'en', 'fr'"),
         ("a.tsv", "en\tde\ten\n", "more than one column 'en'"),
         ("a.tsv", "\nx\ty\n", "empty line where the header should be"),
-        ("a.tsv", "en\tde\n".encode("utf-16"), "UTF-16"),
+        ("a.tsv", b"\xff\xfe" + "en\tde\n".encode("utf-16-le"), "UTF-16"),
+        ("a.tsv", b"\xfe\xff" + "en\tde\n".encode("utf-16-be"), "UTF-16"),
         ("a.parquet", "not parquet", r"a\.parquet is not a readable Parquet file"),
     ],
 )

@@ -103,6 +103,28 @@ def test_pairs_are_shuffled_within_the_buffer(open_stream: Open) -> None:
     assert sorted(order[:60]) == sorted(order)[:60]
 
 
+def test_each_lane_and_each_buffer_has_an_order_of_its_own(open_stream: Open, rows: list[Row]) -> None:
+    rows[:] = [rows[0]] * 120  # of one length: nothing but the dice decides
+    alone = list(chain.from_iterable(epoch_of(open_stream())))
+    assert sorted(alone[:60]) == list(range(1, 61))
+    assert alone[:60] != [place - 60 for place in alone[60:]]
+    both = epoch_of(open_stream(accumulation=2))
+    lanes = [list(chain.from_iterable(both[lane::2])) for lane in (0, 1)]
+    assert lanes[0] != [place - 1 for place in lanes[1]]
+
+
+def test_lanes_share_the_buffer(open_stream: Open, rows: list[Row]) -> None:
+    both = epoch_of(open_stream(accumulation=2))
+    lane = list(chain.from_iterable(both[0::2]))
+    assert sorted(lane[:30]) == sorted(lane)[:30]  # half of the 60
+
+
+def test_reading_a_stream_draws_nothing_from_the_generator_of_dropout(open_stream: Open) -> None:
+    before = torch.random.get_rng_state()
+    next(iter(open_stream()))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 @pytest.mark.parametrize(("accumulation", "workers"), [(1, 0), (3, 0), (2, 1), (2, 2)])
 def test_a_stream_goes_on_at_any_step(open_stream: Open, accumulation: int, workers: int) -> None:
     whole = epoch_of(open_stream(accumulation=accumulation, workers=workers), 2, group=accumulation * 2)
