@@ -1,7 +1,7 @@
 """Checkpoints of a run, in `checkpoints` below its output folder:
 
     step-120    all it takes to go on after step 120: a complete model folder, and the state of the training beside it
-    best-80     the best model so far, a complete model folder
+    best-80     the best model so far, a complete model folder; best-80-mean if it is the mean of several up to step 80
 
 They are whole or not there, have a manifest of checksums, and are gone when the run has ended and its best model has
 been published into the output folder.
@@ -60,6 +60,12 @@ def is_better(candidate: Scores, best: Scores, metric: str) -> bool:
     return merit(candidate) > merit(best)
 
 
+def best_name(step: int, is_mean: bool) -> str:
+    """The folder of a best model. That of a mean is another than that of its last model, which a checkpoint of the same
+    step may go on with."""
+    return f"{BEST}{step}-mean" if is_mean else f"{BEST}{step}"
+
+
 @dataclass
 class BestCheckpoint:
     """The best model so far, in a folder of its own below the output folder.
@@ -68,6 +74,7 @@ class BestCheckpoint:
         output_dir: folder of the run.
         metric: "bleu", "chrf" or "loss" on the validation set.
         step: the step of the best model.
+        is_mean: whether it is the mean of several models, the last of them that of the step.
         scores: its scores; None before the first evaluation.
         evaluations_since: evaluations in a row after it, none of them better.
     """
@@ -75,20 +82,21 @@ class BestCheckpoint:
     output_dir: Path
     metric: str
     step: int = 0
+    is_mean: bool = False
     scores: Scores | None = None
     evaluations_since: int = 0
 
     @property
     def folder(self) -> Path:
         """Where the best model is."""
-        return self.output_dir / CHECKPOINTS / f"{BEST}{self.step}"
+        return self.output_dir / CHECKPOINTS / best_name(self.step, self.is_mean)
 
-    def judge(self, step: int, scores: Scores) -> bool:
+    def judge(self, step: int, scores: Scores, is_mean: bool = False) -> bool:
         """Note an evaluation; returns whether it is the best so far, so that the model has to be saved."""
         if self.scores is not None and not is_better(scores, self.scores, self.metric):
             self.evaluations_since += 1
             return False
-        self.step, self.scores, self.evaluations_since = step, scores, 0
+        self.step, self.is_mean, self.scores, self.evaluations_since = step, is_mean, scores, 0
         return True
 
     def save(self, model: Any, tokenizers: Tokenizers) -> None:
@@ -140,20 +148,20 @@ def _step_of(folder: Path) -> int:
     return int(number) if number.isdecimal() else -1
 
 
-def remove_old_checkpoints(best: BestCheckpoint, keep: int, best_of: Callable[[Path], int | None]) -> None:
+def remove_old_checkpoints(best: BestCheckpoint, keep: int, best_of: Callable[[Path], str | None]) -> None:
     """Remove all but the last `keep` checkpoints, and the best models that neither these nor the run go on with.
 
     Args:
         best: the best model of the run now.
         keep: how many stay.
-        best_of: gives the step of the best model as of a checkpoint; None for none.
+        best_of: gives the folder name of the best model as of a checkpoint; None for none.
     """
     states = state_folders(best.output_dir)
     for folder in states[keep:]:
         remove_folder(folder)
-    needed = {best.step, *map(best_of, states[:keep])}
+    needed = {best.folder.name, *map(best_of, states[:keep])}
     for folder in (best.output_dir / CHECKPOINTS).glob(f"{BEST}*"):
-        if _step_of(folder) not in needed:
+        if folder.name not in needed:
             remove_folder(folder)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from .arguments import LATEST, Settings
-from .checkpoint import BEST, CHECKPOINTS, state_folders
+from .checkpoint import CHECKPOINTS, best_name, state_folders
 from .durable import CheckpointError, damage_of, remove_folder
 from .optimizer import ENDING_AT_ZERO
 from .record import SETTINGS_FILE
@@ -92,7 +92,7 @@ def _damage(folder: Path) -> str | None:
     best = read_state(folder)["best"]
     if best["scores"] is None:
         return None
-    best_folder = folder.with_name(f"{BEST}{best['step']}")
+    best_folder = folder.with_name(best_name(best["step"], best["is_mean"]))
     damage = damage_of(best_folder)
     return None if damage is None else f"its best model, {best_folder.name}: {damage}"
 

@@ -47,7 +47,7 @@ from .sharding import WholeModel
 from .skipped_steps import Skips
 from .streaming import Recipe, StreamedBatches, TextStream
 from .trackers import TRACKERS, close_trackers, start_trackers
-from .training_state import TrainingState, best_step_of, random_state, read_state
+from .training_state import TrainingState, best_name_of, random_state, read_state
 
 CARD_EXAMPLES = 8
 
@@ -198,7 +198,7 @@ class Run:
                     trainer.run(self.validate, lambda: self.save(state))
             with self.averages.mean() as is_mean:
                 if is_mean:
-                    self._judge("validation_mean", trainer.learner.step)
+                    self._judge("validation_mean", trainer.learner.step, is_mean=True)
             self.minutes = self.log.seconds() / 60
 
     def _profiling(self) -> contextlib.AbstractContextManager[None]:
@@ -248,7 +248,7 @@ class Run:
     def _write_checkpoint(self, folder: Path, write: Callable[[Path], None]) -> None:
         with writing(f"checkpoint {folder}"):
             write_folder(folder, write)
-            remove_old_checkpoints(self.best, self.settings.run.save_total_limit, best_step_of)
+            remove_old_checkpoints(self.best, self.settings.run.save_total_limit, best_name_of)
 
     def _learner(self) -> Learner:
         optimisation = self.settings.optimisation
@@ -281,10 +281,10 @@ class Run:
             self._judge("validation", step)
         return self._is_patient()
 
-    def _judge(self, name: str, step: int) -> None:
+    def _judge(self, name: str, step: int, is_mean: bool = False) -> None:
         model, held_out = self.whole.up_to_date(), self.data.held_out["validation"]
         scores, translations = self.evaluator.measure(model, held_out, self.settings.evaluation.eval_num_beams)
-        is_best = self.best.judge(step, scores)
+        is_best = self.best.judge(step, scores, is_mean)
         if is_best:
             on_main_process(self.accelerator, lambda: self._write_best(model))
         self.log.evaluation(name, step, scores, pick_samples(held_out, translations), is_best)
@@ -292,7 +292,7 @@ class Run:
     def _write_best(self, model: Any) -> None:
         with writing(f"the best model, {self.best.folder}"):
             self.best.save(model, self.data.tokenizers)
-            remove_old_checkpoints(self.best, self.settings.run.save_total_limit, best_step_of)
+            remove_old_checkpoints(self.best, self.settings.run.save_total_limit, best_name_of)
 
     def _is_patient(self) -> bool:
         patience = self.settings.evaluation.patience

@@ -22,7 +22,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from safetensors.torch import load_file, save_file
 
-from .checkpoint import BestCheckpoint, load_weights
+from .checkpoint import BestCheckpoint, best_name, load_weights
 from .evaluation import Scores
 from .loop import Learner, Position
 from .progress import RunLog
@@ -89,6 +89,7 @@ class TrainingState:
             "parts": self.learner.accumulation.parts,
             "best": {
                 "step": best.step,
+                "is_mean": best.is_mean,
                 "scores": None if best.scores is None else dataclasses.asdict(best.scores),
                 "evaluations_since": best.evaluations_since,
             },
@@ -109,7 +110,8 @@ class TrainingState:
         for name, value in state["position"].items():
             setattr(self.position, name, value)
         best = state["best"]
-        self.best.step, self.best.evaluations_since = best["step"], best["evaluations_since"]
+        self.best.step, self.best.is_mean = best["step"], best["is_mean"]
+        self.best.evaluations_since = best["evaluations_since"]
         self.best.scores = None if best["scores"] is None else Scores(**best["scores"])
         self.log.restore(state["log"], state["step"])
         self._restore_random_state(folder)
@@ -146,13 +148,13 @@ def read_state(folder: Path) -> dict[str, Any]:
     return state
 
 
-def best_step_of(folder: Path) -> int | None:
-    """The step of the best model as of a checkpoint; None for a damaged checkpoint, which nothing goes on from."""
+def best_name_of(folder: Path) -> str | None:
+    """The folder name of the best model as of a checkpoint; None for a damaged one, which nothing goes on from."""
     try:
-        step: int = read_state(folder)["best"]["step"]
+        best = read_state(folder)["best"]
+        return best_name(best["step"], best["is_mean"])
     except (OSError, ValueError, KeyError):
         return None
-    return step
 
 
 def _write_json(file: Path, content: Any) -> None:

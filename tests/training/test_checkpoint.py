@@ -83,7 +83,20 @@ def test_checkpoints_are_listed_from_the_latest_and_half_written_ones_are_none(t
 def test_the_last_checkpoints_stay_with_the_best_models_they_need(tmp_path: Path) -> None:
     for name in ("step-10", "step-20", "step-30", "best-5", "best-15", "best-25", "best-28"):
         (tmp_path / "checkpoints" / name).mkdir(parents=True)
-    best_of = {"step-10": 5, "step-20": 15, "step-30": 28}
+    best_of = {"step-10": "best-5", "step-20": "best-15", "step-30": "best-28"}
     remove_old_checkpoints(BestCheckpoint(tmp_path, "bleu", step=28), 2, lambda folder: best_of[folder.name])
     names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
     assert names == {"step-20", "step-30", "best-15", "best-28"}
+
+
+def test_the_mean_leaves_alone_the_best_model_of_its_last_step(tmp_path: Path) -> None:
+    best = BestCheckpoint(tmp_path, "bleu")
+    assert best.judge(30, scores(bleu=10.0))
+    single = best.folder
+    assert best.judge(30, scores(bleu=11.0), is_mean=True)
+    for folder in (single, best.folder, state_folder(tmp_path, 30)):
+        folder.mkdir(parents=True)
+    remove_old_checkpoints(best, 1, lambda _: single.name)
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"step-30", "best-30", "best-30-mean"}
+    assert best.judge(40, scores(bleu=12.0))
+    assert best.folder.name == "best-40"

@@ -21,7 +21,7 @@ from sineformer.training.progress import Fill, RunLog, StepReport
 from sineformer.training.sharding import WholeModel
 from sineformer.training.training_state import (
     TrainingState,
-    best_step_of,
+    best_name_of,
     random_state,
     read_state,
     set_random_state,
@@ -95,7 +95,7 @@ def test_what_is_restored_goes_on_bit_for_bit(machines: list[Machine], tmp_path:
     assert all(torch.equal(value, weights[name]) for name, value in second.state.whole.model.state_dict().items())
     assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 6
     assert read_state(folder)["origin"] == {"of": "this run"}
-    assert best_step_of(folder) == 3
+    assert best_name_of(folder) == "best-3"
 
 
 def test_another_number_of_processes_begins_with_other_random_numbers_than_the_run_did(
@@ -125,4 +125,4 @@ def test_a_log_that_lost_lines_goes_on_with_a_warning(
 def test_a_damaged_checkpoint_has_no_best_model(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "trainer_state.json").write_text(content)
-    assert best_step_of(tmp_path) is None
+    assert best_name_of(tmp_path) is None
