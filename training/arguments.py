@@ -41,7 +41,7 @@ class ModelArguments:
     attention_dropout: float = setting("Dropout on attention weights.", float(SineformerConfig.attention_dropout))
     activation_dropout: float = setting("Dropout inside the feed-forward.", float(SineformerConfig.activation_dropout))
     encoder_layerdrop: float = setting(
-        "Probability that a step leaves an encoder layer out.", float(SineformerConfig.encoder_layerdrop)
+        "Probability that a micro-batch leaves an encoder layer out.", float(SineformerConfig.encoder_layerdrop)
     )
     decoder_layerdrop: float = setting("The same for a decoder layer.", float(SineformerConfig.decoder_layerdrop))
     activation_function: str = setting("Feed-forward activation.", SineformerConfig.activation_function)
@@ -136,7 +136,8 @@ class TokenizerArguments:
     )
     target_vocab_size: int | None = setting("Tokens of a separate target vocabulary; left out: a joint one.", None)
     tokenizer_sample: int | None = setting(
-        "Train it on so many pairs, drawn from the training data; left out: on all of them.", None
+        "Train it on so many pairs, drawn from the training data, of a stream the first; left out: on all of them.",
+        None,
     )
     bpe_dropout: float = setting(
         "Probability that a merge is passed over when training text is cut into subwords (BPE-dropout, Provilkov et "

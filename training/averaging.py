@@ -10,29 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import DistributedType
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from .arguments import OptimisationArguments
-from .recipe import RecipeError
-
 AVERAGES_FILE = "averages.safetensors"
 Weights = dict[str, torch.Tensor]
-
-
-def check_whole_weights(optimisation: OptimisationArguments, accelerator: Accelerator) -> None:
-    """Make sure that each process has all weights, if averages are asked for.
-
-    Raises:
-        RecipeError: it has not.
-    """
-    asked = optimisation.ema_decay > 0 or optimisation.average_checkpoints > 1
-    if asked and accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
-        raise RecipeError(
-            [f"ema_decay, average_checkpoints: {accelerator.distributed_type.value} splits the weights; leave them out"]
-        )
 
 
 class Averages:

@@ -21,6 +21,7 @@ from .arguments import (
     NO_TRACKER,
     SPLITS,
     DataArguments,
+    FineTuningArguments,
     ModelArguments,
     OptimisationArguments,
     RunArguments,
@@ -132,6 +133,11 @@ def _finetuning_problems(settings: Settings) -> Iterator[str]:
         output_dir = Path(settings.run.output_dir)
         if Path(name).resolve().is_relative_to(output_dir.resolve()):
             yield f"output_dir: {output_dir} holds the model of model_name_or_path; choose another folder"
+    if not adapts:
+        defaults = FineTuningArguments()
+        for key in ("lora_alpha", "lora_dropout", "lora_target_modules"):
+            if getattr(finetuning, key) != getattr(defaults, key):
+                yield f"{key}: only for adapters; set lora_r"
     if adapts and finetuning.freeze:
         yield "freeze, lora_r: with adapters, all of the model stays as it is; leave out freeze"
     if adapts and is_peft_missing():
@@ -163,6 +169,8 @@ def _stream_problems(settings: Settings) -> Iterator[str]:
     if not data.streaming:
         if data.stream_workers:
             yield "stream_workers: only for a stream; set streaming: true"
+        if data.shuffle_buffer != DataArguments.shuffle_buffer:
+            yield "shuffle_buffer: only for a stream; set streaming: true"
         return
     if data.cache_dir is not None:
         yield "streaming, cache_dir: a stream is not kept; leave out one of them"
@@ -181,6 +189,9 @@ def _limit_problems(settings: Settings) -> Iterator[str]:
     if optimisation.max_steps is None and optimisation.num_epochs is None and optimisation.max_minutes is None:
         yield "max_steps, num_epochs, max_minutes: nothing says when to stop; set at least one"
     yield from _schedule_problems(optimisation)
+    model = settings.model
+    if optimisation.r_drop and not (model.dropout or model.attention_dropout or model.activation_dropout):
+        yield "r_drop: it draws two passes with different dropout together, and there is none; set dropout"
     if settings.data.max_length > optimisation.max_tokens:
         yield "max_length, max_tokens: a sentence of max_length tokens must fit into a batch of max_tokens"
     no_gpu = settings.run.use_cpu or not torch.accelerator.is_available()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from accelerate import Accelerator, DistributedType
+from accelerate import Accelerator
 from transformers import GenerationConfig
 
 from ..configuration.configuration_sineformer import SineformerConfig
@@ -30,7 +30,8 @@ class BaseModel(NamedTuple):
 
     def digest(self) -> str:
         """The SHA-256 of the weights, as they were found."""
-        checksums = "".join(checksum(file) for file in sorted(self.folder.glob("*.safetensors")))
+        files = [*self.folder.glob("*.safetensors"), *self.folder.glob("*.bin")]
+        checksums = "".join(map(checksum, sorted(files)))
         return hashlib.sha256(checksums.encode()).hexdigest()
 
 
@@ -72,11 +73,10 @@ def load_base_model(settings: Settings, accelerator: Accelerator) -> BaseModel |
     finetuning = settings.finetuning
     if finetuning.model_name_or_path is None:
         return None
-    sharded = accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
-    if sharded and (finetuning.freeze or finetuning.lora_r > 0):
+    if accelerator.is_fsdp2 and (finetuning.freeze or finetuning.lora_r > 0):
         raise CheckpointError(
             "freeze, lora_r: only where every process has the whole model; train in one process or with "
-            "training/accelerate/multi_gpu.yaml, not with FSDP or DeepSpeed"
+            "training/accelerate/multi_gpu.yaml, not with FSDP"
         )
     on_main_process(accelerator, lambda: _find(finetuning))  # downloads it; the others find it there
     folder = _find(finetuning)

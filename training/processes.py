@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -26,6 +27,7 @@ from accelerate.utils import (
 
 from .arguments import Settings
 from .data import DataError
+from .durable import CheckpointError
 
 # The others wait as long for the main process while it trains tokenizers, saves or publishes. A machine that is cut off
 # without a word is noticed only after it.
@@ -165,7 +167,8 @@ def part() -> None:
 
 
 def check_same_data(accelerator: Accelerator, digests: dict[str, str]) -> None:
-    """Make sure that all processes have the same data, or they would wait for each other's batches for ever.
+    """Make sure that all processes have the same data, or they would wait for each other's batches for ever, and begin
+    from the same model.
 
     Raises:
         DataError: in all of them, naming what differs.
@@ -173,4 +176,18 @@ def check_same_data(accelerator: Accelerator, digests: dict[str, str]) -> None:
     all_digests: list[dict[str, str]] = gather_object([digests])
     differing = [name for name in digests if any(each[name] != digests[name] for each in all_digests)]
     if differing:
-        raise DataError(f"the processes do not have the same data; what differs: {', '.join(differing)}")
+        raise DataError(f"the processes do not have the same data or model; what differs: {', '.join(differing)}")
+
+
+def check_same_disk(accelerator: Accelerator, file: Path) -> None:
+    """Make sure that all processes see what the main one writes: they read checkpoints and the best model there.
+
+    Raises:
+        CheckpointError: in all of them, if `file`, which is written, is not there for some.
+    """
+    missing = [rank for rank, seen in enumerate(gather_object([file.is_file()])) if not seen]
+    if missing:
+        raise CheckpointError(
+            f"output_dir: processes {', '.join(map(str, missing))} do not see {file}, which process 0 has written; "
+            "give a folder on a disk that all machines share"
+        )

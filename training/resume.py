@@ -14,7 +14,7 @@ from .checkpoint import CHECKPOINTS, best_name, state_folders
 from .durable import CheckpointError, damage_of, remove_folder
 from .optimizer import ENDING_AT_ZERO
 from .record import SETTINGS_FILE
-from .training_state import read_state
+from .training_state import FORMAT, read_state
 
 # What may differ between a run and its continuation: it changes neither what is learnt nor what that is measured by.
 _END = ("max_steps", "num_epochs", "max_minutes", "patience")
@@ -53,8 +53,17 @@ def choose_checkpoint(settings: Settings, processes: int) -> Path | None:
             "add --overwrite_output_dir"
         )
     if folder is not None:
+        _check_format(folder)
         _check_processes(folder, settings, processes)
     return folder
+
+
+def _check_format(folder: Path) -> None:
+    if read_state(folder).get("format") != FORMAT:
+        raise CheckpointError(
+            f"{folder} is of another version of this package, whose checkpoints hold something else; go on with that "
+            "version, or begin with --model_name_or_path and the best model of the run, in another output_dir"
+        )
 
 
 def _latest(output_dir: Path) -> Path | None:

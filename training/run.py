@@ -16,7 +16,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from ..modeling.modeling_sineformer import SineformerForConditionalGeneration
 from .arguments import Settings
-from .averaging import Averages, check_whole_weights
+from .averaging import Averages
 from .batching import Seq2SeqCollator, TokenBudgetBatchSampler
 from .bpe_dropout import BpeDropoutPairs, BpeDropoutSampler
 from .checkpoint import (
@@ -27,19 +27,19 @@ from .checkpoint import (
     save_model,
     state_folder,
 )
-from .data import Data, load_data
+from .data import Data, DataError, load_data
 from .durable import on_main_process, remove_leftovers, write_folder, write_manifest, writing
 from .evaluation import EvaluationSet, Evaluator, Scores
 from .freezing import trained_share
-from .initial_model import BaseModel, fresh_model, load_base_model
+from .initial_model import fresh_model, load_base_model
 from .interruption import Stopped, StopSignals
 from .loop import Learner, Limits, Trainer
 from .model_card import Example, RunRecord, write_model_card
 from .optimizer import build_optimizer, build_schedule
-from .processes import build_accelerator, check_same_data
+from .processes import build_accelerator, check_same_data, check_same_disk
 from .profiling import PROFILE_FOLDER, profiling
 from .progress import METRICS_FILE, RunLog, pick_samples
-from .record import data_digests, write_settings, write_versions
+from .record import SETTINGS_FILE, data_digests, write_settings, write_versions
 from .resume import check_data, choose_checkpoint, has_finished, remove_later
 from .run_metrics import REPORT_FILES, ReportError
 from .run_report import write_run_report
@@ -67,7 +67,6 @@ def run(settings: Settings) -> Scores | None:
         Stopped: by a signal, with a checkpoint.
     """
     accelerator = build_accelerator(settings)
-    check_whole_weights(settings.optimisation, accelerator)
     disable_progress_bar()  # of saving and loading: it would tear the bar of the training
     set_seed(settings.run.seed)
     if on_main_process(accelerator, lambda: has_finished(settings)):
@@ -75,9 +74,11 @@ def run(settings: Settings) -> Scores | None:
     checkpoint = on_main_process(accelerator, lambda: choose_checkpoint(settings, accelerator.num_processes))
     base = load_base_model(settings, accelerator)
     data = load_data(settings, accelerator, None if base is None else base.tokenizers)
-    check_same_data(accelerator, data_digests(data))
+    digests = data_digests(data) | ({} if base is None else {"base_model": base.digest()})
+    check_same_data(accelerator, digests)
     model = fresh_model(settings, data.tokenizers) if base is None else base.model
-    digests = on_main_process(accelerator, lambda: begin(settings, data, checkpoint, base))
+    on_main_process(accelerator, lambda: begin(settings, checkpoint, digests))
+    check_same_disk(accelerator, Path(str(settings.run.output_dir)) / SETTINGS_FILE)
     start_trackers(accelerator, settings, None if checkpoint is None else read_state(checkpoint))
     training = Run(settings, accelerator, data, model, digests)
     try:
@@ -102,15 +103,18 @@ def report(accelerator: Accelerator, settings: Settings) -> None:
         write_run_report(Path(str(settings.run.output_dir)))
 
 
-def begin(settings: Settings, data: Data, checkpoint: Path | None, base: BaseModel | None = None) -> dict[str, str]:
-    """Make the output folder ready for a new run, or for going on from a checkpoint; returns the digests of the data
-    and of the model that the run begins from.
+def begin(settings: Settings, checkpoint: Path | None, digests: dict[str, str]) -> None:
+    """Make the output folder ready for a new run, or for going on from a checkpoint.
+
+    Args:
+        settings: of the run.
+        checkpoint: to go on from.
+        digests: of the data and of the model that the run begins from.
 
     Raises:
         CheckpointError: the checkpoint is of other data, or the folder cannot be written.
     """
     output_dir = Path(str(settings.run.output_dir))
-    digests = data_digests(data) | ({} if base is None else {"base_model": base.digest()})
     if checkpoint is not None:
         check_data(checkpoint, digests)
     with writing(str(output_dir)):
@@ -121,7 +125,6 @@ def begin(settings: Settings, data: Data, checkpoint: Path | None, base: BaseMod
             remove_leftovers(checkpoint.parent)
         write_settings(output_dir, settings)
         write_versions(output_dir, digests)
-    return digests
 
 
 class Run:
@@ -142,7 +145,10 @@ class Run:
         # Tensor cores work on multiples of 8.
         multiple = 8 if accelerator.device.type == "cuda" and accelerator.mixed_precision != "no" else 1
         self.collator = Seq2SeqCollator(data.tokenizers.source.pad_token_id, multiple)
-        self.sampler = self._sampler()
+        try:
+            self.sampler = self._sampler()
+        except ValueError as error:
+            raise DataError(f"training data: {error}") from error
         self.evaluator = Evaluator(accelerator, data.tokenizers, self.collator, settings.evaluation.eval_batch_size)
         self.best = BestCheckpoint(self.output_dir, settings.evaluation.best_metric)
         self.log = RunLog(

@@ -1,7 +1,7 @@
 """TensorBoard and Weights & Biases, through Accelerate's trackers: where a run is shown while it goes on.
 
-Both are told what `metrics.jsonl` holds. Neither may end a run: where Weights & Biases cannot be reached, its files
-stay in the output folder, and `wandb sync` uploads them later.
+Both are told what `metrics.jsonl` holds. A network may not end a run: where Weights & Biases cannot be reached, its
+files stay in the output folder, and `wandb sync` uploads them later.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ from .sharding import WholeModel, share_of, whole
 OPTIMIZER_FILE = "optimizer.safetensors"
 RANDOM_FILE = "random_states.json"
 STATE_FILE = "trainer_state.json"
+FORMAT = 2  # of the state; to be raised with what a checkpoint holds
 
 
 @dataclass
@@ -81,6 +82,7 @@ class TrainingState:
         save_file(moments, folder / OPTIMIZER_FILE)
         scaler, best, skips = self.learner.accelerator.scaler, self.best, self.learner.skips
         state = {
+            "format": FORMAT,
             "step": self.learner.step,
             "position": dataclasses.asdict(self.position),
             "schedule": self.learner.schedule.state_dict(),

@@ -1,18 +1,22 @@
 """The settings for `accelerate launch`, as Accelerate itself reads them."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.commands.config.config_args import ClusterConfig, load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 from accelerate.utils.launch import prepare_multi_gpu_env
 
+from sineformer.training import processes
 from sineformer.training.arguments import Settings
-from sineformer.training.processes import LONGEST_WAIT, LaunchError, build_accelerator
+from sineformer.training.durable import CheckpointError
+from sineformer.training.processes import LONGEST_WAIT, LaunchError, build_accelerator, check_same_disk
 from sineformer.training.recipe import read_settings
 
 FOLDER = Path(__file__).parents[2] / "training" / "accelerate"
@@ -99,6 +103,26 @@ def test_ways_to_train_that_would_train_wrongly_are_refused(
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
     with pytest.raises(LaunchError, match=r"DeepSpeed is not supported; training/accelerate/fsdp2.yaml"):
         build_accelerator(settings)
+
+
+@pytest.mark.parametrize("setting", [{"ema_decay": 0.9}, {"average_checkpoints": 2}])
+def test_averages_are_refused_where_weights_are_in_shares(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, setting: dict[str, float]
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_VERSION", "2")
+    optimisation = dataclasses.replace(settings.optimisation, **setting)
+    with pytest.raises(LaunchError, match="ema_decay and average_checkpoints need whole weights"):
+        build_accelerator(dataclasses.replace(settings, optimisation=optimisation))
+
+
+def test_a_folder_that_a_process_does_not_see_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    accelerator = Accelerator(cpu=True)
+    (tmp_path / "seen").touch()
+    check_same_disk(accelerator, tmp_path / "seen")
+    monkeypatch.setattr(processes, "gather_object", lambda seen: [True, *seen])
+    with pytest.raises(CheckpointError, match=r"processes 1 do not see .*unseen.*a disk that all machines share"):
+        check_same_disk(accelerator, tmp_path / "unseen")
 
 
 def test_others_wait_for_the_main_process_longer_than_the_libraries_would(

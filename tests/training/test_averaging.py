@@ -6,12 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate import Accelerator
-from accelerate.utils import DistributedType
 
-from sineformer.training.arguments import OptimisationArguments
-from sineformer.training.averaging import AVERAGES_FILE, Averages, check_whole_weights
-from sineformer.training.recipe import RecipeError
+from sineformer.training.averaging import AVERAGES_FILE, Averages
 
 
 class Walk:
@@ -140,14 +136,3 @@ def test_averages_go_on_bit_for_bit_from_what_was_saved(tmp_path: Path) -> None:
             with enter(walk.averages):
                 values.append(walk.weight())
         assert values[0] == values[1]
-
-
-@pytest.mark.parametrize("setting", [{"ema_decay": 0.9}, {"average_checkpoints": 2}])
-@pytest.mark.parametrize("kind", [DistributedType.FSDP, DistributedType.DEEPSPEED])
-def test_averages_are_refused_where_weights_are_split(kind: Any, setting: dict[str, Any], monkeypatch: Any) -> None:
-    accelerator = Accelerator(cpu=True)
-    check_whole_weights(OptimisationArguments(**setting), accelerator)
-    monkeypatch.setattr(type(accelerator), "distributed_type", kind)
-    check_whole_weights(OptimisationArguments(), accelerator)
-    with pytest.raises(RecipeError, match=f"ema_decay, average_checkpoints: {kind.value} splits the weights"):
-        check_whole_weights(OptimisationArguments(**setting), accelerator)

@@ -165,6 +165,16 @@ def test_wrong_settings_end_with_status_2_and_no_traceback(tmp_path: Path, capsy
     assert not (tmp_path / "out").exists()
 
 
+def test_too_few_pairs_for_a_step_are_an_error_and_no_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = ["--train_size", "5", "--validation_size", "3", "--test_size", "3", "--vocab_size", "320", "--use_cpu"]
+    model = ["--d_model", "16", "--encoder_layers", "1", "--decoder_layers", "1", "--encoder_attention_heads", "2"]
+    step = ["--decoder_attention_heads", "2", "--gradient_accumulation_steps", "9", "--max_steps", "1"]
+    assert main([*sizes, *model, *step, "--report_to", "none", "--output_dir", str(tmp_path / "out")]) == 1
+    assert "error: training data: 5 examples cannot fill 9 batches" in capsys.readouterr().err
+
+
 def test_a_loss_that_is_not_finite_ends_with_status_1(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

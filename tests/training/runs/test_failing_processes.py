@@ -34,7 +34,7 @@ def test_a_process_that_fails_ends_the_other_which_says_so_in_one_line(
 def test_processes_with_different_data_do_not_begin(runs: Any, tmp_path: Path) -> None:
     runs.start(tmp_path / "run", "--max_steps", "3", processes=2, failure=(1, "other data"))
     assert runs.end() == [1, 1], runs.log.read_text()
-    assert "error: the processes do not have the same data; what differs: validation\n" in runs.log.read_text()
+    assert "error: the processes do not have the same data or model; what differs: validation\n" in runs.log.read_text()
     assert not (tmp_path / "run").exists()
 
 
