@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import sys
 import time
@@ -171,10 +172,11 @@ class RunLog:
         self._reset()
 
     def _report(self, number: int, epoch: float, learning_rate: float) -> None:
-        values = {
+        values: dict[str, Any] = {
             "loss": self.loss_sum / self.tokens,
             "learning_rate": learning_rate,
-            "gradient_norm": self.gradient_norm,
+            # JSON has no word for numbers that are not finite, as gradients in fp16 are at times; `float` reads these.
+            "gradient_norm": self.gradient_norm if math.isfinite(self.gradient_norm) else str(self.gradient_norm),
             "tokens_per_second": self.tokens / self.seconds_summed,
             "padding_share": 1 - self.filled / self.positions,
             "epoch": epoch,
@@ -195,7 +197,7 @@ class RunLog:
             "same result"
         )
 
-    def _show(self, number: int, values: dict[str, float]) -> None:
+    def _show(self, number: int, values: dict[str, Any]) -> None:
         if not self.main:
             return
         left = f"{self._time_left(number)} left"
@@ -241,7 +243,7 @@ class RunLog:
         if self.main:
             line = {"kind": kind, "step": number, "seconds": round(self.seconds(), 2), **values}
             with writing(str(self.path)), self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(json.dumps(line, allow_nan=False) + "\n")
 
     def close(self) -> None:
         """End the bar."""

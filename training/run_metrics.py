@@ -17,10 +17,16 @@ from .evaluation import Scores
 from .progress import METRICS_FILE
 from .record import SETTINGS_FILE, VERSIONS_FILE
 
-TRAIN, VALIDATION = "train", "validation"
+TRAIN, VALIDATION, VALIDATION_MEAN = "train", "validation", "validation_mean"
 REPORT_FILE, PICTURE_FILE = REPORT_FILES = ("report.html", "report.png")
 
 Line = Mapping[str, Any]
+NUMBERS = frozenset(
+    (
+        *("seconds", "epoch", "loss", "learning_rate", "gradient_norm", "tokens_per_second", "padding_share"),
+        *("sentences", "num_beams", "bleu", "chrf", "exact_match", "perplexity"),
+    )
+)
 
 
 class ReportError(RuntimeError):
@@ -76,7 +82,7 @@ class RunMetrics:
         def better(best: Line, line: Line) -> Line:
             return line if is_better(_scores(line), _scores(best), metric) else best
 
-        evaluations = self.evaluations.get(VALIDATION, [])
+        evaluations = [line for kind in (VALIDATION, VALIDATION_MEAN) for line in self.evaluations.get(kind, [])]
         return functools.reduce(better, evaluations) if evaluations else None
 
 
@@ -115,4 +121,15 @@ def _parse(text: str, place: str) -> Line:
         raise ReportError(f"{place}: no valid JSON ({error}); remove this line") from error
     if not isinstance(line, dict) or not isinstance(line.get("kind"), str) or not isinstance(line.get("step"), int):
         raise ReportError(f"{place}: no line of a run, which has a kind and a step; remove it")
+    _check_types(line, place)
     return line
+
+
+def _check_types(line: Line, place: str) -> None:
+    if line["kind"] == "skipped":
+        return  # shown as it is
+    for key in sorted(NUMBERS & line.keys()):
+        value = line[key]
+        is_word = key == "gradient_norm" and value in ("inf", "-inf", "nan")  # JSON has no such number
+        if isinstance(value, bool) or not (isinstance(value, int | float) or is_word):
+            raise ReportError(f"{place}: {key} is no number but {value!r}; remove this line")

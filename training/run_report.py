@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -12,11 +13,22 @@ import numpy as np
 
 from .arguments import CONCERNS
 from .durable import write_file
-from .run_metrics import PICTURE_FILE, REPORT_FILE, TRAIN, VALIDATION, Line, ReportError, RunMetrics, read_run
+from .run_metrics import (
+    PICTURE_FILE,
+    REPORT_FILE,
+    TRAIN,
+    VALIDATION,
+    VALIDATION_MEAN,
+    Line,
+    ReportError,
+    RunMetrics,
+    read_run,
+)
 from .run_plots import Curve, Panel, png, svg
 
 MOST_SAMPLED_STEPS = 12
 MOST_INCIDENTS = 20
+FOLDERS = ("output_dir", "data_dir", "cache_dir")
 SCORES = {
     "step": ("Step", "{:,}"),
     "sentences": ("Sentences", "{:,}"),
@@ -150,14 +162,20 @@ def _scores(run: RunMetrics) -> str:
     evaluations, best = run.evaluations, run.best
     shown = [] if best is None else [("validation, best model", best)]
     for name, lines in evaluations.items():
-        if name != VALIDATION:
+        if name == VALIDATION_MEAN:
+            if lines[-1] is best:
+                shown[0] = ("validation, mean of the last models", best)
+        elif name != VALIDATION:
             shown.append((f"{name}, best model", lines[-1]))
         elif lines[-1] is not best:
             shown.append(("validation, last model", lines[-1]))
     if not shown:
         return "<p>No evaluation yet.</p>"
     rows = [
-        [html.escape(name), *(text.format(line[key]) if key in line else "" for key, (_, text) in SCORES.items())]
+        [
+            html.escape(name),
+            *(html.escape(text.format(line[key])) if key in line else "" for key, (_, text) in SCORES.items()),
+        ]
         for name, line in shown
     ]
     table = _table(rows, "numbers", ["Set", *(title for title, _ in SCORES.values())])
@@ -179,6 +197,10 @@ def _incidents(run: RunMetrics) -> list[str]:
 
 
 def _brief(values: Mapping[str, object]) -> str:
+    """The values as JSON; examples by the name of their file alone, without the folders of the machine."""
+    examples = values.get("examples")
+    if isinstance(examples, list):
+        values = {**values, "examples": [re.split(r"[/\\]", str(each))[-1] for each in examples]}
     text = json.dumps(values, ensure_ascii=False)
     return text if len(text) <= 300 else f"{text[:300]} ..."
 
@@ -212,7 +234,8 @@ def _text(text: str, language: str) -> str:
 
 
 def _settings(settings: Mapping[str, object]) -> str:
-    """Those that differ from the defaults; the others folded away."""
+    """Those that differ from the defaults; the others folded away. The folders of the machine concern nobody else."""
+    settings = {key: value for key, value in settings.items() if key not in FOLDERS}
     if not settings:
         return "<p>The run has left no record of them.</p>"
     defaults = {key: value for concern in CONCERNS.values() for key, value in vars(concern()).items()}

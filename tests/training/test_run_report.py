@@ -231,3 +231,34 @@ def test_the_same_numbers_make_the_same_files() -> None:
     panels = [Panel("t", "u", [curve(1, 2)])]
     assert svg(panels[0]) == svg(panels[0])
     assert png(panels) == png(panels)
+
+
+@pytest.mark.parametrize("bleu", [10.0, 30.0])
+def test_the_mean_of_models_is_shown_where_it_is_the_best(page_of: Callable[..., str], bleu: float) -> None:
+    mean = evaluation_line(20, kind="validation_mean", bleu=bleu)
+    cells = Outline(page_of(evaluation_line(10, bleu=15.0), evaluation_line(20, bleu=20.0), mean)).cells
+    names = {name for name in cells if name.startswith("validation")}
+    last = "validation, last model"
+    assert names == ({"validation, mean of the last models", last} if bleu > 20 else {"validation, best model"})
+    assert ("30.00" in cells) == (bleu > 20)
+
+
+@pytest.mark.parametrize("key", ["num_beams", "bleu", "perplexity", "loss"])
+def test_words_in_the_place_of_numbers_are_an_error_that_names_the_line(tmp_path: Path, key: str) -> None:
+    write_log(tmp_path, [train_line(1), evaluation_line(1, **{key: "<script>alert(1)</script>"})])
+    with pytest.raises(ReportError, match=rf"metrics.jsonl:2: {key} is no number but "):
+        read_run(tmp_path)
+
+
+def test_a_norm_that_is_not_finite_can_be_read(tmp_path: Path) -> None:
+    write_log(tmp_path, [train_line(1, gradient_norm="inf"), train_line(2)])
+    assert write_run_report(tmp_path).is_file()
+
+
+def test_the_folders_of_the_machine_are_not_shown(tmp_path: Path) -> None:
+    write_log(tmp_path, [{"kind": "skipped", "step": 1, "loss": "inf", "examples": ["/home/me/a.txt:7"]}])
+    keys = ("output_dir", "data_dir", "cache_dir")
+    (tmp_path / "training_args.yaml").write_text(yaml.safe_dump(dict.fromkeys(keys, "/home/me/there")))
+    text = page(read_run(tmp_path), [])
+    assert "/home/me" not in text
+    assert "a.txt:7" in text

@@ -209,3 +209,11 @@ def test_a_report_sums_up_the_steps_that_were_taken(tmp_path: Path) -> None:
     reports = [(line["step"], line["loss"], line["gradient_norm"]) for line in lines_of(tmp_path, "train")]
     assert reports == [(2, 4.0, 2.0), (6, 2.0, 1.0)], "of steps 3 and 4 nothing is left to report"
     assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_a_gradient_that_overflows_in_fp16_leaves_valid_json(tmp_path: Path) -> None:
+    log = RunLog(Accelerator(cpu=True), tmp_path, logging_steps=1, planned_steps=None, max_minutes=1.0)
+    log.step(1, 0.5, StepReport(2.0, math.inf, 100), Fill(80, 100), 0.1, seconds=1.0)
+    assert "Infinity" not in (tmp_path / "metrics.jsonl").read_text()
+    (line,) = lines_of(tmp_path, "train")
+    assert float(line["gradient_norm"]) == math.inf
