@@ -38,8 +38,15 @@ class Averages:
 
     def follow(self, optimizer: torch.optim.Optimizer) -> None:
         """Update after every step of an optimiser, not after steps that it skips."""
+
+        def after_step(optimizer: torch.optim.Optimizer, *_: object) -> None:
+            # The loss scaler of fp16 has a fused optimiser skip the step by itself, and tells it so by this.
+            overflow = getattr(optimizer, "found_inf", None)
+            if overflow is None or not overflow.item():
+                self.update()
+
         if self.decay:
-            optimizer.register_step_post_hook(lambda *_: self.update())
+            optimizer.register_step_post_hook(after_step)
 
     @torch.no_grad()
     def update(self) -> None:

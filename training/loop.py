@@ -126,7 +126,8 @@ class Learner:
             report.parts = self.accumulation.parts
         if self._is_finite(report):
             self.optimizer.step()
-            self.skips.in_a_row = 0
+            if math.isfinite(report.gradient_norm):
+                self.skips.in_a_row = 0
         else:
             report.skipped = self._skip(report, parts, losses)
         self.schedule.step()
@@ -144,9 +145,12 @@ class Learner:
         return loss.detach().float()
 
     def _is_finite(self, report: StepReport) -> bool:
-        # With fp16, gradients overflow now and then: the loss scaler skips that step and lowers the scale.
-        scaled = self.accelerator.scaler is not None
-        return math.isfinite(report.loss) and (scaled or math.isfinite(report.gradient_norm))
+        if math.isfinite(report.gradient_norm):
+            return math.isfinite(report.loss)
+        # With fp16, gradients overflow now and then: the loss scaler skips that step and lowers the scale. Where it has
+        # come below 1, it is not the scale that makes them overflow.
+        scaler = self.accelerator.scaler
+        return math.isfinite(report.loss) and scaler is not None and scaler.get_scale() >= 1
 
     def _skip(self, report: StepReport, parts: list[MicroBatch], losses: list[torch.Tensor]) -> Skipped:
         if self.accelerator.scaler is not None:

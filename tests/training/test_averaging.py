@@ -136,3 +136,16 @@ def test_averages_go_on_bit_for_bit_from_what_was_saved(tmp_path: Path) -> None:
             with enter(walk.averages):
                 values.append(walk.weight())
         assert values[0] == values[1]
+
+
+def test_a_step_that_the_scaler_of_fp16_skips_is_none_for_a_fused_optimiser_either() -> None:
+    walk = Walk(ema_decay=0.5)
+    fused = torch.optim.Adam(walk.model.parameters(), lr=1.0, fused=True)
+    walk.averages.follow(fused)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    for factor, updates in ((torch.inf, 0), (1.0, 1)):
+        fused.zero_grad()
+        scaler.scale(factor * walk.model(torch.ones(1, 2)).sum()).backward()
+        scaler.step(fused)
+        scaler.update()
+        assert walk.averages.updates == updates

@@ -120,16 +120,31 @@ def test_weights_that_are_not_finite_end_the_run_at_once(tmp_path: Path, small_m
     assert len(lines_of(tmp_path, "skipped")) == 1
 
 
+def scale_losses(learner: Learner, model: Any, monkeypatch: pytest.MonkeyPatch) -> torch.amp.GradScaler:
+    """Accelerate takes fp16 on a GPU alone; its scaler works anywhere."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    monkeypatch.setattr(Accelerator, "mixed_precision", "fp16")
+    learner.accelerator.scaler, learner.accelerator.native_amp = scaler, True
+    learner.optimizer = AcceleratedOptimizer(build_optimizer(model, 0.01), scaler=scaler)
+    learner.accelerator._optimizers = [learner.optimizer]
+    return scaler
+
+
+def test_gradients_that_overflow_whatever_the_scale_of_fp16_end_the_run(
+    small_model: Any, make_trainer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(small_model, Limits(max_steps=9), skips=Skips(limit=2))
+    scale_losses(trainer.learner, small_model, monkeypatch)
+    small_model.lm_head.weight.register_hook(lambda gradient: gradient * math.nan)
+    with pytest.raises(NonFiniteError, match=r"^step 5: .* Of the last 3 steps none could be taken"):
+        trainer.run(lambda step: True)
+
+
 def test_the_loss_scaler_of_fp16_copes_with_gradients_alone_and_outlives_a_skipped_step(
     small_model: Any, make_learner: Any, make_batches: Any, take_step: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learner = make_learner(small_model)
-    # Accelerate takes fp16 on a GPU alone; its scaler works anywhere.
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
-    monkeypatch.setattr(Accelerator, "mixed_precision", "fp16")
-    learner.accelerator.scaler, learner.accelerator.native_amp = scaler, True
-    learner.optimizer = AcceleratedOptimizer(build_optimizer(small_model, 0.01), scaler=scaler)
-    learner.accelerator._optimizers = [learner.optimizer]
+    scaler = scale_losses(learner, small_model, monkeypatch)
     batches = make_batches([2])
     hook = small_model.lm_head.weight.register_hook(lambda gradient: gradient * math.inf)
     assert take_step(learner, batches).skipped is None
