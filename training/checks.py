@@ -140,6 +140,9 @@ def _finetuning_problems(settings: Settings) -> Iterator[str]:
                 yield f"{key}: only for adapters; set lora_r"
     if adapts and finetuning.freeze:
         yield "freeze, lora_r: with adapters, all of the model stays as it is; leave out freeze"
+    if adapts and (settings.optimisation.ema_decay or settings.optimisation.average_checkpoints > 1):
+        # The product of two means is not the mean of the products.
+        yield "lora_r: averages of adapters are not those of the weights; leave out ema_decay and average_checkpoints"
     if adapts and is_peft_missing():
         yield "lora_r: adapters need PEFT: pip install 'peft>=0.18'"
 

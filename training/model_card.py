@@ -41,6 +41,7 @@ class RunRecord:
         step: of the best checkpoint.
         minutes: training took, evaluations included.
         processes: what it ran on, in words.
+        is_mean: whether the weights are the mean of the last evaluated models.
     """
 
     scores: dict[str, Scores]
@@ -51,6 +52,7 @@ class RunRecord:
     step: int
     minutes: float
     processes: str
+    is_mean: bool = False
 
 
 def write_model_card(folder: Path, settings: Settings, record: RunRecord) -> None:
@@ -85,7 +87,7 @@ def write_model_card(folder: Path, settings: Settings, record: RunRecord) -> Non
             [(each.source, each.reference, each.translation) for each in record.examples],
         ),
         parameters=f"{record.parameters:,}",
-        architecture=_architecture(record.config) + _origin(settings.finetuning),
+        architecture=_architecture(record.config) + _origin(settings.finetuning) + _averaging(settings, record),
         best_metric=settings.evaluation.best_metric,
         step=record.step,
         minutes=f"{record.minutes:.1f}",
@@ -116,6 +118,17 @@ def _origin(finetuning: FineTuningArguments) -> str:
             f" Trained as low-rank adapters of rank {finetuning.lora_r} on {targets}, which are merged into the "
             f"weights and stand for themselves in the folder `{ADAPTER_FOLDER}`."
         )
+    return text
+
+
+def _averaging(settings: Settings, record: RunRecord) -> str:
+    """What the weights are an average of; empty if they are none."""
+    optimisation, text = settings.optimisation, ""
+    if record.is_mean:
+        text += f" The weights are the mean of the last evaluated models, at most {optimisation.average_checkpoints}."
+    if optimisation.ema_decay > 0:
+        evaluated = "Each of these models is" if record.is_mean else "The weights are"
+        text += f" {evaluated} an exponential moving average over steps, with decay {optimisation.ema_decay}."
     return text
 
 

@@ -124,6 +124,8 @@ def _changes(earlier: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
             yield f"{key}: was {before}, is {value}"
         elif key in _SHAPES_SCHEDULE and now["lr_scheduler_type"] in ENDING_AT_ZERO:
             yield f"{key}: was {before}, is {value}; the {now['lr_scheduler_type']} schedule depends on it"
+        elif key == "eval_steps" and now["average_checkpoints"] > 1:
+            yield f"{key}: was {before}, is {value}; it says which models average_checkpoints is over"
 
 
 def _check_processes(folder: Path, settings: Settings, processes: int) -> None:

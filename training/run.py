@@ -331,6 +331,7 @@ class Run:
                 training_pairs=None if isinstance(self.data.train, TextStream) else len(self.data.train.pairs),
                 step=self.best.step,
                 minutes=self.minutes,
+                is_mean=self.best.is_mean,
                 processes=f"{self.accelerator.num_processes} x {self.accelerator.device.type}",
             )
             write_model_card(self.output_dir, self.settings, record)

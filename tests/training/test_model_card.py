@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -76,3 +77,13 @@ def test_the_code_in_the_card_is_python_and_knows_separate_tokenizers(
     compile(code, "README.md", "exec")
     assert ('subfolder="target_tokenizer"' in code) is separate
     assert tmp_path.name in code
+
+
+def test_the_card_says_what_the_weights_are_an_average_of(tmp_path: Path, small_model: Any) -> None:
+    flags = ["--output_dir", str(tmp_path / "unused"), "--max_steps", "7", "--average_checkpoints", "5"]
+    for is_mean in (True, False):
+        settings = read_settings([*flags, "--ema_decay", "0" if is_mean else "0.99"])
+        write_model_card(tmp_path, settings, dataclasses.replace(record(small_model), is_mean=is_mean))
+        text = (tmp_path / "README.md").read_text(encoding="utf-8")
+        assert ("the mean of the last evaluated models, at most 5" in text) == is_mean
+        assert ("an exponential moving average over steps, with decay 0.99" in text) == (not is_mean)

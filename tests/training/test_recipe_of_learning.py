@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from sineformer.training.recipe import RecipeError, read_settings
+from sineformer.training.resume import _changes
 
 
 @pytest.mark.parametrize(
@@ -48,3 +49,19 @@ def test_what_cannot_work_is_named(tmp_path: Path, flags: str, problem: str) -> 
 )
 def test_what_can_work_is_taken(tmp_path: Path, flags: str) -> None:
     read_settings(["--output_dir", str(tmp_path / "out"), *flags.split()])
+
+
+def test_the_models_of_a_mean_stay_those_of_the_first_part_of_a_run() -> None:
+    now = {"eval_steps": 20, "average_checkpoints": 2, "lr_scheduler_type": "inverse_sqrt"}
+    problem = "eval_steps: was 10, is 20; it says which models average_checkpoints is over"
+    assert list(_changes({**now, "eval_steps": 10}, now)) == [problem]
+    alone = {**now, "average_checkpoints": 1}
+    assert list(_changes({**alone, "eval_steps": 10}, alone)) == []
+
+
+@pytest.mark.parametrize("flags", [["--average_checkpoints", "2"], ["--ema_decay", "0.9"]])
+def test_adapters_are_not_averaged_apart(tmp_path: Path, flags: list[str]) -> None:
+    with pytest.raises(RecipeError) as caught:
+        read_settings(["--output_dir", str(tmp_path / "out"), "--max_steps", "9", "--lora_r", "4", *flags])
+    problem = "lora_r: averages of adapters are not those of the weights; leave out ema_decay and average_checkpoints"
+    assert problem in caught.value.problems
