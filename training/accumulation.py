@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import DistributedType, gather_object
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch.nn.parallel import DistributedDataParallel
 
@@ -76,6 +76,11 @@ class Accumulation:
         self.careful = isinstance(model, DistributedDataParallel) and accelerator.device.type != "cpu"
         # Most positions of source and target that fitted; None before the first step, after which Adam has its moments.
         self.fitted: tuple[int, int] | None = None
+
+    def go_on_with(self, parts: int) -> None:
+        """Cut as before a stop. Not under FSDP, where all processes have to compute as many parts, and batches with few
+        examples give fewer."""
+        self.parts = 1 if self.accelerator.distributed_type == DistributedType.FSDP else parts
 
     def add_gradients(
         self, micro_batches: list[MicroBatch], target_tokens: int

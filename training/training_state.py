@@ -108,7 +108,7 @@ class TrainingState:
         self._restore_optimizer(folder, state)
         self.learner.step = state["step"]
         self.learner.skips.in_a_row, self.learner.skips.total = state["skips"]["in_a_row"], state["skips"]["total"]
-        self.learner.accumulation.parts = state["parts"]
+        self.learner.accumulation.go_on_with(state["parts"])
         for name, value in state["position"].items():
             setattr(self.position, name, value)
         best = state["best"]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedType
 
 from sineformer.training.accumulation import MicroBatch
 from sineformer.training.batching import Seq2SeqCollator, encode_pairs
@@ -126,3 +127,14 @@ def test_a_damaged_checkpoint_has_no_best_model(tmp_path: Path, content: str | N
     if content is not None:
         (tmp_path / "trainer_state.json").write_text(content)
     assert best_name_of(tmp_path) is None
+
+
+def test_under_fsdp_no_cut_is_taken_over_since_processes_could_compute_unequal_numbers_of_parts(
+    machines: list[Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accumulation = machines[0].learner.accumulation
+    accumulation.go_on_with(4)
+    assert accumulation.parts == 4
+    monkeypatch.setattr(Accelerator, "distributed_type", DistributedType.FSDP)
+    accumulation.go_on_with(4)
+    assert accumulation.parts == 1
