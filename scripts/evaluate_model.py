@@ -3,6 +3,8 @@
 python scripts/evaluate_model.py --model DIR --data test.en test.de --output_dir report
 python scripts/evaluate_model.py --model DIR --data test.en test.de --compare OTHER_DIR --output_dir report
 python scripts/evaluate_model.py --model DIR --data hub ID test --columns en de --output_dir report --update_model_card
+
+It takes one process, without a launcher.
 """
 
 import argparse
@@ -11,6 +13,7 @@ from pathlib import Path
 
 from sineformer.scripts.translate import positive
 from sineformer.training.assessment import EvaluationError, Wishes, evaluate_model
+from sineformer.training.processes import is_one_of_several, say_error
 from sineformer.training.report import MARKDOWN_FILE
 from sineformer.training.translator import TranslationError
 
@@ -44,6 +47,9 @@ def parse() -> Wishes:
 def main() -> int:
     """Evaluate what the command line says; returns the exit status."""
     wishes = parse()
+    if is_one_of_several():
+        say_error("error: this takes one process, and a launcher has started several; nothing was written")
+        return 1
     try:
         report = evaluate_model(wishes)
     except (EvaluationError, TranslationError) as error:

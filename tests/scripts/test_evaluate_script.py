@@ -212,3 +212,12 @@ def test_rows_that_are_no_pair_are_left_out_if_asked_and_counted(
     assert call(script, monkeypatch, "--data test.en gaps.txt --on_bad_rows drop") == 0
     (data,) = read_report()["sets"]
     assert (data["sentences"], data["bad_rows"]) == (3, {"empty target side": 1})
+
+
+def test_several_processes_are_refused_before_anything_is_read(
+    script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert call(script, monkeypatch, "--data absent.en absent.de") == 1
+    message = "error: this takes one process, and a launcher has started several; nothing was written\n"
+    assert capsys.readouterr().err == message
