@@ -188,6 +188,12 @@ class BpeDropoutPairs(Dataset[dict[str, Ids]]):
         self.of_epoch = EncodedPairs(*source, *target, self.pairs.rows)
         self.epoch = epoch
 
+    def limit(self, max_length: int) -> None:
+        """Lower `max_length`, if it is higher, in the epoch under way too."""
+        if max_length < self.max_length:
+            self.max_length, epoch, self.epoch = max_length, self.epoch, -1
+            self.set_epoch(epoch)
+
     def __len__(self) -> int:
         return len(self.pairs)
 
@@ -214,9 +220,16 @@ class LengthsOfEpoch:
 
 
 class BpeDropoutSampler(TokenBudgetBatchSampler):
-    """`TokenBudgetBatchSampler` of `BpeDropoutPairs`, for the lengths that they have in each epoch."""
+    """`TokenBudgetBatchSampler` of `BpeDropoutPairs`, for the lengths that they have in each epoch, which it keeps within
+    the budget, padding included."""
 
     lengths: LengthsOfEpoch
+
+    def __init__(
+        self, lengths: LengthsOfEpoch, max_tokens: int, seed: int, *, pad_to_multiple_of: int = 1, **shares: int
+    ) -> None:
+        lengths.pairs.limit(max_tokens // pad_to_multiple_of * pad_to_multiple_of)
+        super().__init__(lengths, max_tokens, seed, pad_to_multiple_of=pad_to_multiple_of, **shares)
 
     def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
         """Cut the text for an epoch and plan it."""

@@ -117,6 +117,19 @@ def test_sides_that_would_be_too_long_stay_as_they_are(pairs: EncodedPairs, toke
         assert all_ids(dropped, side) == expected
 
 
+def test_no_epoch_has_a_pair_that_its_padding_takes_beyond_the_budget(
+    pairs: EncodedPairs, tokenizers: Tokenizers
+) -> None:
+    longest = int(pairs.lengths.max())
+    budget = -(-longest // 8) * 8 + 7  # the seven last positions are of no use
+    dropped = BpeDropoutPairs(pairs, tokenizers, 0.5, 1, budget)
+    sampler = BpeDropoutSampler(dropped.lengths_on_demand, budget, 1, pad_to_multiple_of=8)
+    for epoch in range(4):
+        sampler.set_epoch(epoch)
+        assert dropped.lengths_on_demand[:].max() <= budget - 7
+        assert sorted(index for batch in sampler for index in batch) == list(range(len(pairs)))
+
+
 def test_batches_fit_the_lengths_of_their_epoch(pairs: EncodedPairs, tokenizers: Tokenizers) -> None:
     dropped = BpeDropoutPairs(pairs, tokenizers, 0.5, 1, 200)
     sampler = BpeDropoutSampler(dropped.lengths_on_demand, 400, 1)
