@@ -64,9 +64,18 @@ def hub_table(
 
 def rows_of_stream(table: Any, columns: ColumnNames, place: str) -> Iterator[Row]:
     """Rows of an iterable dataset, whose columns may be unknown until the first of them is read."""
-    batches = iter(table.with_format("arrow").iter(ARROW_BATCH_ROWS))
+    batches = _until_lost(table.with_format("arrow").iter(ARROW_BATCH_ROWS), place)
     for first in itertools.islice(batches, 1):
         yield from _rows_of_arrow(itertools.chain([first], batches), _leaves(first.schema, columns, place), place)
+
+
+def _until_lost(batches: Iterable[Any], place: str) -> Iterator[Any]:
+    try:
+        yield from batches
+    except Exception as error:  # of the network, and of readers of all formats, each with errors of its own
+        raise ValueError(
+            f"{place} cannot be read further: {str(error) or repr(error)}; check the network, and go on with --resume"
+        ) from error
 
 
 def _leaves(schema: Any, columns: ColumnNames, place: str) -> list[list[str]]:

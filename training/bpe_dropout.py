@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast
 
 from .batching import EncodedPairs, Ids, TokenBudgetBatchSampler
-from .epoch_plan import Indices, Lengths
+from .epoch_plan import Indices, Lengths, PairLengths
 from .tokenizer import BYTE_TOKENS, Tokenizers
 
 MEND = "leave bpe_dropout out, or begin with no model, so that a tokenizer is trained"
@@ -220,14 +220,15 @@ class LengthsOfEpoch:
 
 
 class BpeDropoutSampler(TokenBudgetBatchSampler):
-    """`TokenBudgetBatchSampler` of `BpeDropoutPairs`, for the lengths that they have in each epoch, which it keeps within
-    the budget, padding included."""
+    """`TokenBudgetBatchSampler` of `BpeDropoutPairs`, for the lengths that they have in each epoch, which it keeps
+    within the budget, padding included."""
 
     lengths: LengthsOfEpoch
 
     def __init__(
-        self, lengths: LengthsOfEpoch, max_tokens: int, seed: int, *, pad_to_multiple_of: int = 1, **shares: int
+        self, lengths: PairLengths, max_tokens: int, seed: int, *, pad_to_multiple_of: int = 1, **shares: int
     ) -> None:
+        assert isinstance(lengths, LengthsOfEpoch), "give lengths_on_demand of BpeDropoutPairs"
         lengths.pairs.limit(max_tokens // pad_to_multiple_of * pad_to_multiple_of)
         super().__init__(lengths, max_tokens, seed, pad_to_multiple_of=pad_to_multiple_of, **shares)
 

@@ -119,7 +119,9 @@ def _train_from_cache(
     text = TextSource(lambda: _rows(data, "train"), _train_limits(data), lambda: CleaningReport(data.on_bad_rows))
     content = {"data": _content(data), "settings": _what_shapes_text(data)}
     if tokenizers is None:
-        key = key_of(**content, vocabulary=dataclasses.asdict(settings.tokenizer))
+        sizes = dataclasses.asdict(settings.tokenizer)
+        del sizes["bpe_dropout"]  # does not change the vocabulary
+        key = key_of(**content, vocabulary=sizes)
         tokenizers = _from_main_process(
             accelerator, lambda: cached_tokenizers(cache, key, lambda: train_vocabulary(settings.tokenizer, text.pairs))
         )

@@ -146,8 +146,14 @@ def epoch_order(lengths: Lengths, max_tokens: int, generator: np.random.Generato
 
 
 def cut(lengths: Lengths, order: Indices, max_tokens: int) -> list[Indices]:
-    """Cut an order into the longest runs that keep within the budget on both sides."""
+    """Cut an order into the longest runs that keep within the budget on both sides.
+
+    Raises:
+        ValueError: an example does not fit.
+    """
     longer = lengths.max(axis=1)[order]
+    if longer.max(initial=0) > max_tokens:
+        raise ValueError(f"an example has {longer.max()} positions, more than max_tokens {max_tokens}; raise it")
     sizes = np.arange(1, max_tokens + 1)
     batches, start = [], 0
     while start < len(order):

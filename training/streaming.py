@@ -18,6 +18,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from .accumulation import MicroBatch
 from .batching import Seq2SeqCollator, encode_usable
 from .cleaning import CleaningReport, Limits, ParallelText, usable_rows
 from .epoch_plan import check_budget, plan_batches, round_up
+from .interruption import SIGNALS
 from .rows import Row
 from .tokenizer import Tokenizers
 
@@ -67,7 +69,8 @@ class TextStream:
 
 
 def deal(rows: Iterable[Row], lanes: list[int], count: int) -> list[Iterator[Row]]:
-    """The rows of these lanes: row n is of lane n modulo `count`. Lanes should be read at about the same pace."""
+    """The rows of these lanes: row n is of lane n modulo `count`. Lanes have to be read in turn: rows that come
+    before their turn wait in memory."""
     waiting: dict[int, deque[Row]] = {lane: deque() for lane in lanes}
     numbered = enumerate(rows)
 
@@ -171,10 +174,10 @@ class _LanesOfProcess(IterableDataset[Any]):
                 for lane, rows in zip(mine, self.stream.open_lanes(mine, self.count), strict=True)
             }
             batches = {lane: lanes[lane].batches() for lane in mine}
-            for index, lane in enumerate(self.lanes):
-                if lane in batches:
-                    had = max(0, -(-(self.start - index) // len(self.lanes)))
-                    batches[lane] = itertools.islice(batches[lane], had, None)
+            # In turn, as in training: a lane that ran ahead would have the rows of the others wait in memory.
+            for batch in range(self.start):
+                if self.lanes[batch % len(self.lanes)] in batches:
+                    next(batches[self.lanes[batch % len(self.lanes)]], None)
             for lane in itertools.cycle(mine):
                 yield next(batches[lane], None) or _Ended(lanes[lane].report)
         except ValueError as error:
@@ -269,3 +272,6 @@ def _as_it_is(item: Any) -> Any:
 
 def _begin_worker(number: int) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads do not survive the fork
+    # They reach all processes of a group. The one that trains has to end its step first, and it ends this one.
+    for request in SIGNALS:
+        signal.signal(request, signal.SIG_IGN)

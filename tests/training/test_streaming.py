@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow
 import pytest
 import torch
 
 from sineformer.training import streaming
 from sineformer.training.accumulation import MicroBatch
 from sineformer.training.arguments import DataArguments
+from sineformer.training.arrow_tables import rows_of_stream
 from sineformer.training.batching import Seq2SeqCollator
 from sineformer.training.cleaning import Limits
 from sineformer.training.data import _lanes
 from sineformer.training.recipe import RecipeError, read_settings
-from sineformer.training.rows import Row
+from sineformer.training.rows import ColumnNames, Row
 from sineformer.training.streaming import Recipe, StreamedBatches, StreamError, TextStream, deal
 
 ROWS = 157
@@ -132,6 +135,36 @@ def test_a_stream_goes_on_at_any_step(open_stream: Open, accumulation: int, work
         start = steps * accumulation
         stream = open_stream(accumulation=accumulation, workers=workers)
         assert epoch_of(stream, 2, start, group=accumulation * 2) == whole[start:]
+
+
+def test_going_on_reads_lanes_in_turn_and_keeps_few_rows_in_memory(
+    open_stream: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longest = 0
+
+    class Watched(deque):  # type: ignore[type-arg]
+        def append(self, row: Any) -> None:
+            nonlocal longest
+            super().append(row)
+            longest = max(longest, len(self))
+
+    monkeypatch.setattr(streaming, "deque", Watched)
+    epoch_of(open_stream(accumulation=2), group=2)
+    undisturbed, longest = longest, 0
+    epoch_of(open_stream(accumulation=2), 0, 16, group=2)
+    assert 0 < longest <= undisturbed
+
+
+def test_a_stream_that_breaks_off_says_how_to_go_on() -> None:
+    def broken() -> Iterator[Any]:
+        yield pyarrow.RecordBatch.from_pydict({"en": ["one"], "de": ["eins"]})
+        raise ConnectionError("reset by peer")
+
+    table: Any = SimpleNamespace(with_format=lambda name: SimpleNamespace(iter=lambda size: broken()))
+    rows = rows_of_stream(table, ColumnNames("en", "de"), "some/data (train)")
+    assert next(rows).source == "one"
+    with pytest.raises(ValueError, match=r"some/data \(train\) cannot be read further: reset by peer; .*--resume"):
+        next(rows)
 
 
 def test_lanes_that_have_ended_give_batches_that_teach_nothing(

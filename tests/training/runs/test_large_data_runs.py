@@ -1,5 +1,6 @@
 """Runs whose training data are in a cache or come as a stream: killed, stopped, resumed, and in several processes."""
 
+import os
 import signal
 from collections import Counter
 from itertools import chain
@@ -61,6 +62,18 @@ def test_runs_that_are_killed_and_stopped_end_as_if_they_had_not_been(
     assert statuses == [75] * processes, runs.log.read_text()
     end(runs, killed, *flags, processes=processes)
     runs.assert_same(killed, tmp_path / "undisturbed")
+
+
+@pytest.mark.slow
+def test_a_signal_to_the_workers_too_stops_with_a_checkpoint(runs: Any, tmp_path: Path) -> None:
+    runs.start(tmp_path / "run", *flags_of("stream_workers", tmp_path), *EPOCHS)
+    assert runs.wait_until(lambda: (tmp_path / "run" / "checkpoints" / "step-3").exists()), runs.log.read_text()
+    (main,) = runs.processes
+    workers = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+    assert workers
+    for process in [*map(int, workers), main]:
+        os.kill(process, signal.SIGTERM)
+    assert runs.end() == [75], runs.log.read_text()
 
 
 @pytest.mark.slow
