@@ -192,9 +192,6 @@ def _limit_problems(settings: Settings) -> Iterator[str]:
     if optimisation.max_steps is None and optimisation.num_epochs is None and optimisation.max_minutes is None:
         yield "max_steps, num_epochs, max_minutes: nothing says when to stop; set at least one"
     yield from _schedule_problems(optimisation)
-    model = settings.model
-    if optimisation.r_drop and not (model.dropout or model.attention_dropout or model.activation_dropout):
-        yield "r_drop: it draws two passes with different dropout together, and there is none; set dropout"
     if settings.data.max_length > optimisation.max_tokens:
         yield "max_length, max_tokens: a sentence of max_length tokens must fit into a batch of max_tokens"
     no_gpu = settings.run.use_cpu or not torch.accelerator.is_available()

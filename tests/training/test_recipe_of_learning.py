@@ -16,7 +16,6 @@ from sineformer.training.resume import _changes
         ("--lr_scheduler_type cosine --max_steps 9 --warmup_steps 9", "warmup_steps: cosine has to come down after"),
         ("--lr_scheduler_type noam --max_steps 9", "learning_rate: with noam it is a factor to equation (3), 1 in"),
         ("--max_steps 9 --r_drop -1", "r_drop: must not be negative, got -1.0"),
-        ("--max_steps 9 --r_drop 1 --dropout 0", "r_drop: it draws two passes with different dropout together, and"),
         ("--max_steps 9 --shuffle_buffer 9", "shuffle_buffer: only for a stream; set streaming: true"),
         ("--max_steps 9 --lora_alpha 9", "lora_alpha: only for adapters; set lora_r"),
         ("--max_steps 9 --lora_target_modules fc1", "lora_target_modules: only for adapters; set lora_r"),
