@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from accelerate import DistributedType
 from huggingface_hub import HfApi, ModelCard
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
@@ -243,7 +242,7 @@ def test_keys_of_fine_tuning_need_a_model() -> None:
 
 def test_part_of_a_sharded_model_is_not_trained(base: Path) -> None:
     flags = ["--output_dir", "unused", "--max_steps", "1", "--model_name_or_path", str(base), "--freeze", "encoder"]
-    sharding: Any = SimpleNamespace(distributed_type=DistributedType.FSDP)
+    sharding: Any = SimpleNamespace(is_fsdp2=True)
     with pytest.raises(CheckpointError, match="freeze, lora_r: only where every process has the whole model"):
         load_base_model(read_settings(flags), sharding)
 
