@@ -162,6 +162,7 @@ def test_a_long_list_of_examples_is_cut_where_people_read_it() -> None:
     assert str(skipped).endswith(
         "12 examples are in the batches concerned: " + ", ".join(skipped.examples[:10]) + ", ..."
     )
+    assert not str(skipped._replace(examples=skipped.examples[:10])).endswith("...")
 
 
 SETTINGS = {
