@@ -128,10 +128,10 @@ def through_stream(settings: Any, data: Any) -> int:
     from accelerate import Accelerator
 
     from sineformer.training.batching import Seq2SeqCollator
-    from sineformer.training.streaming import Recipe, StreamedBatches
+    from sineformer.training.streaming import Batching, StreamedBatches
 
-    recipe = Recipe(data.tokenizers, Seq2SeqCollator(0), MAX_TOKENS, seed=1)
-    batches = StreamedBatches(data.train, recipe, Accelerator(cpu=True), accumulation_steps=1)
+    batching = Batching(data.tokenizers, Seq2SeqCollator(0), MAX_TOKENS, seed=1)
+    batches = StreamedBatches(data.train, batching, Accelerator(cpu=True), accumulation_steps=1)
     whole = itertools.takewhile(lambda batch: batch.examples, batches)
     return sum(len(batch.examples) for batch in whole)
 

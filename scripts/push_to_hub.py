@@ -3,8 +3,8 @@
     python scripts/push_to_hub.py DIR user/name [--dry-run] [--public] [--revision BRANCH] [--commit_message TEXT]
 
 The folder must hold a whole model with its code, tokenizer and card, and nothing else; it is loaded in a process
-without Sineformer first. The logs of training (tensorboard/) stay here. The token is that of `hf auth login` or of
-HF_TOKEN.
+without Sineformer first. The logs of training (tensorboard/, wandb/, profile/) stay here. The token is that of
+`hf auth login` or of HF_TOKEN.
 """
 
 import argparse

@@ -10,7 +10,7 @@ ever. So where the device can run out of memory, a step with larger batches than
     every process computes all its parts --> they tell each other whether all went well --> they add up
 
 Where that is not enough, since memory runs out on a size that had fitted, or the model is distributed in another way
-(FSDP, DeepSpeed), the process ends with an error that says so.
+(FSDP), the process ends with an error that says so.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 class MicroBatch(NamedTuple):
-    """What one process computes at once: which examples of the training data these are, and the model's inputs."""
+    """What one process computes at once: which examples of the training data these are (their numbers; of a stream,
+    their places), and the model's inputs."""
 
-    examples: list[int]
+    examples: list[int] | list[str]
     inputs: dict[str, torch.Tensor]
 
     def cut(self, parts: int) -> list[MicroBatch]:
@@ -37,11 +38,11 @@ class MicroBatch(NamedTuple):
         if parts == 1:
             return [self]
         number = min(parts, len(self.examples)) or 1
-        examples = torch.tensor(self.examples).tensor_split(number)
+        numbers = torch.arange(len(self.examples)).tensor_split(number)
         inputs = {key: value.tensor_split(number) for key, value in self.inputs.items()}
         return [
-            MicroBatch(rows.tolist(), {key: values[index] for key, values in inputs.items()})
-            for index, rows in enumerate(examples)
+            MicroBatch([self.examples[row] for row in rows], {key: values[index] for key, values in inputs.items()})
+            for index, rows in enumerate(numbers)
         ]
 
 
@@ -68,7 +69,7 @@ class Accumulation:
         accelerator: Accelerator,
         model: Any,
         backward: Callable[[MicroBatch, int], torch.Tensor],
-        name_example: Callable[[int], str],
+        name_example: Callable[[Any], str],
     ) -> None:
         self.accelerator, self.model, self.backward, self.name_example = accelerator, model, backward, name_example
         self.parts = 1

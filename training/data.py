@@ -162,8 +162,10 @@ def _lanes(data: DataArguments, lanes: list[int], count: int) -> list[Iterator[R
         return deal(rows_of_stream(table, columns, place), lanes, count)
     from datasets.distributed import split_dataset_by_node
 
-    shares = (split_dataset_by_node(table, lane, count) for lane in lanes)
-    return [rows_of_stream(share, columns, place) for share in shares]
+    return [
+        rows_of_stream(split_dataset_by_node(table, lane, count), columns, f"{place}, part {lane + 1} of {count}")
+        for lane in lanes
+    ]
 
 
 def has_split(data: DataArguments, split: str) -> bool:

@@ -98,7 +98,7 @@ class Learner:
     label_smoothing: float = 0.0
     max_grad_norm: float = 0.0
     r_drop: float = 0.0
-    name_example: Callable[[int], str] = str
+    name_example: Callable[[Any], str] = str
     step: int = 0
     skips: Skips = field(default_factory=Skips)
     accumulation: Accumulation = field(init=False)

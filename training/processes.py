@@ -36,6 +36,9 @@ LONGEST_WAIT = timedelta(hours=2)
 LAUNCHER_SECONDS = 10.0
 # In which it does so where the first process of the machine has the same error to tell.
 SAME_ERROR_SECONDS = 2.0
+# In which the others see a file that one machine has written: network file systems remember for a while what they have
+# looked for in vain, NFS up to a minute.
+SHARED_DISK_SECONDS = 60.0
 _SHARES = "ACCELERATE_USE_FSDP"
 _OTHER_WAYS = {"ACCELERATE_USE_DEEPSPEED": "DeepSpeed", "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM"}
 
@@ -185,6 +188,9 @@ def check_same_disk(accelerator: Accelerator, file: Path) -> None:
     Raises:
         CheckpointError: in all of them, if `file`, which is written, is not there for some.
     """
+    deadline = time.monotonic() + SHARED_DISK_SECONDS
+    while not file.is_file() and time.monotonic() < deadline:
+        time.sleep(0.1)
     missing = [rank for rank, seen in enumerate(gather_object([file.is_file()])) if not seen]
     if missing:
         raise CheckpointError(

@@ -35,14 +35,11 @@ def choose_checkpoint(settings: Settings, processes: int) -> Path | None:
     """The checkpoint to go on from; None if the run begins anew, since it had not come to one. Warns of damaged ones.
 
     Raises:
-        CheckpointError: the checkpoint or the folder is of another run, the run has finished, or there are checkpoints
-            and none is whole.
+        CheckpointError: the checkpoint or the folder is of another run, or there are checkpoints and none is whole.
     """
     output_dir, wanted = Path(str(settings.run.output_dir)), settings.run.resume_from_checkpoint
     if wanted is None:
         return None
-    if has_finished(settings):
-        raise CheckpointError(f"the run in {output_dir} has finished")
     folder = _latest(output_dir) if wanted == LATEST else _named(output_dir, Path(wanted))
     record = (folder or output_dir) / SETTINGS_FILE
     if record.exists():

@@ -42,10 +42,9 @@ from .progress import METRICS_FILE, RunLog, pick_samples
 from .record import SETTINGS_FILE, data_digests, write_settings, write_versions
 from .resume import check_data, choose_checkpoint, has_finished, remove_later
 from .run_metrics import REPORT_FILES, ReportError
-from .run_report import write_run_report
 from .sharding import WholeModel
 from .skipped_steps import Skips
-from .streaming import Recipe, StreamedBatches, TextStream
+from .streaming import Batching, StreamedBatches, TextStream
 from .trackers import TRACKERS, close_trackers, start_trackers
 from .training_state import TrainingState, best_name_of, random_state, read_state
 
@@ -100,6 +99,8 @@ def report(accelerator: Accelerator, settings: Settings) -> None:
     """Show the run so far in `report.html`. The model or the checkpoint is there already; the other processes
     wait only for the end."""
     if accelerator.is_main_process:
+        from .run_report import write_run_report  # with matplotlib, which takes long to import
+
         write_run_report(Path(str(settings.run.output_dir)))
 
 
@@ -162,8 +163,8 @@ class Run:
     def _sampler(self) -> TokenBudgetBatchSampler | StreamedBatches:
         optimisation, seed, train = self.settings.optimisation, self.settings.run.seed, self.data.train
         if isinstance(train, TextStream):
-            recipe = Recipe(self.data.tokenizers, self.collator, optimisation.max_tokens, seed)
-            return StreamedBatches(train, recipe, self.accelerator, optimisation.gradient_accumulation_steps)
+            batching = Batching(self.data.tokenizers, self.collator, optimisation.max_tokens, seed)
+            return StreamedBatches(train, batching, self.accelerator, optimisation.gradient_accumulation_steps)
         sampler = BpeDropoutSampler if isinstance(train.pairs, BpeDropoutPairs) else TokenBudgetBatchSampler
         return sampler(
             train.pairs.lengths_on_demand,

@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import multiprocessing
 import os
+import random
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -63,33 +65,38 @@ class TextStream:
     workers: int
     digest: str
 
-    def place(self, row: int) -> str:
-        """What error messages call an example."""
-        return f"row {row} of the stream"
+    def place(self, example: str) -> str:
+        """What error messages call an example: examples of a stream are places."""
+        return example
 
 
 def deal(rows: Iterable[Row], lanes: list[int], count: int) -> list[Iterator[Row]]:
-    """The rows of these lanes: row n is of lane n modulo `count`. Lanes have to be read in turn: rows that come
+    """The rows of these lanes: of every `count` rows one goes to each lane, in an order drawn anew, or text in which
+    every n-th line is long would make one lane slower than the others. Lanes have to be read in turn: rows that come
     before their turn wait in memory."""
     waiting: dict[int, deque[Row]] = {lane: deque() for lane in lanes}
-    numbered = enumerate(rows)
+    undealt, dice = iter(rows), random.Random(0)
+    takers: list[int] = []
 
     def rows_of(lane: int) -> Iterator[Row]:
         while True:
             while not waiting[lane]:
                 try:
-                    number, row = next(numbered)
+                    row = next(undealt)
                 except StopIteration:
                     return
-                if number % count in waiting:
-                    waiting[number % count].append(row)
+                if not takers:
+                    takers.extend(dice.sample(range(count), count))
+                taker = takers.pop()
+                if taker in waiting:
+                    waiting[taker].append(row)
             yield waiting[lane].popleft()
 
     return [rows_of(lane) for lane in lanes]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Batching:
     """What makes batches of a stream, besides the stream.
 
     Attributes:
@@ -122,7 +129,7 @@ class _Lane:
     """
 
     stream: TextStream
-    recipe: Recipe
+    batching: Batching
     rows: Iterator[Row]
     number: int
     count: int
@@ -134,22 +141,21 @@ class _Lane:
         usable = usable_rows(self.rows, self.stream.limits, self.report)
         size = max(1, self.stream.buffer // self.count)
         for buffer in itertools.count():
-            text, places = ParallelText(), []
+            text = ParallelText()
             for row in itertools.islice(usable, size):
                 text.append(row)
-                places.append((self.report.read - 1) * self.count + self.number + 1)
-            if not places:
+            if not len(text):
                 return
-            yield from self._batches_of(text, places, buffer)
+            yield from self._batches_of(text, buffer)
 
-    def _batches_of(self, text: ParallelText, places: list[int], buffer: int) -> Iterator[MicroBatch]:
-        recipe, collator = self.recipe, self.recipe.collator
-        pairs = encode_usable(text, recipe.tokenizers, self.stream.max_length, self.report)
+    def _batches_of(self, text: ParallelText, buffer: int) -> Iterator[MicroBatch]:
+        batching, collator = self.batching, self.batching.collator
+        pairs = encode_usable(text, batching.tokenizers, self.stream.max_length, self.report)
         self.report.kept += len(pairs)
-        check_budget(pairs.lengths, recipe.max_tokens, collator.pad_to_multiple_of)
+        check_budget(pairs.lengths, batching.max_tokens, collator.pad_to_multiple_of)
         lengths = round_up(pairs.lengths, collator.pad_to_multiple_of)
-        for batch in plan_batches(lengths, recipe.max_tokens, (recipe.seed, self.epoch, self.number, buffer)):
-            examples = [places[pairs.rows[pair]] for pair in batch]
+        for batch in plan_batches(lengths, batching.max_tokens, (batching.seed, self.epoch, self.number, buffer)):
+            examples = [text.place(int(pairs.rows[pair])) for pair in batch]
             yield MicroBatch(examples, collator([pairs[int(pair)] for pair in batch]))
 
 
@@ -160,8 +166,10 @@ class _LanesOfProcess(IterableDataset[Any]):
     with it every w-th lane.
     """
 
-    def __init__(self, stream: TextStream, recipe: Recipe, lanes: range, count: int, epoch: int, start: int) -> None:
-        self.stream, self.recipe, self.lanes, self.count = stream, recipe, lanes, count
+    def __init__(
+        self, stream: TextStream, batching: Batching, lanes: range, count: int, epoch: int, start: int
+    ) -> None:
+        self.stream, self.batching, self.lanes, self.count = stream, batching, lanes, count
         self.epoch, self.start = epoch, start
 
     def __iter__(self) -> Iterator[MicroBatch | _Ended]:
@@ -170,12 +178,14 @@ class _LanesOfProcess(IterableDataset[Any]):
         mine = [self.lanes[batch % len(self.lanes)] for batch in self._batches(number, workers, len(self.lanes))]
         try:
             lanes = {
-                lane: _Lane(self.stream, self.recipe, rows, lane, self.count, self.epoch)
+                lane: _Lane(self.stream, self.batching, rows, lane, self.count, self.epoch)
                 for lane, rows in zip(mine, self.stream.open_lanes(mine, self.count), strict=True)
             }
             batches = {lane: lanes[lane].batches() for lane in mine}
             # In turn, as in training: a lane that ran ahead would have the rows of the others wait in memory.
             for batch in range(self.start):
+                if worker is not None and not _has_parent():
+                    return
                 if self.lanes[batch % len(self.lanes)] in batches:
                     next(batches[self.lanes[batch % len(self.lanes)]], None)
             for lane in itertools.cycle(mine):
@@ -193,13 +203,15 @@ class StreamedBatches:
 
     Args:
         stream: the training text.
-        recipe: what makes batches of it.
+        batching: what makes batches of it.
         accelerator: of the run, prepared for its processes.
         accumulation_steps: micro-batches per process and optimiser step.
     """
 
-    def __init__(self, stream: TextStream, recipe: Recipe, accelerator: Accelerator, accumulation_steps: int) -> None:
-        self.stream, self.recipe, self.accelerator = stream, recipe, accelerator
+    def __init__(
+        self, stream: TextStream, batching: Batching, accelerator: Accelerator, accumulation_steps: int
+    ) -> None:
+        self.stream, self.batching, self.accelerator = stream, batching, accelerator
         self.world_size = accelerator.num_processes
         self.group = self.world_size * accumulation_steps
         self.lanes = self.group * max(1, stream.workers)
@@ -241,7 +253,7 @@ class StreamedBatches:
 
     def __iter__(self) -> Iterator[MicroBatch]:
         lanes = range(self.accelerator.process_index, self.lanes, self.world_size)
-        dataset = _LanesOfProcess(self.stream, self.recipe, lanes, self.lanes, self.epoch, self.start_batch)
+        dataset = _LanesOfProcess(self.stream, self.batching, lanes, self.lanes, self.epoch, self.start_batch)
         loader: DataLoader[Any] = DataLoader(
             dataset,
             batch_size=None,
@@ -261,13 +273,19 @@ class StreamedBatches:
 
     def _empty(self) -> MicroBatch:
         """A batch that teaches nothing."""
-        end = torch.tensor([[self.recipe.tokenizers.source.eos_token_id]])
+        end = torch.tensor([[self.batching.tokenizers.source.eos_token_id]])
         labels = torch.full_like(end, IGNORED)
         return MicroBatch([], {"input_ids": end, "attention_mask": torch.ones_like(end), "labels": labels})
 
 
 def _as_it_is(item: Any) -> Any:
     return item
+
+
+def _has_parent() -> bool:
+    """Whether the process that trains is still there. The loader looks for itself, but only between batches."""
+    parent = multiprocessing.parent_process()
+    return parent is not None and parent.is_alive()
 
 
 def _begin_worker(number: int) -> None:

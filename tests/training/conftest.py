@@ -29,7 +29,7 @@ from sineformer.training.tokenizer import Tokenizers, train_tokenizers
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs of a single test draw no pictures at their end, which takes longer than they do; those of a module do."""
     if "sineformer.training.run" in sys.modules:
-        monkeypatch.setattr("sineformer.training.run.write_run_report", lambda folder: None)
+        monkeypatch.setattr("sineformer.training.run.report", lambda accelerator, settings: None)
 
 
 def parallel(pairs: list[tuple[str, str]]) -> ParallelText:

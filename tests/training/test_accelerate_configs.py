@@ -1,6 +1,7 @@
 """The settings for `accelerate launch`, as Accelerate itself reads them."""
 
 import dataclasses
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -116,11 +117,14 @@ def test_averages_are_refused_where_weights_are_in_shares(
         build_accelerator(dataclasses.replace(settings, optimisation=optimisation))
 
 
-def test_a_folder_that_a_process_does_not_see_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_folder_that_a_process_does_not_come_to_see_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     accelerator = Accelerator(cpu=True)
     (tmp_path / "seen").touch()
     check_same_disk(accelerator, tmp_path / "seen")
     monkeypatch.setattr(processes, "gather_object", lambda seen: [True, *seen])
+    monkeypatch.setattr(processes, "SHARED_DISK_SECONDS", 0.3)
+    threading.Timer(0.1, (tmp_path / "late").touch).start()
+    check_same_disk(accelerator, tmp_path / "late")
     with pytest.raises(CheckpointError, match=r"processes 1 do not see .*unseen.*a disk that all machines share"):
         check_same_disk(accelerator, tmp_path / "unseen")
 

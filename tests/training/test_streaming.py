@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
@@ -22,7 +24,8 @@ from sineformer.training.cleaning import Limits
 from sineformer.training.data import _lanes
 from sineformer.training.recipe import RecipeError, read_settings
 from sineformer.training.rows import ColumnNames, Row
-from sineformer.training.streaming import Recipe, StreamedBatches, StreamError, TextStream, deal
+from sineformer.training.streaming import Batching, StreamedBatches, StreamError, TextStream, deal
+from sineformer.training.tokenizer import save_tokenizers
 
 ROWS = 157
 
@@ -37,8 +40,9 @@ def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
 def rows(small_text: Any) -> list[Row]:
     """Rows of which number 9 and 19 are bad."""
     numbers = [number % len(small_text) for number in range(ROWS)]
-    made = [Row(small_text.sources[n], small_text.targets[n], "pairs.txt", n + 1) for n in numbers]
-    made[8] = made[18] = Row("", "leer", "pairs.txt", 9)
+    made = [Row(small_text.sources[n], small_text.targets[n], "pairs.txt", row) for row, n in enumerate(numbers, 1)]
+    for row in (9, 19):
+        made[row - 1] = Row("", "leer", "pairs.txt", row)
     return made
 
 
@@ -51,19 +55,23 @@ def open_stream(rows: list[Row], small_tokenizers: Any) -> Open:
 
     def make(rank: int = 0, world: int = 1, accumulation: int = 1, workers: int = 0, seed: int = 1) -> StreamedBatches:
         stream = TextStream(lambda lanes, count: deal(rows, lanes, count), Limits(), 200, 60, workers, "digest")
-        recipe = Recipe(small_tokenizers, Seq2SeqCollator(0), 200, seed)
+        batching = Batching(small_tokenizers, Seq2SeqCollator(0), 200, seed)
         accelerator: Any = SimpleNamespace(process_index=rank, num_processes=world, print=print)
-        return StreamedBatches(stream, recipe, accelerator, accumulation)
+        return StreamedBatches(stream, batching, accelerator, accumulation)
 
     return make
 
 
+def _line(place: Any) -> int:
+    return int(place.removeprefix("pairs.txt:"))
+
+
 def epoch_of(batches: StreamedBatches, epoch: int = 0, start: int = 0, group: int = 4) -> list[list[int]]:
-    """The examples of all batches of an epoch, to the last that has any."""
+    """The lines of the examples of all batches of an epoch, to the last that has any."""
     batches.set_epoch(epoch, start)
     taken: list[list[int]] = []
     iterator = iter(batches)
-    while any(step := [batch.examples for batch in islice(iterator, group)]):
+    while any(step := [[_line(place) for place in batch.examples] for batch in islice(iterator, group)]):
         taken += step
     while taken and not taken[-1]:
         taken.pop()
@@ -107,13 +115,13 @@ def test_pairs_are_shuffled_within_the_buffer(open_stream: Open) -> None:
 
 
 def test_each_lane_and_each_buffer_has_an_order_of_its_own(open_stream: Open, rows: list[Row]) -> None:
-    rows[:] = [rows[0]] * 120  # of one length: nothing but the dice decides
+    rows[:] = [rows[0]._replace(line=line) for line in range(1, 121)]  # of one length: nothing but the dice decides
     alone = list(chain.from_iterable(epoch_of(open_stream())))
     assert sorted(alone[:60]) == list(range(1, 61))
     assert alone[:60] != [place - 60 for place in alone[60:]]
     both = epoch_of(open_stream(accumulation=2))
-    lanes = [list(chain.from_iterable(both[lane::2])) for lane in (0, 1)]
-    assert lanes[0] != [place - 1 for place in lanes[1]]
+    lanes = [list(chain.from_iterable(both[lane::2]))[:30] for lane in (0, 1)]
+    assert [sorted(lanes[0]).index(line) for line in lanes[0]] != [sorted(lanes[1]).index(line) for line in lanes[1]]
 
 
 def test_lanes_share_the_buffer(open_stream: Open, rows: list[Row]) -> None:
@@ -153,6 +161,53 @@ def test_going_on_reads_lanes_in_turn_and_keeps_few_rows_in_memory(
     undisturbed, longest = longest, 0
     epoch_of(open_stream(accumulation=2), 0, 16, group=2)
     assert 0 < longest <= undisturbed
+
+
+def test_text_in_which_every_other_line_is_long_fills_all_lanes_alike(rows: list[Row]) -> None:
+    """A lane of long lines alone would be read more slowly, and those of the others would wait in memory."""
+    longs = [sum(row.line % 2 for row in islice(lane, 50)) for lane in deal(rows, [0, 1], 2)]
+    assert all(15 <= odd <= 35 for odd in longs)
+    assert sorted(row.line for lane in deal(rows, [0, 1], 2) for row in lane) == list(range(1, ROWS + 1))
+
+
+def test_processes_that_have_one_lane_each_are_dealt_the_same_as_one_that_has_all(rows: list[Row]) -> None:
+    together = [list(lane) for lane in deal(rows, [0, 1, 2], 3)]
+    assert together == [list(deal(rows, [lane], 3)[0]) for lane in range(3)]
+
+
+ORPHAN = """
+import sys, time
+from types import SimpleNamespace
+from sineformer.training import streaming
+from sineformer.training.batching import Seq2SeqCollator
+from sineformer.training.cleaning import Limits
+from sineformer.training.rows import Row
+from sineformer.training.tokenizer import load_tokenizers
+
+def slow():
+    for line in range(1, 10**6):
+        time.sleep(0.01)
+        if line == 20:
+            print("reading", flush=True)
+        yield Row("ein", "one", "pairs.txt", line)
+
+stream = streaming.TextStream(lambda lanes, count: streaming.deal(slow(), lanes, count), Limits(), 200, 4, 1, "digest")
+batching = streaming.Batching(load_tokenizers(sys.argv[1]), Seq2SeqCollator(0), 200, 1)
+batches = streaming.StreamedBatches(stream, batching, SimpleNamespace(process_index=0, num_processes=1), 1)
+batches.set_epoch(0, 10**6)
+next(iter(batches))
+"""
+
+
+@pytest.mark.slow
+def test_a_reader_ends_with_the_process_it_reads_for(small_tokenizers: Any, tmp_path: Path) -> None:
+    save_tokenizers(small_tokenizers, tmp_path)
+    program = [sys.executable, "-c", ORPHAN, str(tmp_path)]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.kill()
+        process.communicate(timeout=60)  # returns when nobody has the output open any more
 
 
 def test_a_stream_that_breaks_off_says_how_to_go_on() -> None:
@@ -213,7 +268,7 @@ def test_a_fault_of_a_file_is_told_as_it_is_without_a_stream(
     data = DataArguments(dataset="files", data_dir=str(tmp_path), train_files=["a.en", "a.de"])
     stream = TextStream(lambda lanes, count: _lanes(data, lanes, count), Limits(), 200, 60, workers, "digest")
     accelerator: Any = SimpleNamespace(process_index=0, num_processes=1, print=print)
-    batches = StreamedBatches(stream, Recipe(small_tokenizers, Seq2SeqCollator(0), 200, 1), accelerator, 1)
+    batches = StreamedBatches(stream, Batching(small_tokenizers, Seq2SeqCollator(0), 200, 1), accelerator, 1)
     with pytest.raises(StreamError, match=r"train data: .*a\.en has 2 lines and .*a\.de has 1"):
         epoch_of(batches)
 

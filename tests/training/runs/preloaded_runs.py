@@ -128,5 +128,5 @@ def serve(log: int) -> None:
 
 if __name__ == "__main__":
     evaluation.score_translations(["a"], ["a"])  # loads the metrics
-    run.write_run_report = lambda folder: folder  # type: ignore[attr-defined]  # takes longer than these runs
+    run.report = lambda accelerator, settings: None  # type: ignore[attr-defined]  # takes longer than these runs
     serve(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND))
