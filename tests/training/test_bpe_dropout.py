@@ -11,7 +11,7 @@ from sineformer.training.batching import EncodedPairs, encode_pairs
 from sineformer.training.bpe_dropout import BpeDropoutPairs, BpeDropoutSampler, Merges
 from sineformer.training.cleaning import CleaningReport, ParallelText
 from sineformer.training.embedded_task import load_split
-from sineformer.training.tokenizer import Tokenizers, normalise, train_tokenizers
+from sineformer.training.tokenizer import BYTE_TOKENS, Tokenizers, normalise, train_tokenizers
 
 # Characters that the vocabulary lacks, spaces of all kinds, marks, digits, long words, and special tokens as text.
 ODD = [
@@ -133,6 +133,7 @@ def test_no_epoch_has_a_pair_that_its_padding_takes_beyond_the_budget(
 def test_batches_fit_the_lengths_of_their_epoch(pairs: EncodedPairs, tokenizers: Tokenizers) -> None:
     dropped = BpeDropoutPairs(pairs, tokenizers, 0.5, 1, 200)
     sampler = BpeDropoutSampler(dropped.lengths_on_demand, 400, 1)
+    assert dropped.max_length == 200, "the budget of a batch is no reason for longer sentences"
     for epoch in (0, 1, 2):
         sampler.set_epoch(epoch)
         assert dropped.epoch == epoch
@@ -152,6 +153,23 @@ def test_text_is_cut_alike_in_parts_of_any_size(
 ) -> None:
     monkeypatch.setattr("sineformer.training.bpe_dropout.SENTENCES_AT_ONCE", 7)
     assert all_ids(BpeDropoutPairs(pairs, tokenizers, 0.0, 1, 1_000), "labels") == all_ids(pairs, "labels")
+
+
+def test_merges_of_a_large_vocabulary_are_kept_apart() -> None:
+    # Products of two of its ids take more than 32 bits.
+    vocabulary = {token: number for number, token in enumerate(BYTE_TOKENS)} | {"a": 70_000, "b": 70_001, "ab": 70_002}
+    backend = Tokenizer(models.BPE(vocabulary, [("a", "b")], byte_fallback=True))
+    merges = Merges(PreTrainedTokenizerFast(tokenizer_object=backend))
+    symbols = np.array(merges.characters("abba"), np.int32)
+    merged, lengths = merges.merge(symbols, np.array([4]), 0.0, np.random.default_rng(1))
+    assert (merged.tolist(), lengths.tolist()) == ([70_002, 70_001, 70_000], [3])
+
+
+def test_without_any_merge_a_word_stays_characters() -> None:
+    vocabulary = {token: number for number, token in enumerate([*BYTE_TOKENS, "a"])}
+    merges = Merges(PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE(vocabulary, []))))
+    symbols = np.array(merges.characters("aa"), np.int32)
+    assert merges.merge(symbols, np.array([2]), 0.0, np.random.default_rng(1))[0].tolist() == [256, 256]
 
 
 def test_a_tokenizer_without_merges_and_bytes_is_refused(pairs: EncodedPairs) -> None:

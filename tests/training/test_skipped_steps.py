@@ -157,6 +157,20 @@ def test_the_loss_scaler_of_fp16_copes_with_gradients_alone_and_outlives_a_skipp
     assert any(not torch.equal(value, before[name]) for name, value in small_model.state_dict().items())
 
 
+def test_an_infinite_loss_counts_whatever_the_scale_of_fp16_and_an_overflow_after_it_is_no_step_taken(
+    small_model: Any, make_learner: Any, make_batches: Any, take_step: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = make_learner(small_model)
+    scaler = scale_losses(learner, small_model, monkeypatch)
+    small_model.lm_head.weight.register_hook(lambda gradient: gradient * math.inf)
+    spoil(learner, {1})
+    batches = make_batches([2])
+    assert take_step(learner, batches).skipped.in_a_row == 1
+    assert scaler.get_scale() == 1.0
+    assert take_step(learner, batches).skipped is None
+    assert learner.skips == Skips(in_a_row=1, total=1)
+
+
 def test_a_long_list_of_examples_is_cut_where_people_read_it() -> None:
     skipped = Skipped(math.nan, math.nan, [f"t:{line}" for line in range(12)], 1, 1, True)
     assert str(skipped).endswith(
