@@ -8,6 +8,7 @@ import signal
 import sys
 from typing import Any
 
+from sineformer.training import checkpoint
 from sineformer.training import run as runs
 from sineformer.training.data import Data, DataError, load_data
 from sineformer.training.loop import Learner
@@ -35,10 +36,36 @@ def other_data(*arguments: Any) -> Data:
     return data
 
 
+# Where a run is killed after its last step: before its best model is measured, with one of that model's files in the
+# output folder, before the card, and when nothing is left to do but to remove the checkpoints.
+ENDS: dict[str, tuple[Any, str]] = {
+    "killed at finish": (runs.Run, "finish"),
+    "killed at publish": (checkpoint, "_copy"),
+    "killed at card": (runs, "write_model_card"),
+    "killed at end": (runs, "end_checkpoints"),
+}
+
+
+def arrange_end(way: str) -> None:
+    """Have this process be killed after its last step."""
+    place, name = ENDS[way]
+    call = getattr(place, name)
+
+    def killed(*arguments: Any) -> None:
+        if way == "killed at publish":
+            call(*arguments)
+        fail("killed")
+
+    setattr(place, name, killed)
+
+
 def arrange_failure(way: str) -> None:
-    """Have this process fail: with its data, or in its second step."""
+    """Have this process fail: with its data, in its second step, or after its last one."""
     if way in ("no data", "other data"):
         runs.load_data = {"no data": no_data, "other data": other_data}[way]
+        return
+    if way in ENDS:
+        arrange_end(way)
         return
     update = Learner.update
 

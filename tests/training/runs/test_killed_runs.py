@@ -66,6 +66,29 @@ def test_a_fine_tuning_that_is_killed_ends_as_if_it_had_not_been(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("average", "best"), [(["--average_checkpoints", "3"], "validation_mean"), (["--ema_decay", "0.9"], "validation")]
+)
+def test_a_run_killed_wherever_it_comes_to_its_end_ends_as_if_it_had_not_been(
+    runs: Any, average: list[str], best: str, tmp_path: Path
+) -> None:
+    # With so high a learning rate the mean of models, which no checkpoint knows of, is the best.
+    flags = ["--max_steps", "12", "--eval_steps", "4", "--learning_rate", "0.3", "--warmup_steps", "4", *average]
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    runs.start(undisturbed, *flags)
+    assert runs.end() == [0], runs.log.read_text()
+    evaluations = [line for line in runs.metrics(undisturbed) if line["kind"].startswith("validation")]
+    assert min(evaluations, key=lambda line: line["loss"])["kind"] == best
+    for place in ("finish", "publish", "card", "end"):
+        runs.start(killed, "--resume", *flags, failure=(0, f"killed at {place}"))
+        assert runs.end() == [-signal.SIGKILL], f"{place}:\n{runs.log.read_text()}"
+        assert "taking the one before" not in runs.log.read_text(), "the last checkpoint is whole to the end"
+    runs.start(killed, "--resume", *flags)
+    assert runs.end() == [0], runs.log.read_text()
+    runs.assert_same(killed, undisturbed)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_run_killed_twenty_times_ends_as_if_it_had_not_been(runs: Any, tmp_path: Path, processes: int) -> None:
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
