@@ -87,7 +87,7 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
     ".gz": gzip.compress,
     ".bz2": bz2.compress,
-    ".xz": lzma.compress,
+    ".xz": partial(lzma.compress, preset=0),  # others clear memory for megabytes of text, a hundred times as long
     ".zst": partial(pyarrow.compress, codec="zstd", asbytes=True),
 }
 
