@@ -1,10 +1,12 @@
 """torch.compile takes forward and training step as one graph, and one graph for all lengths.
 
-The backend "eager" traces as every backend does and leaves out the code generation, which takes minutes.
+The backend "eager" traces as every backend does and leaves out the code generation, which takes minutes; one slow test
+goes all the way.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -49,3 +51,20 @@ def test_no_length_is_compiled_for_again(make_model) -> None:
     with torch._dynamo.config.patch(error_on_recompile=True):
         for rows, length in ((4, 10), (5, 17), (3, 40)):
             model(**batch(rows, length))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="needs g++ or clang++ to generate code")
+def test_generated_code_takes_the_training_step_of_eager_for_every_length(make_model, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # what a killed run left elsewhere is of no use
+    model = make_model(encoder_layers=1, decoder_layers=1).train()
+    fast = torch.compile(model, fullgraph=True, dynamic=True)
+    parameters = list(model.parameters())
+    for number, (rows, length) in enumerate(((3, 9), (4, 10), (3, 40))):
+        inputs = batch(rows, length)
+        with torch._dynamo.config.patch(error_on_recompile=number > 0):
+            loss = fast(**inputs, label_smoothing=0.1).loss
+        expected = model(**inputs, label_smoothing=0.1).loss
+        torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
+        gradients = torch.autograd.grad(loss, parameters)
+        torch.testing.assert_close(gradients, torch.autograd.grad(expected, parameters), rtol=1e-5, atol=1e-5)
