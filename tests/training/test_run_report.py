@@ -106,6 +106,21 @@ def test_the_curves_are_the_numbers_of_the_log(tmp_path: Path) -> None:
     assert curves["Validation scores", "BLEU"].values.tolist() == [7.5]
 
 
+@pytest.mark.parametrize("settings", [{}, {"label_smoothing": 0.0}])
+def test_a_loss_without_smoothing_is_called_so(tmp_path: Path, settings: dict[str, float]) -> None:
+    write_log(tmp_path, [train_line(50)])
+    (tmp_path / "training_args.yaml").write_text(yaml.safe_dump(settings))
+    assert [curve.name for curve in panels_of(read_run(tmp_path))[0].curves] == ["training", "validation"]
+
+
+def test_a_step_without_a_number_leaves_no_point(tmp_path: Path) -> None:
+    line = train_line(50)
+    del line["gradient_norm"]
+    write_log(tmp_path, [line, train_line(100)])
+    curves = {panel.title: panel.curves[0].steps.tolist() for panel in panels_of(read_run(tmp_path))}
+    assert (curves["Loss"], curves["Gradient norm"]) == ([50, 100], [100])
+
+
 def test_sentences_and_names_are_shown_as_they_are_whatever_marks_are_in_them(page_of: Callable[..., str]) -> None:
     evil = "<script>alert('&amp;')</script> \u2028 \u0634\u0643\u0631\u0627 \u4f60\u597d " + "x" * 5_000
     text = page_of(evaluation_line(10, evil))
@@ -114,9 +129,30 @@ def test_sentences_and_names_are_shown_as_they_are_whatever_marks_are_in_them(pa
     assert '<span dir="auto"' in text
 
 
+def test_the_name_of_a_folder_is_shown_as_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "<b>a&b"
+    folder.mkdir()
+    write_log(folder, [])
+    text = page(read_run(folder), [])
+    assert "<h1>&lt;b&gt;a&amp;b</h1>" in text
+    assert "<b>" not in text
+
+
+def test_sentences_name_their_languages(tmp_path: Path) -> None:
+    write_log(tmp_path, [evaluation_line(10)])
+    languages = {"source_language": "en", "target_language": "de"}
+    (tmp_path / "training_args.yaml").write_text(yaml.safe_dump(languages))
+    text = page(read_run(tmp_path), [])
+    for language, sentence in (("en", "Hello."), ("de", "Grüß Gott."), ("de", "Hallo.")):
+        assert f'lang="{language}">{sentence}</span>' in text
+
+
 def test_each_sentence_is_shown_at_steps_from_the_first_to_the_last(page_of: Callable[..., str]) -> None:
     lines = [evaluation_line(step, f"T{step}", bleu=99.0 if step == 13 else 1.0) for step in range(1, 41)]
-    cells = Outline(page_of(*lines)).cells
+    text = page_of(*lines)
+    assert "<p>13 of 40 evaluations.</p>" in text
+    assert "evaluations.</p>" not in page_of(*lines[:3])
+    cells = Outline(text).cells
     steps = [cell for cell in cells if cell.startswith("step ")]
     assert (steps[0], steps[-1]) == ("step 1", "step 40")
     assert len(steps) == 13
@@ -149,6 +185,14 @@ def test_incidents_are_counted_and_named(page_of: Callable[..., str]) -> None:
     text = page_of(*skipped)
     assert "<h2>Skipped: 30</h2>" in text
     assert text.count("a.txt:1") == 20
+    assert Outline(text).cells[0:40:2] == [str(step) for step in range(11, 31)], "the last are the ones to look at"
+
+
+def test_an_incident_of_thousands_of_examples_is_cut_where_people_read_it(page_of: Callable[..., str]) -> None:
+    text = page_of({"kind": "skipped", "step": 1, "examples": [f"a.txt:{line}" for line in range(5_000)]})
+    assert "a.txt:1&quot;" in text
+    assert "a.txt:100&quot;" not in text
+    assert " ...</td>" in text
 
 
 def test_a_run_says_whether_it_has_finished(tmp_path: Path) -> None:
@@ -156,6 +200,8 @@ def test_a_run_says_whether_it_has_finished(tmp_path: Path) -> None:
     assert "Finished, 1,000 steps, 0.50 epochs, 1.0 minutes." in page(read_run(tmp_path), [])
     (tmp_path / "checkpoints").mkdir()
     assert "Not finished, 1,000 steps" in page(read_run(tmp_path), [])
+    write_log(tmp_path, [train_line(1_000), evaluation_line(400, kind="test")])
+    assert "Not finished, 1,000 steps" in page(read_run(tmp_path), []), "the test is of the best model, not of the last"
 
 
 def test_a_line_that_is_being_written_is_left_out(tmp_path: Path) -> None:
