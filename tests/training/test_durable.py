@@ -72,26 +72,52 @@ def test_a_file_that_cannot_be_written_is_as_it_was(tmp_path: Path, small_files_
     assert (tmp_path / "file").read_text() == "small"
 
 
-def test_every_file_and_folder_is_flushed_before_the_name_appears(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    events: list[str] = []
+def test_a_folder_that_is_there_is_replaced_whatever_a_crash_left_beside_it(tmp_path: Path) -> None:
+    for name in ("model", "model.writing", "model.removing"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "old").touch()
+    write_folder(tmp_path / "model", write_text("new"))
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {"file", "inner"}
+
+
+@pytest.fixture
+def events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is flushed, by name, and when something is renamed or a folder removed."""
+    noted: list[str] = []
     names = {}
 
-    def open_noted(path: Any, *rest: Any) -> int:
-        descriptor = os_open(path, *rest)
-        names[descriptor] = Path(path).relative_to(tmp_path.parent).as_posix()
+    def open_noted(path: Any, *rest: Any, **place: Any) -> int:
+        descriptor = os_open(path, *rest, **place)
+        if not place:  # of a folder that is being removed
+            names[descriptor] = Path(path).relative_to(tmp_path.parent).as_posix()
         return descriptor
 
-    os_open, replace = os.open, os.replace
+    os_open, replace, rmtree = os.open, os.replace, shutil.rmtree
     monkeypatch.setattr(os, "open", open_noted)
-    monkeypatch.setattr(os, "fsync", lambda descriptor: events.append(names[descriptor]))
-    monkeypatch.setattr(os, "replace", lambda *paths: events.append("rename") or replace(*paths))  # type: ignore
+    monkeypatch.setattr(os, "fsync", lambda descriptor: noted.append(names[descriptor]))
+    monkeypatch.setattr(os, "replace", lambda *paths: noted.append("rename") or replace(*paths))  # type: ignore
+    monkeypatch.setattr(shutil, "rmtree", lambda *rest, **flags: noted.append("remove") or rmtree(*rest, **flags))  # type: ignore
+    return noted
+
+
+def test_a_file_is_flushed_before_its_name_appears(tmp_path: Path, events: list[str]) -> None:
+    write_file(tmp_path / "file", "x")
+    assert events == [f"{tmp_path.name}/file.writing", "rename"]
+
+
+def test_the_name_of_a_folder_is_gone_from_the_disk_before_its_content_goes(tmp_path: Path, events: list[str]) -> None:
+    (tmp_path / "model").mkdir()
+    remove_folder(tmp_path / "model")
+    assert events[-3:] == ["rename", tmp_path.name, "remove"]
+
+
+def test_every_file_and_folder_is_flushed_before_the_name_appears(tmp_path: Path, events: list[str]) -> None:
     write_folder(tmp_path / "model", write_text("x"))
     top = tmp_path.name
     aside = f"{top}/model.writing"
     before, after = events[: events.index("rename")], events[events.index("rename") + 1 :]
-    assert set(before) == {aside, f"{aside}/file", f"{aside}/inner", f"{aside}/inner/file"}
+    assert set(before) - {"remove"} == {aside, f"{aside}/file", f"{aside}/inner", f"{aside}/inner/file"}
     assert after == [top]
 
 
@@ -122,6 +148,9 @@ def flip(file: Path) -> None:
         (Path.unlink, "manifest.json", "manifest.json is missing"),
         (lambda file: file.write_text("{"), "manifest.json", "manifest.json is not a list of checksums"),
         (lambda file: file.write_text("[]"), "manifest.json", "manifest.json is not a list of checksums"),
+        (lambda file: file.write_text("{}"), "manifest.json", "manifest.json is not a list of checksums"),
+        (lambda file: file.write_text('{"sha256": []}'), "manifest.json", "manifest.json is not a list of checksums"),
+        (lambda file: (file.unlink(), file.mkdir()), "inner/file", "inner/file cannot be read: Is a directory"),
         (lambda file: file.write_bytes(b"\xff"), "manifest.json", "manifest.json is not a list of checksums"),
     ],
 )

@@ -38,6 +38,15 @@ def test_processes_with_different_data_do_not_begin(runs: Any, tmp_path: Path) -
     assert not (tmp_path / "run").exists()
 
 
+def test_what_the_main_process_alone_sees_ends_all_with_one_message(runs: Any, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").touch()
+    runs.start(tmp_path, "--max_steps", "1", "--resume", processes=2)
+    log = runs.log
+    assert runs.end() == [1, 1], log.read_text()
+    assert f"error: {tmp_path} holds files, but no run to go on with" in log.read_text()
+    assert LOST not in log.read_text()
+
+
 def test_that_a_run_has_finished_is_for_the_main_process_to_see(runs: Any, tmp_path: Path) -> None:
     runs.start(tmp_path / "run", "--max_steps", "1", processes=2)
     assert runs.end() == [0, 0], runs.log.read_text()
