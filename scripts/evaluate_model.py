@@ -33,6 +33,7 @@ def parse() -> Wishes:
     add("--names", nargs="+", default=[], help="of the test sets; left out: names of first files up to the first dot")
     add("--columns", nargs=2, metavar=("SOURCE", "TARGET"), help="columns of tables and of datasets of the Hub")
     add("--dataset_name", help="what the model card calls the data")
+    add("--target_language", help="code of the references' language; left out: as recorded with the model, or en")
     add("--on_bad_rows", choices=["refuse", "drop"], default="refuse", help="rows that are no pair (default: refuse)")
     add("--compare", nargs="+", default=[], help="another model, or a file of translations for each test set")
     add("--num_beams", type=positive, help="beams; left out: what the model was saved with")

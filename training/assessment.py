@@ -17,7 +17,7 @@ from .cleaning import CleaningReport, OnBadRows, ParallelText
 from .data import read_split
 from .evaluation import Evaluator, perplexity
 from .model_card import dataset_name
-from .record import library_versions, recorded_split
+from .record import library_versions, recorded_language, recorded_split
 from .report import card_problem, report_folder_problem, update_model_card, write_report
 from .scoring import (
     BOOTSTRAP_SAMPLES,
@@ -42,7 +42,7 @@ class EvaluationError(ValueError):
     """
 
     def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = list(problems)
+        self.problems = list(dict.fromkeys(problems))
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
         super().__init__("\n".join([f"{count}; nothing was written:", *(f"  - {each}" for each in self.problems)]))
 
@@ -59,6 +59,8 @@ class Wishes:
         names: of the test sets; left out: the name of the first file up to its first dot, or the split.
         columns: of the source and of the target, in tables and datasets.
         dataset_name: what the model card calls the data.
+        target_language: code of the language of the references; left out: as the record of the model's run has it, or
+            en. It decides how lower-case text is cut into tokens.
         on_bad_rows: whether rows that are no pair end the evaluation, or are left out and counted.
         compare: another model, or a file with its translations for each test set.
         num_beams: beams; left out: what the model was saved with.
@@ -74,6 +76,7 @@ class Wishes:
     names: list[str] = field(default_factory=list)
     columns: list[str] | None = None
     dataset_name: str | None = None
+    target_language: str | None = None
     on_bad_rows: OnBadRows = "refuse"
     compare: list[str] = field(default_factory=list)
     num_beams: int | None = None
@@ -121,6 +124,7 @@ def evaluate_model(wishes: Wishes) -> dict[str, Any]:
     system = _load(wishes.model, wishes, problems)
     baseline = _baseline(wishes, sets, problems) if wishes.compare else None
     datasets = _datasets(system, sets, problems)
+    language = _language(system, wishes, problems)
     if problems or system is None:
         raise EvaluationError(problems)
     results = []
@@ -128,7 +132,8 @@ def evaluate_model(wishes: Wishes) -> dict[str, Any]:
     for number, data in enumerate(sets):
         translations[data.name] = _translate(system, data, number, wishes)
         theirs = None if baseline is None else _translate(baseline, data, number, wishes)
-        measured = _measure(system, data, translations[data.name], theirs, wishes)
+        scores = corpus_scores(translations[data.name], data.text.targets, language, theirs)
+        measured = {"scores": scores} | _measure(system, data, translations[data.name], theirs, wishes)
         results.append({"name": data.name, "dataset": datasets[data.name]} | measured)
     report = _describe(system, baseline, wishes) | {"sets": results, "versions": library_versions()}
     write_report(wishes.output_dir, report, translations)
@@ -208,6 +213,16 @@ def _datasets(system: _System | None, sets: list[_TestSet], problems: list[str])
         return {}
 
 
+def _language(system: _System | None, wishes: Wishes, problems: list[str]) -> str:
+    language = wishes.target_language
+    if language is None and system is not None:
+        try:
+            language = recorded_language(Path(system.model.name_or_path))
+        except ValueError as error:
+            problems.append(str(error))
+    return language or "en"
+
+
 def _baseline(wishes: Wishes, sets: list[_TestSet], problems: list[str]) -> _System | None:
     """The system to compare with: files if the first is one, else a model."""
     if not Path(wishes.compare[0]).is_file():
@@ -251,7 +266,6 @@ def _measure(
         "sha256": text_digest(text),
         "sentences": len(text),
         "bad_rows": {reason: rows.count for reason, rows in data.cleaning.reasons.items()},
-        "scores": corpus_scores(translations, references, theirs),
         "exact_match": exact_match(translations, references),
         "length_ratio": length_ratio(translations, references),
         "repetition_rate": repetition_rate(translations),

@@ -16,7 +16,10 @@ from .text_digest import text_digest
 
 SETTINGS_FILE = "training_args.yaml"
 VERSIONS_FILE = "versions.json"
-LIBRARIES = ("sineformer", "torch", "transformers", "tokenizers", "accelerate", "datasets", "evaluate", "sacrebleu")
+LIBRARIES = (
+    *("sineformer", "torch", "transformers", "tokenizers", "accelerate"),
+    *("datasets", "evaluate", "sacrebleu", "sacremoses"),
+)
 
 
 def write_settings(folder: Path, settings: Settings) -> None:
@@ -43,18 +46,35 @@ def recorded_split(folder: Path, digest: str) -> tuple[str, DataArguments] | Non
     Raises:
         ValueError: the record is damaged.
     """
+    recorded = _recorded(folder)
+    return None if recorded is None or digest not in recorded[0] else (recorded[0][digest], recorded[1])
+
+
+def recorded_language(folder: Path) -> str | None:
+    """The code of the language that a run translates into; None if there is no record of the run.
+
+    Raises:
+        ValueError: the record is damaged.
+    """
+    recorded = _recorded(folder)
+    return None if recorded is None else recorded[1].target_language
+
+
+def _recorded(folder: Path) -> tuple[dict[str, str], DataArguments] | None:
+    """The splits of a run's data by digest, and how the run named data and languages; None without a record."""
     versions, recipe = folder / VERSIONS_FILE, folder / SETTINGS_FILE
     if not (versions.is_file() and recipe.is_file()):
         return None
+    names = ("dataset", "dataset_name", "source_language", "target_language")
     try:
         digests = json.loads(versions.read_text(encoding="utf-8")).get("data_sha256", {})
         settings = yaml.safe_load(recipe.read_text(encoding="utf-8"))
-        names = DataArguments(dataset=settings["dataset"], dataset_name=settings["dataset_name"])
+        data = DataArguments(**{name: settings[name] for name in names})
+        return {digest: split for split, digest in reversed(digests.items())}, data
     except (ValueError, KeyError, AttributeError, TypeError, yaml.YAMLError) as error:
         raise ValueError(
             f"{versions} and {SETTINGS_FILE} there are not as training wrote them ({error!r}); remove or mend them"
         ) from error
-    return next(((split, names) for split, known in digests.items() if known == digest), None)
 
 
 def library_versions() -> dict[str, object]:

@@ -25,12 +25,11 @@ SCORES = re.compile(r"^## Scores\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
 Report = Mapping[str, Any]
 
-NOTES = """BLEU: detokenised, with case, tokeniser 13a. BLEU, lower case: both sides lower-cased, tokeniser 13a. The
-literature on Multi30k scores lower-case tokens of the Moses scripts instead, which separate apostrophes as 13a does
-not: close for German, not for French. TER: less is better. Intervals: 95 %, by bootstrap over the sentences. Length:
-tokens (13a) of all translations / tokens of all references. Repetition: share of translations in which one to four
-words follow themselves at once; in brackets, the same for the references. Loss and perplexity: per target token, end
-of sentence included, given the reference before it, without label smoothing."""
+NOTES = """BLEU: detokenised, with case, tokeniser 13a. BLEU, lower case: over lower-case tokens of the Moses scripts,
+as in the literature on Multi30k. TER: less is better. Intervals: 95 %, by bootstrap over the sentences. Length: tokens
+(13a) of all translations / tokens of all references. Repetition: share of translations in which one to four words
+follow themselves at once; in brackets, the same for the references. Loss and perplexity: per target token, end of
+sentence included, given the reference before it, without label smoothing."""
 
 
 def write_report(folder: Path, report: Report, translations: Mapping[str, Sequence[str]]) -> None:

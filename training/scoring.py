@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 from sacrebleu.metrics import BLEU, CHRF, TER
 from sacrebleu.significance import PairedTest
 
 from .cleaning import ParallelText
+from .moses import lower_case_bleu
 
 BOOTSTRAP_SAMPLES = 1_000
 BOOTSTRAP_SEED = 12_345  # that of sacrebleu's own command line, whose numbers these are
@@ -24,42 +24,44 @@ LONGEST_REPEAT = 4  # words
 
 
 class Measure(NamedTuple):
-    """A score of a whole test set: its title, whether less of it is better, and what computes it."""
+    """A score of a whole test set: its title, whether less of it is better, and what computes it for a language."""
 
     title: str
     less_is_better: bool
-    build: Callable[[], Any]
+    build: Callable[[str], Any]
 
 
 MEASURES = {
-    "bleu": Measure("BLEU", False, BLEU),
-    # The literature on Multi30k scores lower-case tokens; 13a is the Moses-like tokeniser that sacrebleu has.
-    "bleu_lowercase": Measure("BLEU, lower case", False, partial(BLEU, lowercase=True)),
-    "chrf": Measure("chrF", False, CHRF),
-    "ter": Measure("TER", True, TER),
+    "bleu": Measure("BLEU", False, lambda language: BLEU()),
+    "bleu_lowercase": Measure("BLEU, lower case", False, lower_case_bleu),
+    "chrf": Measure("chrF", False, lambda language: CHRF()),
+    "ter": Measure("TER", True, lambda language: TER()),
 }
 
 
 def corpus_scores(
-    translations: Sequence[str], references: Sequence[str], baseline: Sequence[str] | None = None
+    translations: Sequence[str], references: Sequence[str], language: str, baseline: Sequence[str] | None = None
 ) -> dict[str, dict[str, Any]]:
     """Every one of `MEASURES`, each with its signature and a 95 % bootstrap interval, `mean` plus or minus `ci`.
 
     Args:
         translations: of the system.
         references: as many.
+        language: code of theirs, which decides how lower-case text is cut into tokens.
         baseline: translations of another system, to compare with: adds its numbers as `baseline`, the two-sided
             `p_value` of the difference by paired bootstrap resampling, and `better`: "model", "baseline" or, where
             p is not below 0.05, "neither".
     """
     systems = [("model", translations)] if baseline is None else [("baseline", baseline), ("model", translations)]
-    return {name: _score(measure, systems, references) for name, measure in MEASURES.items()}
+    return {name: _score(measure, language, systems, references) for name, measure in MEASURES.items()}
 
 
-def _score(measure: Measure, systems: list[tuple[str, Sequence[str]]], references: Sequence[str]) -> dict[str, Any]:
+def _score(
+    measure: Measure, language: str, systems: list[tuple[str, Sequence[str]]], references: Sequence[str]
+) -> dict[str, Any]:
     # One test for each measure: a test of several would keep only the last of those that sacrebleu names alike.
     with _seeded():
-        test: Any = PairedTest(systems, {measure.title: measure.build()}, [references], "bs", BOOTSTRAP_SAMPLES)
+        test: Any = PairedTest(systems, {measure.title: measure.build(language)}, [references], "bs", BOOTSTRAP_SAMPLES)
         signatures, results = test()
     ((title, signature),) = signatures.items()
     *others, ours = results[title]

@@ -12,6 +12,7 @@ import torch
 from huggingface_hub import ModelCard
 from sacrebleu.metrics import BLEU, CHRF, TER
 
+from sineformer.training.moses import lower_case_bleu
 from sineformer.training.translator import load_translator
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "evaluate_model.py"
@@ -79,7 +80,7 @@ def test_the_report_holds_the_numbers_of_the_model_on_exactly_this_set(
     (data,) = report["sets"]
     translations = (place / "report" / "translations.test.txt").read_text(encoding="utf-8").split("\n")[:-1]
     references = [target for _, target in PAIRS]
-    metrics = {"bleu": BLEU(), "bleu_lowercase": BLEU(lowercase=True), "chrf": CHRF(), "ter": TER()}
+    metrics = {"bleu": BLEU(), "bleu_lowercase": lower_case_bleu("de"), "chrf": CHRF(), "ter": TER()}
     for name, metric in metrics.items():
         assert data["scores"][name]["score"] == metric.corpus_score(translations, [references]).score
     loss, tokens = loss_one_by_one()
@@ -124,7 +125,8 @@ def test_a_set_of_the_run_is_called_as_the_run_called_it(
     assert call(script, monkeypatch, "--data test.en test.de --names mine") == 0
     digest = read_report()["sets"][0]["sha256"]
     (place / "model" / "versions.json").write_text(json.dumps({"data_sha256": {"train": "0", "test": digest}}))
-    (place / "model" / "training_args.yaml").write_text("dataset: someone/data\ndataset_name: Some Data\n")
+    recipe = "dataset: someone/data\ndataset_name: Some Data\nsource_language: en\ntarget_language: de\n"
+    (place / "model" / "training_args.yaml").write_text(recipe)
     arguments = "--data test.en test.de --data table.jsonl --columns en de --names mine table"
     assert call(script, monkeypatch, arguments) == 0
     found = [each["dataset"] for each in read_report()["sets"]]
@@ -134,13 +136,30 @@ def test_a_set_of_the_run_is_called_as_the_run_called_it(
     ]
 
 
+def test_lower_case_is_cut_for_the_language_that_is_asked_for_or_recorded(
+    script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def language_of_the_report(flags: str = "") -> str:
+        assert call(script, monkeypatch, f"--data test.en test.de {flags}") == 0
+        signature: str = read_report()["sets"][0]["scores"]["bleu_lowercase"]["signature"]
+        return signature.partition("tok:moses-")[2].partition("-")[0]
+
+    assert language_of_the_report() == "en"
+    (place / "model" / "versions.json").write_text("{}")
+    recipe = "dataset: files\ndataset_name: null\nsource_language: en\ntarget_language: fr\n"
+    (place / "model" / "training_args.yaml").write_text(recipe)
+    assert language_of_the_report() == "fr"
+    assert language_of_the_report("--target_language de") == "de"
+
+
 def test_a_damaged_record_of_the_run_is_a_clear_problem(
     script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (place / "model" / "versions.json").write_text("{")
     (place / "model" / "training_args.yaml").write_text("dataset: files\n")
     assert call(script, monkeypatch, "--data test.en test.de") == 1
-    assert "versions.json and training_args.yaml there are not as training wrote them" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error.count("versions.json and training_args.yaml there are not as training wrote them") == 1
 
 
 def test_a_model_is_compared_with_itself_and_with_a_file_of_perfect_translations(

@@ -68,7 +68,7 @@ def test_ter_is_that_of_sacrebleu_and_of_the_evaluation() -> None:
     ter = evaluate.load(str(METRICS / "ter"), keep_in_memory=True)
     found = ter.compute(predictions=TRANSLATIONS, references=REFERENCES)
     assert found["score"] == TER().corpus_score(TRANSLATIONS, [REFERENCES]).score
-    reported = corpus_scores(TRANSLATIONS, REFERENCES)["ter"]
+    reported = corpus_scores(TRANSLATIONS, REFERENCES, "de")["ter"]
     assert (found["score"], found["signature"]) == (reported["score"], without_bootstrap(reported["signature"]))
 
 

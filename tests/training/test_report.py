@@ -40,7 +40,7 @@ def make_report(names: tuple[str, ...] = ("test",), compared_with: str | None = 
             "name": name,
             "dataset": {"type": "files", "name": "Some Data", "split": name},
             "sentences": 3,
-            "scores": corpus_scores(TRANSLATIONS, REFERENCES, baseline),
+            "scores": corpus_scores(TRANSLATIONS, REFERENCES, "de", baseline),
             "worst": worst_sentences(text, TRANSLATIONS, 3, baseline),
             "loss": 1.25,
             "perplexity": 3.49,
