@@ -60,9 +60,9 @@ def is_better(candidate: Scores, best: Scores, metric: str) -> bool:
     return merit(candidate) > merit(best)
 
 
-def best_name(step: int, is_mean: bool) -> str:
-    """The folder of a best model. That of a mean is another than that of its last model, which a checkpoint of the same
-    step may go on with."""
+def best_name(step: int, is_mean: bool = False) -> str:
+    """The folder of a best model. That of a mean, which no checkpoint comes after, is another than that of its last
+    model, which a checkpoint of the same step may go on with."""
     return f"{BEST}{step}-mean" if is_mean else f"{BEST}{step}"
 
 

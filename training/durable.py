@@ -100,10 +100,17 @@ def remove_folder(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a crash left in `folder` of folders being written or removed."""
-    for suffix in (WRITING, REMOVING):
-        for leftover in folder.glob(f"*{suffix}"):
-            shutil.rmtree(leftover)
+    """Remove what a crash left in `folder` of what was being written or removed there.
+
+    Raises:
+        CheckpointError: it cannot be removed.
+    """
+    with writing(str(folder)):
+        for leftover in (*folder.glob(f"*{WRITING}"), *folder.glob(f"*{REMOVING}")):
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink()
 
 
 def flush(path: Path) -> None:

@@ -47,7 +47,7 @@ def problems_of_parts(model: nn.Module, parts: Sequence[str]) -> Iterator[str]:
         if not any(_is_in(name, [part]) for name, _ in named):
             yield f"the model has no part {part!r}; it has {', '.join(_parts_of(name for name, _ in named))}"
     frozen = {id(parameter) for name, parameter in named if _is_in(name, parts)}
-    if parts and all(id(parameter) in frozen for _, parameter in named):
+    if all(id(parameter) in frozen for _, parameter in named):
         yield f"{', '.join(parts)} is all of the model, and nothing is left to train; leave out a part"
 
 

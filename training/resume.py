@@ -98,7 +98,7 @@ def _damage(folder: Path) -> str | None:
     best = read_state(folder)["best"]
     if best["scores"] is None:
         return None
-    best_folder = folder.with_name(best_name(best["step"], best["is_mean"]))
+    best_folder = folder.with_name(best_name(best["step"]))
     damage = damage_of(best_folder)
     return None if damage is None else f"its best model, {best_folder.name}: {damage}"
 

@@ -69,6 +69,7 @@ def run(settings: Settings) -> Scores | None:
     disable_progress_bar()  # of saving and loading: it would tear the bar of the training
     set_seed(settings.run.seed)
     if on_main_process(accelerator, lambda: has_finished(settings)):
+        clear_up(accelerator, settings)
         return None
     checkpoint = on_main_process(accelerator, lambda: choose_checkpoint(settings, accelerator.num_processes))
     base = load_base_model(settings, accelerator)
@@ -102,6 +103,14 @@ def report(accelerator: Accelerator, settings: Settings) -> None:
         from .run_report import write_run_report  # with matplotlib, which takes long to import
 
         write_run_report(Path(str(settings.run.output_dir)))
+
+
+def clear_up(accelerator: Accelerator, settings: Settings) -> None:
+    """Do what a run has left undone that was killed after it had finished."""
+    output_dir = Path(str(settings.run.output_dir))
+    on_main_process(accelerator, lambda: remove_leftovers(output_dir))
+    if not all((output_dir / file).exists() for file in REPORT_FILES):
+        report(accelerator, settings)
 
 
 def begin(settings: Settings, checkpoint: Path | None, digests: dict[str, str]) -> None:

@@ -91,7 +91,6 @@ class TrainingState:
             "parts": self.learner.accumulation.parts,
             "best": {
                 "step": best.step,
-                "is_mean": best.is_mean,
                 "scores": None if best.scores is None else dataclasses.asdict(best.scores),
                 "evaluations_since": best.evaluations_since,
             },
@@ -112,8 +111,7 @@ class TrainingState:
         for name, value in state["position"].items():
             setattr(self.position, name, value)
         best = state["best"]
-        self.best.step, self.best.is_mean = best["step"], best["is_mean"]
-        self.best.evaluations_since = best["evaluations_since"]
+        self.best.step, self.best.evaluations_since = best["step"], best["evaluations_since"]
         self.best.scores = None if best["scores"] is None else Scores(**best["scores"])
         self.log.restore(state["log"], state["step"])
         self._restore_random_state(folder)
@@ -153,8 +151,7 @@ def read_state(folder: Path) -> dict[str, Any]:
 def best_name_of(folder: Path) -> str | None:
     """The folder name of the best model as of a checkpoint; None for a damaged one, which nothing goes on from."""
     try:
-        best = read_state(folder)["best"]
-        return best_name(best["step"], best["is_mean"])
+        return best_name(read_state(folder)["best"]["step"])
     except (OSError, ValueError, KeyError):
         return None
 

@@ -75,7 +75,8 @@ def loss_one_by_one() -> tuple[float, int]:
 def test_the_report_holds_the_numbers_of_the_model_on_exactly_this_set(
     script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call(script, monkeypatch, "--data test.en test.de --num_beams 2 --worst 2") == 0
+    arguments = "--data test.en test.de --target_language de --num_beams 2 --worst 2"
+    assert call(script, monkeypatch, arguments) == 0
     report = read_report()
     (data,) = report["sets"]
     translations = (place / "report" / "translations.test.txt").read_text(encoding="utf-8").split("\n")[:-1]

@@ -19,6 +19,7 @@ from sineformer.training.interruption import STOPPED
 from sineformer.training.progress import RunLog
 from sineformer.training.recipe import read_settings
 from sineformer.training.resume import choose_checkpoint
+from sineformer.training.run import report
 from sineformer.training.train import main
 
 SETTINGS = {
@@ -270,6 +271,18 @@ def test_a_finished_run_stays_as_it_is(undisturbed: Path, capsys: pytest.Capture
     assert "seed: was 1, is 2" in assert_refused(undisturbed, capsys, 1, "--resume", "--seed", "2")
     error = assert_refused(undisturbed, capsys, 1, "--resume", "--max_steps", "20")
     assert "max_steps: changed, but the run" in error
+
+
+def test_a_run_that_was_killed_while_it_cleared_up_does_so_when_asked_to_go_on(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sineformer.training.run.report", report)  # this test goes with pictures
+    folder = Path(shutil.copytree(undisturbed, tmp_path / "run"))
+    (folder / "checkpoints.removing").mkdir()
+    (folder / "checkpoints.removing" / "manifest.json").touch()
+    (folder / "report.html").rename(folder / "report.html.writing")
+    assert train(folder, "--resume") == 0
+    assert contents(folder).keys() == contents(undisturbed).keys()
 
 
 def test_a_run_that_replaces_a_finished_one_has_not_finished(
