@@ -30,7 +30,13 @@ def test_usable_pairs_are_kept_word_for_word_with_their_places() -> None:
         (("", "Ja."), "empty source side"),
         ((" \t\u00a0", "Ja."), "empty source side"),
         (("Yes.", ""), "empty target side"),
+        (("Yes.", " \t\u00a0"), "empty target side"),
         (("half a pair \ud800", "Ja."), "not UTF-8"),
+        (("Yes.", "half a pair \ud800"), "not UTF-8"),
+        (("Yes.\x00", "Ja."), "control character U+0000"),
+        (("Yes.", "\x7fJa."), "control character U+007F"),
+        (("Yes.\rNo.", "Ja. Nein."), "control character U+000D, the line end of old Macs"),
+        (("Yes. No.", "Ja.\rNein."), "control character U+000D, the line end of old Macs"),
         (("y" * 51, "j" * 40), "longer than 50 characters"),
         (("y" * 40, "j" * 51), "longer than 50 characters"),
         (("y" * 21, "j"), "one side over 2 times as long as the other"),
@@ -42,7 +48,9 @@ def test_each_fault_has_its_reason(pair: tuple[str, str], reason: str) -> None:
     assert {name: bad.places for name, bad in report.reasons.items()} == {reason: ["a.en:2"]}
 
 
-@pytest.mark.parametrize("pair", [("y" * 50, "j" * 50), ("y" * 20, "j" * 40), ("y", "j" * 20), ("y" * 20, "j")])
+@pytest.mark.parametrize(
+    "pair", [("y" * 50, "j" * 50), ("y" * 20, "j" * 40), ("y", "j" * 20), ("y" * 20, "j"), ("\x0by\r\n", "\tj\r\n")]
+)
 def test_pairs_exactly_at_a_limit_are_usable(pair: tuple[str, str]) -> None:
     _, report = clean(rows(pair), LIMITS, "refuse")
     assert report.kept == 1

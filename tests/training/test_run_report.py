@@ -289,9 +289,20 @@ def test_the_mean_of_models_is_shown_where_it_is_the_best(page_of: Callable[...,
     assert ("30.00" in cells) == (bleu > 20)
 
 
+@pytest.mark.parametrize(("metric", "best"), [("bleu", 20), ("chrf", 10), ("loss", 30)])
+def test_the_best_model_is_the_one_that_the_recipe_chooses(tmp_path: Path, metric: str, best: int) -> None:
+    (tmp_path / "training_args.yaml").write_text(f"best_metric: {metric}\n")
+    scores = [(10, 1.0, 60.0, 3.0), (20, 9.0, 50.0, 2.0), (30, 5.0, 40.0, 1.0)]
+    write_log(tmp_path, [evaluation_line(step, bleu=bleu, chrf=chrf, loss=loss) for step, bleu, chrf, loss in scores])
+    found = read_run(tmp_path).best
+    assert found is not None
+    assert found["step"] == best
+
+
+@pytest.mark.parametrize("value", ["<script>alert(1)</script>", True, None, [1.0]])
 @pytest.mark.parametrize("key", ["num_beams", "bleu", "perplexity", "loss"])
-def test_words_in_the_place_of_numbers_are_an_error_that_names_the_line(tmp_path: Path, key: str) -> None:
-    write_log(tmp_path, [train_line(1), evaluation_line(1, **{key: "<script>alert(1)</script>"})])
+def test_what_is_no_number_is_an_error_that_names_the_line(tmp_path: Path, key: str, value: Any) -> None:
+    write_log(tmp_path, [train_line(1), evaluation_line(1, **{key: value})])
     with pytest.raises(ReportError, match=rf"metrics.jsonl:2: {key} is no number but "):
         read_run(tmp_path)
 

@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from sineformer.training.model_card import Example
 from sineformer.training.recipe import RecipeError, read_settings
-from sineformer.training.trackers import PatientWandBTracker, start_trackers, track_samples, wandb_id
+from sineformer.training.trackers import PatientWandBTracker, close_trackers, start_trackers, track_samples, wandb_id
 
 SAMPLES = [Example("A <b>dog</b>.", "Ein Hund.", "Ein | Hündchen.")]
 
@@ -95,6 +95,23 @@ def test_a_tracker_that_is_not_installed_is_told_before_training(
         settings_of(tmp_path, "tensorboard", "wandb")
     assert caught.value.problems == [
         "report_to: wandb is not installed; pip install wandb, or take it out of report_to"
+    ]
+
+
+def test_tensorboard_shows_each_step_once_after_a_run_went_on_from_a_checkpoint(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, "tensorboard")
+    for state, steps in ((None, (1, 2, 3)), ({"step": 2, "log": {}}, (3, 4))):
+        accelerator = Accelerator(cpu=True)
+        start_trackers(accelerator, settings, state)
+        for step in steps:
+            accelerator.log({"train/loss": float(len(steps))}, step=step)
+        close_trackers(accelerator)
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(each.step, each.value) for each in events.Scalars("train/loss")] == [
+        (1, 3.0),
+        (2, 3.0),
+        (3, 2.0),
+        (4, 2.0),
     ]
 
 
