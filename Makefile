@@ -18,7 +18,7 @@ demo: $(READY)
 test: $(READY)
 	@$(PYTEST)
 
-test-slow: $(READY)
+test-slow: $(READY) $(VENV)/deepspeed
 	@$(PYTEST) -m slow
 
 lint: $(READY)
@@ -35,4 +35,9 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
 	@mkdir -p $(VENV)/types && ln -sfn ../.. $(VENV)/types/sineformer
+	@touch $@
+
+# A minute that the other targets need not wait.
+$(VENV)/deepspeed: $(READY)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[deepspeed]'
 	@touch $@

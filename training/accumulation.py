@@ -10,7 +10,7 @@ ever. So where the device can run out of memory, a step with larger batches than
     every process computes all its parts --> they tell each other whether all went well --> they add up
 
 Where that is not enough, since memory runs out on a size that had fitted, or the model is distributed in another way
-(FSDP), the process ends with an error that says so.
+(FSDP, DeepSpeed), the process ends with an error that says so.
 """
 
 from __future__ import annotations
@@ -79,9 +79,10 @@ class Accumulation:
         self.fitted: tuple[int, int] | None = None
 
     def go_on_with(self, parts: int) -> None:
-        """Cut as before a stop. Not under FSDP, where all processes have to compute as many parts, and batches with few
-        examples give fewer."""
-        self.parts = 1 if self.accelerator.distributed_type == DistributedType.FSDP else parts
+        """Cut as before a stop. Not under FSDP or DeepSpeed, where all processes have to compute as many parts, and
+        batches with few examples give fewer."""
+        in_shares = self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+        self.parts = 1 if in_shares else parts
 
     def add_gradients(
         self, micro_batches: list[MicroBatch], target_tokens: int

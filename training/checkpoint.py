@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_model
+from safetensors.torch import load_file
 
 from .adapter import ADAPTER_FOLDER, has_adapter, load_adapter, merged_weights, save_adapter
 from .durable import MANIFEST, WRITING, flush, remove_folder, write_folder, write_manifest
@@ -45,7 +45,10 @@ def load_weights(model: Any, folder: Path) -> None:
     if has_adapter(model):
         load_adapter(model, folder / ADAPTER_FOLDER)
     else:
-        load_model(model, folder / WEIGHTS_FILE)
+        # `load_model` of safetensors refuses weights that are parts of one tensor, as DeepSpeed makes them (zero.py).
+        weights = load_file(folder / WEIGHTS_FILE)
+        tied = {name: weights[source] for name, source in model.all_tied_weights_keys.items()}
+        model.load_state_dict(weights | tied)
 
 
 def is_better(candidate: Scores, best: Scores, metric: str) -> bool:

@@ -28,6 +28,7 @@ from accelerate.utils import (
 from .arguments import Settings
 from .data import DataError
 from .durable import CheckpointError
+from .zero import ZeroAccelerator, zero_problem
 
 # The others wait as long for the main process while it trains tokenizers, saves or publishes. A machine that is cut off
 # without a word is noticed only after it.
@@ -40,7 +41,8 @@ SAME_ERROR_SECONDS = 2.0
 # looked for in vain, NFS up to a minute.
 SHARED_DISK_SECONDS = 60.0
 _SHARES = "ACCELERATE_USE_FSDP"
-_OTHER_WAYS = {"ACCELERATE_USE_DEEPSPEED": "DeepSpeed", "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM"}
+_ZERO = "ACCELERATE_USE_DEEPSPEED"
+_OTHER_WAY = "ACCELERATE_USE_MEGATRON_LM"
 
 
 class LaunchError(ValueError):
@@ -48,29 +50,34 @@ class LaunchError(ValueError):
 
 
 def build_accelerator(settings: Settings) -> Accelerator:
-    """Where and in which precision the run computes, and whether its weights are in shares (sharding.py).
+    """Where and in which precision the run computes, and what of it is in shares (sharding.py, zero.py).
 
     Raises:
         LaunchError: Accelerate is told of a way to train that this package does not have.
     """
-    for variable, name in _OTHER_WAYS.items():
-        if _is_set(variable):
-            raise LaunchError(f"{name} is not supported; training/accelerate/fsdp2.yaml spreads a model over processes")
+    if _is_set(_OTHER_WAY):
+        raise LaunchError("Megatron-LM is not supported; training/accelerate/fsdp2.yaml spreads a model over processes")
+    problem = zero_problem(settings) if _is_set(_ZERO) else None
+    if problem is not None:
+        raise LaunchError(problem)
     version = os.environ.get("FSDP_VERSION", "1")
     if _is_set(_SHARES) and version != "2":
         raise LaunchError(f"fsdp_version is {version}; it has to be 2, as in training/accelerate/fsdp2.yaml")
     if _is_set(_SHARES) and (settings.optimisation.ema_decay or settings.optimisation.average_checkpoints > 1):
         raise LaunchError("ema_decay and average_checkpoints need whole weights; leave them out, or FSDP")
-    accelerator = Accelerator(
+    options = {
         # Accelerate joins several processes on CPUs to one run only if told so; otherwise each would train alone.
-        cpu=settings.run.use_cpu or not torch.accelerator.is_available(),
-        mixed_precision=settings.optimisation.mixed_precision,
-        kwargs_handlers=[
+        "cpu": settings.run.use_cpu or not torch.accelerator.is_available(),
+        "kwargs_handlers": [
             # The only buffers are tables of positions: constant, and larger in a process that has seen longer text.
             DistributedDataParallelKwargs(broadcast_buffers=False),
             InitProcessGroupKwargs(timeout=LONGEST_WAIT),
         ],
-    )
+    }
+    precision = settings.optimisation.mixed_precision
+    if _is_set(_ZERO):
+        return ZeroAccelerator(precision, **options)
+    accelerator = Accelerator(mixed_precision=precision, **options)
     if _is_set(_SHARES):
         _expect_shares(accelerator)
     return accelerator

@@ -153,7 +153,7 @@ class Run:
         self.minutes = 0.0
         self.output_dir = Path(str(settings.run.output_dir))
         # Tensor cores work on multiples of 8.
-        multiple = 8 if accelerator.device.type == "cuda" and accelerator.mixed_precision != "no" else 1
+        multiple = 8 if accelerator.device.type == "cuda" and settings.optimisation.mixed_precision != "no" else 1
         self.collator = Seq2SeqCollator(data.tokenizers.source.pad_token_id, multiple)
         try:
             self.sampler = self._sampler()

@@ -119,7 +119,7 @@ class TrainingState:
     def _restore_optimizer(self, folder: Path, state: dict[str, Any]) -> None:
         optimizer, schedule = self.learner.optimizer, self.learner.schedule
         moments: dict[int, dict[str, torch.Tensor]] = {}
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        parameters = list(self.learner.model.parameters())
         for key, value in load_file(folder / OPTIMIZER_FILE).items():
             index, _, name = key.partition(".")
             share = share_of(value, parameters[int(index)]) if value.ndim else value  # all count the same steps

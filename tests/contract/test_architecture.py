@@ -85,7 +85,7 @@ def _declared_distributions(name: str, *extras: str) -> set[str]:
 
 @pytest.mark.parametrize("file", SOURCES, ids=str)
 def test_what_a_file_imports_is_declared_as_a_dependency(file: Path) -> None:
-    extras = ("train", "lora") if file.parts[0] in ("training", "scripts") else ()
+    extras = ("train", "lora", "deepspeed") if file.parts[0] in ("training", "scripts") else ()
     providers = metadata.packages_distributions()
     imported = {name.split(".")[0] for name in imported_modules((ROOT / file).read_text(encoding="utf-8"), file)}
     third_party = {canonicalize_name(each) for name in imported - {"sineformer"} for each in providers.get(name, [])}

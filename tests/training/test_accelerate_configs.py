@@ -12,9 +12,9 @@ from accelerate.commands.config.config_args import ClusterConfig, load_config_fr
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
-from accelerate.utils.launch import prepare_multi_gpu_env
+from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 
-from sineformer.training import processes
+from sineformer.training import processes, zero
 from sineformer.training.arguments import Settings
 from sineformer.training.durable import CheckpointError
 from sineformer.training.processes import LONGEST_WAIT, LaunchError, build_accelerator, check_same_disk
@@ -28,6 +28,7 @@ KINDS = {
     "multi_gpu.yaml": (DistributedType.MULTI_GPU, 1, 8),
     "several_machines.yaml": (DistributedType.MULTI_GPU, 2, 16),
     "fsdp2.yaml": (DistributedType.FSDP, 1, 8),
+    "zero2.yaml": (DistributedType.DEEPSPEED, 1, 8),
 }
 
 
@@ -101,8 +102,70 @@ def test_weights_in_shares_are_asked_for_in_the_words_of_accelerate(
 def test_ways_to_train_that_would_train_wrongly_are_refused(
     monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
-    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
-    with pytest.raises(LaunchError, match=r"DeepSpeed is not supported; training/accelerate/fsdp2.yaml"):
+    monkeypatch.setenv("ACCELERATE_USE_MEGATRON_LM", "true")
+    with pytest.raises(LaunchError, match=r"Megatron-LM is not supported; training/accelerate/fsdp2.yaml"):
+        build_accelerator(settings)
+
+
+@pytest.fixture
+def deepspeed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process finds that `accelerate launch` starts, as one of two, with the settings for DeepSpeed."""
+    monkeypatch.setattr(zero, "find_spec", lambda name: name)
+    arguments = launch_command_parser().parse_args(["--config_file", str(FOLDER / "zero2.yaml"), "train.py"])
+    arguments, *_ = _validate_launch_command(arguments)
+    arguments.deepspeed_fields_from_accelerate_config = ",".join(load("zero2.yaml").deepspeed_config)
+    _, told = prepare_deepspeed_cmd_env(arguments)
+    assert (told["ACCELERATE_USE_DEEPSPEED"], told["ACCELERATE_DEEPSPEED_ZERO_STAGE"]) == ("true", "2")
+    for key, value in told.items():
+        if key.startswith(("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_DEEPSPEED", "ACCELERATE_CONFIG_DS")):
+            monkeypatch.setenv(key, value)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+
+def test_nothing_that_deepspeed_is_told_contradicts_the_recipe(
+    monkeypatch: pytest.MonkeyPatch, deepspeed: None, settings: Settings
+) -> None:
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    monkeypatch.setenv("ACCELERATE_GRADIENT_CLIPPING", "0.1")
+    assert zero.zero_problem(settings) is None
+    config = zero.zero_plugin("bf16").deepspeed_config
+    assert (config["gradient_accumulation_steps"], config["gradient_clipping"]) == (1, 0.0)
+    assert (config["bf16"], config["torch_autocast"]["enabled"]) == ({"enabled": False}, True)
+    assert not zero.zero_plugin("no").deepspeed_config["torch_autocast"]["enabled"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("ACCELERATE_DEEPSPEED_ZERO_STAGE", "3", r"zero_stage is 3; it has to be 2\. training/accelerate/fsdp2.yaml"),
+        ("ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE", "cpu", "offload_optimizer_device and .* have to be none"),
+        ("ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_DEVICE", "nvme", "and offload_param_device have to be none"),
+        ("ACCELERATE_DEEPSPEED_CONFIG_FILE", "mine.json", "deepspeed_config_file is not read"),
+        ("WORLD_SIZE", "1", "there is only one; give --num_processes"),
+    ],
+)
+def test_what_is_told_of_deepspeed_and_not_done_is_refused(
+    monkeypatch: pytest.MonkeyPatch, deepspeed: None, settings: Settings, variable: str, value: str, message: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(LaunchError, match=message):
+        build_accelerator(settings)
+
+
+@pytest.mark.parametrize("setting", [{"ema_decay": 0.9}, {"average_checkpoints": 2}, {"mixed_precision": "fp16"}])
+def test_recipes_that_deepspeed_cannot_follow_are_refused(
+    deepspeed: None, settings: Settings, setting: dict[str, Any]
+) -> None:
+    optimisation = dataclasses.replace(settings.optimisation, **setting)
+    with pytest.raises(LaunchError, match=f"{next(iter(setting))}.* not supported with DeepSpeed"):
+        build_accelerator(dataclasses.replace(settings, optimisation=optimisation))
+
+
+def test_where_deepspeed_is_not_installed_it_is_said_how_it_would_be(
+    monkeypatch: pytest.MonkeyPatch, deepspeed: None, settings: Settings
+) -> None:
+    monkeypatch.setattr(zero, "find_spec", lambda name: None)
+    with pytest.raises(LaunchError, match="DeepSpeed is not installed; pip install 'deepspeed>="):
         build_accelerator(settings)
 
 

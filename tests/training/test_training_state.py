@@ -129,12 +129,13 @@ def test_a_damaged_checkpoint_has_no_best_model(tmp_path: Path, content: str | N
     assert best_name_of(tmp_path) is None
 
 
-def test_under_fsdp_no_cut_is_taken_over_since_processes_could_compute_unequal_numbers_of_parts(
-    machines: list[Machine], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("distributed_type", [DistributedType.FSDP, DistributedType.DEEPSPEED])
+def test_in_shares_no_cut_is_taken_over_since_processes_could_compute_unequal_numbers_of_parts(
+    machines: list[Machine], monkeypatch: pytest.MonkeyPatch, distributed_type: DistributedType
 ) -> None:
     accumulation = machines[0].learner.accumulation
     accumulation.go_on_with(4)
     assert accumulation.parts == 4
-    monkeypatch.setattr(Accelerator, "distributed_type", DistributedType.FSDP)
+    monkeypatch.setattr(Accelerator, "distributed_type", distributed_type)
     accumulation.go_on_with(4)
     assert accumulation.parts == 1

@@ -27,14 +27,15 @@ DEADLINE_SECONDS = 120
 
 
 class Runs:
-    """Starts runs, one at a time, kills them and compares what they left."""
+    """Starts runs, one at a time, kills them and compares what they left; `modules` are imported beforehand."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *modules: str) -> None:
         self.log = folder / "log"
         self.log.touch()
         environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self.program = subprocess.Popen([sys.executable, str(PROGRAM), str(self.log)], env=environment, **pipes)
+        command = [sys.executable, str(PROGRAM), str(self.log), *modules]
+        self.program = subprocess.Popen(command, env=environment, **pipes)
         self.processes: list[int] = []
 
     def _ask(self, request: Any) -> list[Any]:

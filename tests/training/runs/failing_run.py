@@ -3,6 +3,7 @@
 accelerate launch failing_run.py WAY RANK [--key value ...]
 """
 
+import math
 import os
 import signal
 import sys
@@ -22,6 +23,12 @@ def fail(way: str) -> None:
     if way == "exits":
         os._exit(3)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def overflow(model: Any, inputs: Any, output: Any) -> Any:
+    """Have a loss be infinite."""
+    output.loss = output.loss * math.inf
+    return output
 
 
 def no_data(*_: Any) -> Data:
@@ -70,9 +77,14 @@ def arrange_failure(way: str) -> None:
     update = Learner.update
 
     def failing_update(self: Learner, *arguments: Any) -> Any:
-        if self.step == 1:
+        if self.step != 1:
+            return update(self, *arguments)
+        if way != "overflows":
             fail(way)
-        return update(self, *arguments)
+        hook = self.model.register_forward_hook(overflow)
+        report = update(self, *arguments)
+        hook.remove()
+        return report
 
     Learner.update = failing_update  # type: ignore[method-assign]
 

@@ -1,6 +1,6 @@
 """A program for tests: it has imported everything and starts runs as forks of itself, seconds faster than afresh.
 
-    python preloaded_runs.py LOG
+    python preloaded_runs.py LOG [MODULE ...]
 
 It reads requests, one JSON value a line, and answers each with a line:
 
@@ -12,6 +12,7 @@ It reads requests, one JSON value a line, and answers each with a line:
 Processes of a run write into LOG. Each adds a line to FILE for every step: step, rank, examples of its batches.
 """
 
+import importlib
 import json
 import os
 import socket
@@ -128,5 +129,7 @@ def serve(log: int) -> None:
 
 if __name__ == "__main__":
     evaluation.score_translations(["a"], ["a"])  # loads the metrics
+    for module in sys.argv[2:]:
+        importlib.import_module(module)
     run.report = lambda accelerator, settings: None  # type: ignore[attr-defined]  # takes longer than these runs
     serve(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND))
