@@ -28,6 +28,7 @@ from accelerate.utils import (
 from .arguments import Settings
 from .data import DataError
 from .durable import CheckpointError
+from .sharding import insist_on
 from .zero import ZeroAccelerator, zero_problem
 
 # The others wait as long for the main process while it trains tokenizers, saves or publishes. A machine that is cut off
@@ -87,8 +88,7 @@ def _expect_shares(accelerator: Accelerator) -> None:
     if accelerator.distributed_type == DistributedType.NO:
         raise LaunchError("fsdp_version: 2 spreads a model over processes, and there is only one; give --num_processes")
     if accelerator.distributed_type == DistributedType.MULTI_CPU:
-        # Where there is no accelerator, Accelerate would pass over the request in silence.
-        accelerator.state.distributed_type = DistributedType.FSDP
+        insist_on(accelerator, DistributedType.FSDP)
         accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()
     accelerator.state.fsdp_plugin.auto_wrap_policy = None  # sharding.py does it
 

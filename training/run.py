@@ -109,8 +109,7 @@ def clear_up(accelerator: Accelerator, settings: Settings) -> None:
     """Do what a run has left undone that was killed after it had finished."""
     output_dir = Path(str(settings.run.output_dir))
     on_main_process(accelerator, lambda: remove_leftovers(output_dir))
-    if not all((output_dir / file).exists() for file in REPORT_FILES):
-        report(accelerator, settings)
+    report(accelerator, settings)
 
 
 def begin(settings: Settings, checkpoint: Path | None, digests: dict[str, str]) -> None:

@@ -11,10 +11,17 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
+from accelerate.utils import DistributedType
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
+
+
+def insist_on(accelerator: Accelerator, kind: DistributedType) -> None:
+    """Have Accelerate spread the model over processes on CPUs too, where it would pass over the request in silence."""
+    # It makes the one state anew from the other whenever anybody asks for it.
+    PartialState().distributed_type = accelerator.state.distributed_type = kind
 
 
 def shard(model: Any, accelerator: Accelerator) -> None:

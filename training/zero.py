@@ -3,8 +3,9 @@
 
     backward --adds up over micro-batches and processes--> shares of the gradient --> Adam on shares --> whole weights
 
-Every process has the whole weights, in fp32 as under DistributedDataParallel; bf16 is autocast of training. So whoever
-reads or sets weights need not know of shares.
+Every process has the whole weights, in fp32 as under DistributedDataParallel, so whoever reads them need not know of
+shares. Adam has a copy of those that it updates: whoever sets weights has to go on with `load_state_dict`. bf16 is
+autocast in training; validation, which takes the model itself, is in fp32.
 
 Left alone, DeepSpeed would count micro-batches, clip the gradient (at 1, where nothing is said) and take steps, and
 Accelerate would have it do so within `backward`. A run decides all that itself, after it has seen loss and gradient of
@@ -24,10 +25,12 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DeepSpeedPlugin, DistributedType
+from accelerate.utils import DeepSpeedPlugin, DistributedType, compare_versions
 
 from .arguments import Settings
+from .sharding import insist_on
 
+OLDEST = "0.19.8"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 _STAGE = "ACCELERATE_DEEPSPEED_ZERO_STAGE"
 _OFFLOAD = ("ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE", "ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_DEVICE")
@@ -35,8 +38,8 @@ _OFFLOAD = ("ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE", "ACCELERATE_DEEPSPE
 
 def zero_problem(settings: Settings) -> str | None:
     """Why a run cannot train as Accelerate was told to train with DeepSpeed; None if it can."""
-    if find_spec("deepspeed") is None:
-        return "DeepSpeed is not installed; pip install 'deepspeed>=0.19.8'"
+    if find_spec("deepspeed") is None or compare_versions("deepspeed", "<", OLDEST):
+        return f"DeepSpeed {OLDEST} or later is not installed; pip install 'deepspeed>={OLDEST}'"
     if os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", "none") != "none":
         return "deepspeed_config_file is not read; leave it out, as in training/accelerate/zero2.yaml"
     stage = os.environ.get(_STAGE, "2")
@@ -46,8 +49,8 @@ def zero_problem(settings: Settings) -> str | None:
         return "offload_optimizer_device and offload_param_device have to be none"
     if settings.optimisation.mixed_precision == "fp16":
         return "mixed_precision: fp16 is not supported with DeepSpeed; take bf16"
-    if settings.optimisation.ema_decay or settings.optimisation.average_checkpoints > 1:
-        return "ema_decay and average_checkpoints are not supported with DeepSpeed; leave them out, or DeepSpeed"
+    if settings.optimisation.ema_decay:
+        return "ema_decay is not supported with DeepSpeed, whose weights change after Adam; leave it out, or DeepSpeed"
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return "zero_stage: 2 shares moments among processes, and there is only one; give --num_processes"
     return None
@@ -93,8 +96,7 @@ class ZeroAccelerator(Accelerator):
         plugin = zero_plugin(mixed_precision)
         super().__init__(mixed_precision="no", deepspeed_plugin=plugin, **options)
         if self.distributed_type == DistributedType.MULTI_CPU:
-            # Where there is no accelerator, Accelerate would pass over the request in silence.
-            self.state.distributed_type = DistributedType.DEEPSPEED
+            insist_on(self, DistributedType.DEEPSPEED)
             self.state.deepspeed_plugins = plugin
         self.engine: Any = None
 
@@ -166,7 +168,8 @@ class ZeroOptimizer:
         return {"state": moments, "param_groups": self.adam.state_dict()["param_groups"]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from moments of whole weights, the same in all processes, and from weights that were set before."""
+        """Go on from moments of whole weights, the same in all processes, and from weights that were set before; to be
+        called before the first step."""
         from deepspeed.utils import safe_set_full_optimizer_state
 
         self.shares.refresh_fp32_params()

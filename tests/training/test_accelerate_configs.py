@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sineformer.training.arguments import Settings
 from sineformer.training.durable import CheckpointError
 from sineformer.training.processes import LONGEST_WAIT, LaunchError, build_accelerator, check_same_disk
 from sineformer.training.recipe import read_settings
+from sineformer.training.sharding import insist_on
 
 FOLDER = Path(__file__).parents[2] / "training" / "accelerate"
 KINDS = {
@@ -78,6 +80,14 @@ def no_accelerator() -> Any:
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
+@pytest.mark.parametrize("kind", [DistributedType.FSDP, DistributedType.DEEPSPEED])
+def test_accelerate_does_not_forget_what_it_spreads_on_cpus(no_accelerator: None, kind: DistributedType) -> None:
+    accelerator = Accelerator(cpu=True)
+    insist_on(accelerator, kind)
+    accelerator.prepare_optimizer(torch.optim.SGD([torch.zeros(1)], lr=1.0))  # asks for the state
+    assert accelerator.distributed_type == kind
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return read_settings(["--output_dir", str(tmp_path / "out"), "--use_cpu", "--max_steps", "1"])
@@ -111,6 +121,7 @@ def test_ways_to_train_that_would_train_wrongly_are_refused(
 def deepspeed(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a process finds that `accelerate launch` starts, as one of two, with the settings for DeepSpeed."""
     monkeypatch.setattr(zero, "find_spec", lambda name: name)
+    monkeypatch.setattr(zero, "compare_versions", lambda name, operation, version: False)
     arguments = launch_command_parser().parse_args(["--config_file", str(FOLDER / "zero2.yaml"), "train.py"])
     arguments, *_ = _validate_launch_command(arguments)
     arguments.deepspeed_fields_from_accelerate_config = ",".join(load("zero2.yaml").deepspeed_config)
@@ -152,7 +163,7 @@ def test_what_is_told_of_deepspeed_and_not_done_is_refused(
         build_accelerator(settings)
 
 
-@pytest.mark.parametrize("setting", [{"ema_decay": 0.9}, {"average_checkpoints": 2}, {"mixed_precision": "fp16"}])
+@pytest.mark.parametrize("setting", [{"ema_decay": 0.9}, {"mixed_precision": "fp16"}])
 def test_recipes_that_deepspeed_cannot_follow_are_refused(
     deepspeed: None, settings: Settings, setting: dict[str, Any]
 ) -> None:
@@ -161,11 +172,14 @@ def test_recipes_that_deepspeed_cannot_follow_are_refused(
         build_accelerator(dataclasses.replace(settings, optimisation=optimisation))
 
 
-def test_where_deepspeed_is_not_installed_it_is_said_how_it_would_be(
-    monkeypatch: pytest.MonkeyPatch, deepspeed: None, settings: Settings
+@pytest.mark.parametrize(
+    ("name", "found"), [("find_spec", lambda name: None), ("compare_versions", lambda name, operation, version: True)]
+)
+def test_where_deepspeed_is_not_installed_or_too_old_it_is_said_how_it_would_be(
+    monkeypatch: pytest.MonkeyPatch, deepspeed: None, settings: Settings, name: str, found: Callable[..., Any]
 ) -> None:
-    monkeypatch.setattr(zero, "find_spec", lambda name: None)
-    with pytest.raises(LaunchError, match="DeepSpeed is not installed; pip install 'deepspeed>="):
+    monkeypatch.setattr(zero, name, found)
+    with pytest.raises(LaunchError, match=r"DeepSpeed 0.19.8 or later is not installed; pip install 'deepspeed>="):
         build_accelerator(settings)
 
 

@@ -280,9 +280,11 @@ def test_a_run_that_was_killed_while_it_cleared_up_does_so_when_asked_to_go_on(
     folder = Path(shutil.copytree(undisturbed, tmp_path / "run"))
     (folder / "checkpoints.removing").mkdir()
     (folder / "checkpoints.removing" / "manifest.json").touch()
-    (folder / "report.html").rename(folder / "report.html.writing")
+    (folder / "report.png").rename(folder / "report.png.writing")
+    (folder / "report.html").write_text("of a stop before")
     assert train(folder, "--resume") == 0
     assert contents(folder).keys() == contents(undisturbed).keys()
+    assert "of a stop before" not in (folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_run_that_replaces_a_finished_one_has_not_finished(
