@@ -18,7 +18,7 @@ demo: $(READY)
 test: $(READY)
 	@$(PYTEST)
 
-test-slow: $(READY) $(VENV)/deepspeed
+test-slow: $(READY) $(VENV)/slow
 	@$(PYTEST) -m slow
 
 lint: $(READY)
@@ -37,7 +37,7 @@ $(READY): pyproject.toml constraints.txt
 	@mkdir -p $(VENV)/types && ln -sfn ../.. $(VENV)/types/sineformer
 	@touch $@
 
-# A minute that the other targets need not wait.
-$(VENV)/deepspeed: $(READY)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[deepspeed]'
+# What runs can have beside them, and what the other targets need not wait for.
+$(VENV)/slow: $(READY)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[deepspeed]' wandb
 	@touch $@

@@ -46,8 +46,14 @@ class PatientWandBTracker(WandBTracker):
             super().start()
 
     def log(self, values: dict[str, Any], step: int | None = None, **kwargs: Any) -> None:
-        """Tell of numbers and texts."""
-        self._try(lambda: super(PatientWandBTracker, self).log(values, step, **kwargs))
+        """Tell of numbers and texts; not again of steps that the server was told of before the run went on from a
+        checkpoint, for it would refuse each with a warning."""
+
+        def tell() -> None:
+            if step is None or step >= self.tracker.starting_step:
+                super(PatientWandBTracker, self).log(values, step, **kwargs)
+
+        self._try(tell)
 
     def finish(self) -> None:
         """End the run."""

@@ -1,9 +1,12 @@
 """What trackers are told, and that none of them ends a run."""
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
+import urllib.request
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +31,13 @@ from accelerate import Accelerator
 from sineformer.training.model_card import Example
 from sineformer.training.recipe import read_settings
 from sineformer.training.trackers import PatientWandBTracker, start_trackers, track_samples, wandb_id
-folder, earlier = sys.argv[1:]
+folder, earlier, *steps = sys.argv[1:]
 settings = read_settings(["--output_dir", folder, "--max_steps", "1", "--report_to", "wandb", "--resume"])
 accelerator = Accelerator(cpu=True)
 start_trackers(accelerator, settings, {"step": 3, "log": {"wandb_id": earlier}} if earlier else None)
-accelerator.log({"train/loss": 2.5}, step=4)
-track_samples(accelerator, "validation", 4, [Example("A <b>dog</b>.", "Ein Hund.", "Ein Hund.")])
+for step in map(int, steps):
+    accelerator.log({"train/loss": step / 2}, step=step)
+track_samples(accelerator, "validation", int(steps[-1]), [Example("A <b>dog</b>.", "Ein Hund.", "Ein Hund.")])
 print(wandb_id(accelerator))
 accelerator.end_training()
 """
@@ -115,10 +119,12 @@ def test_tensorboard_shows_each_step_once_after_a_run_went_on_from_a_checkpoint(
     ]
 
 
-def use_wandb(folder: Path, earlier: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def use_wandb(
+    folder: Path, earlier: str, steps: Iterable[int] = (4,), **environment: str
+) -> subprocess.CompletedProcess[str]:
     clean = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
     home = {"HOME": str(folder), "NETRC": str(folder / "netrc"), "WANDB_SILENT": "true"}
-    command = [sys.executable, "-c", USE_WANDB, str(folder), earlier]
+    command = [sys.executable, "-c", USE_WANDB, str(folder), earlier, *map(str, steps)]
     return subprocess.run(command, capture_output=True, text=True, env=clean | home | environment, timeout=120)
 
 
@@ -154,8 +160,41 @@ def test_without_a_key_or_a_server_the_run_is_recorded_in_its_folder(
     assert list(tmp_path.glob(f"wandb/offline-run-*-{done.stdout.strip()}/*.wandb"))
 
 
+@pytest.fixture
+def wandb_server() -> Iterator[str]:
+    """The address of a server that speaks the endpoints of Weights & Biases."""
+    program = Path(__file__).with_name("wandb_server.py")
+    with subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        yield server.stdout.readline().strip()
+        server.terminate()
+
+
+@pytest.mark.slow
+@needs_wandb
+def test_a_run_that_goes_on_from_a_checkpoint_goes_on_in_wandb(tmp_path: Path, wandb_server: str) -> None:
+    place = {"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": wandb_server, "NO_PROXY": "127.0.0.1"}
+    first = use_wandb(tmp_path, "", range(1, 6), **place)
+    assert first.returncode == 0, first.stderr
+    name = first.stdout.strip()
+    place["WANDB_SILENT"] = "false"
+    second = use_wandb(tmp_path, name, range(4, 8), **place)  # from the checkpoint after step 3
+    assert second.stdout.split()[-1] == name, second.stderr
+    assert "cannot be used" not in first.stderr + second.stderr
+    assert f"Resuming run {name}" in second.stderr
+    assert "WARNING" not in second.stderr
+    with urllib.request.urlopen(f"{wandb_server}/runs/{name}") as answer:
+        shown = json.load(answer)
+    losses = [(line["_step"], line["train/loss"]) for line in shown["history"] if "train/loss" in line]
+    assert losses == [(step, step / 2) for step in range(1, 8)]
+    assert shown["config"]["learning_rate"]["value"] == 0.0007
+    assert any(file.startswith("media/html/validation/samples_7_") for file in shown["files"])
+
+
 def test_a_wandb_that_fails_later_is_given_up_with_one_warning(capsys: pytest.CaptureFixture[str]) -> None:
     class Broken:
+        starting_step = 0
+
         def log(self, values: dict[str, Any], step: int | None) -> None:
             raise ConnectionResetError("Connection lost")
 
