@@ -76,8 +76,7 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)  # the disk may be full
         raise
-    if folder.exists():
-        remove_folder(folder)
+    remove_folder(folder)
     os.replace(aside, folder)
     flush(folder.parent)
 
@@ -91,26 +90,20 @@ def write_file(file: Path, content: str | bytes) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder; whoever sees its name sees the whole content until then."""
+    """Remove a folder, or what a crash has left of it; whoever sees its name sees the whole content until then."""
     aside = folder.with_name(folder.name + REMOVING)
     shutil.rmtree(aside, ignore_errors=True)
-    os.replace(folder, aside)
-    flush(folder.parent)
-    shutil.rmtree(aside)
+    if folder.exists():
+        os.replace(folder, aside)
+        flush(folder.parent)
+        shutil.rmtree(aside)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a crash left in `folder` of what was being written or removed there.
-
-    Raises:
-        CheckpointError: it cannot be removed.
-    """
-    with writing(str(folder)):
-        for leftover in (*folder.glob(f"*{WRITING}"), *folder.glob(f"*{REMOVING}")):
-            if leftover.is_dir():
-                shutil.rmtree(leftover)
-            else:
-                leftover.unlink()
+    """Remove what a crash left in `folder` of folders being written or removed."""
+    for suffix in (WRITING, REMOVING):
+        for leftover in folder.glob(f"*{suffix}"):
+            shutil.rmtree(leftover)
 
 
 def flush(path: Path) -> None:

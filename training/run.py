@@ -108,7 +108,7 @@ def report(accelerator: Accelerator, settings: Settings) -> None:
 def clear_up(accelerator: Accelerator, settings: Settings) -> None:
     """Do what a run has left undone that was killed after it had finished."""
     output_dir = Path(str(settings.run.output_dir))
-    on_main_process(accelerator, lambda: remove_leftovers(output_dir))
+    on_main_process(accelerator, lambda: end_checkpoints(output_dir))
     report(accelerator, settings)
 
 

@@ -80,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
         body = self._body()
         if self.path == "/graphql":
             query = json.loads(body)
-            address = f"http://127.0.0.1:{self.server.server_port}"  # type: ignore[attr-defined]
+            address = f"http://{self.headers['Host']}"
             self._send({"data": answer(query.get("operationName", ""), query.get("variables") or {}, address)})
             return
         if self.path.endswith("/file_stream"):
