@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedConfig
-from transformers.cache_utils import Cache, EncoderDecoderCache
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers import AttentionInterface, Cache, EncoderDecoderCache, PreTrainedConfig
+
+# transformers' table of attention functions: what is registered there, by anybody, is found here.
+ALL_ATTENTION_FUNCTIONS = AttentionInterface()
 
 
 def scaled_dot_product_attention(
@@ -117,7 +118,7 @@ class MultiHeadAttention(nn.Module):
         hidden_states: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         key_value_states: torch.Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Attend from `hidden_states` `[B, T, D]` to itself or to `key_value_states` `[B, S, D]`.
@@ -125,7 +126,7 @@ class MultiHeadAttention(nn.Module):
         Args:
             attention_mask: whatever the configured attention implementation takes, e.g. `[B, 1, T, S]`; None lets
                 every query see every key, or every earlier one if `is_causal`.
-            past_key_values: cache of the keys and values of earlier steps, which this call extends.
+            cache: the keys and values of earlier steps, which this call extends.
 
         Returns:
             The output `[B, T, D]`, and the weights `[B, H, T, S]` or None where the implementation has none.
@@ -137,7 +138,7 @@ class MultiHeadAttention(nn.Module):
         # As a view, the source gets one gradient from each layer. FSDP2 brings that about too; without it here, the sum
         # over layers would be rounded otherwise there, and the same training would slowly drift apart.
         source = source.view_as(source)
-        key, value = self._keys_and_values(source, past_key_values)  # [B, H, S, K] each
+        key, value = self._keys_and_values(source, cache)  # [B, H, S, K] each
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         output, weights = attend(
             self,

@@ -1,18 +1,22 @@
-"""Writes the code of the model next to its weights, so that a checkpoint loads where Sineformer is not installed.
+"""Write the code of the model next to its weights, so that a checkpoint loads where Sineformer is not installed.
 
 In the package the files stand in two folders; next to weights, and in the module cache of transformers, they are flat.
 """
 
 import os
+import re
 from pathlib import Path
 
 from transformers import PreTrainedConfig
 
 HERE = Path(__file__).parent
+CONFIGURATION = "configuration_sineformer.py"
 CODE_FILES = (
-    *("attention.py", "code_files.py", "configuration_sineformer.py", "generation.py", "inputs.py", "layers.py"),
-    *("loss.py", "modeling_sineformer.py", "positional_encoding.py", "translation_pipeline.py"),
+    *("attention.py", "code_files.py", "compatibility.py", CONFIGURATION, "encoder_decoder.py", "generation.py"),
+    *("inputs.py", "layers.py", "loss.py", "modeling_sineformer.py", "outputs.py", "positional_encoding.py"),
+    *("pretrained_model.py", "translation_pipeline.py"),
 )
+SHARD = r"-\d{5}-of-\d{5}"
 AUTO_MAP = {
     "AutoConfig": "configuration_sineformer.SineformerConfig",
     "AutoModel": "modeling_sineformer.SineformerModel",
@@ -20,6 +24,14 @@ AUTO_MAP = {
 }
 PACKAGE_IMPORT = "from ..configuration.configuration_sineformer import"
 FLAT_IMPORT = "from .configuration_sineformer import"
+# transformers finds the class of a model by the class of its configuration, and tells two of these apart by the text of
+# their file and of what that imports. This names all other files there, so that of two folders with different code each
+# runs its own.
+NAME_THE_OTHERS = """
+
+if False:  # read by transformers as text: a configuration belongs to the model's code beside it
+    from .modeling_sineformer import SineformerModel
+"""
 
 
 def describe_code(config: PreTrainedConfig, pipeline: type) -> None:
@@ -42,8 +54,31 @@ def write_code(directory: str | os.PathLike[str]) -> None:
         aside.replace(target)
 
 
+def remove_older_weights(directory: str | os.PathLike[str], variant: str | None = None) -> None:
+    """Remove the weights of an earlier save into `directory` that would be loaded in place of the newest.
+
+    transformers replaces files of the same name and removes shards that it did not write. But it loads
+    `model.safetensors` before any index, so that one file would win over shards written later.
+
+    Args:
+        variant: of the file names, as in `save_pretrained`. Weights of other variants stay.
+    """
+    folder, dot = Path(directory), f".{variant}" if variant else ""
+    single, index = folder / f"model{dot}.safetensors", folder / f"model.safetensors.index{dot}.json"
+    if single.is_file() and index.is_file():
+        min(single, index, key=lambda path: path.stat().st_mtime_ns).unlink()
+    if single.is_file() or index.is_file():
+        pickled = re.compile(
+            rf"pytorch_model{re.escape(dot)}({SHARD})?\.bin|pytorch_model\.bin\.index{re.escape(dot)}\.json"
+        )
+        for path in folder.iterdir():
+            if pickled.fullmatch(path.name):
+                path.unlink()
+
+
 def _source(name: str) -> str:
     path = HERE / name
     if not path.exists():
         path = HERE.parent / "configuration" / name
-    return path.read_text(encoding="utf-8").replace(PACKAGE_IMPORT, FLAT_IMPORT)
+    text = path.read_text(encoding="utf-8").replace(PACKAGE_IMPORT, FLAT_IMPORT)
+    return text + NAME_THE_OTHERS if name == CONFIGURATION and NAME_THE_OTHERS not in text else text

@@ -1,51 +1,55 @@
 """What `generate` does unless told otherwise: beams, and where a translation ends that does not end by itself.
 
 The paper (Vaswani et al., 2017, section 6.1) searches with 4 beams and ends every translation at the length of its
-source + 50 tokens. Letters of the shape comments: B batch, S source length.
+source + 50 tokens. Letters of the shape comments: B batch, S source length, T target length, V target vocabulary.
 """
 
-from collections.abc import Iterable, Mapping
+import copy
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from transformers import GenerationConfig, GenerationMixin, PreTrainedConfig, StoppingCriteria, StoppingCriteriaList
-from transformers.utils import logging
 
+from .compatibility import warn_of_misspelt
+from .inputs import check_source
 from .positional_encoding import count_positions
 
 FIELD = "max_tokens_beyond_source"  # of the generation config; None for no such limit
 DEFAULT = 50
 TOKEN_IDS = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
 
-logger = logging.get_logger(__name__)
-
 
 def default_generation_config(config: PreTrainedConfig) -> GenerationConfig:
-    """The generation config of a fresh model; saved with it, and anyone may change it."""
+    """Return the generation config of a fresh model; it is saved with the model, and anyone may change it."""
     return GenerationConfig(
         **{name: getattr(config, name) for name in TOKEN_IDS},
         use_cache=config.use_cache,
         num_beams=4,
-        early_stopping=True,
-        # transformers would put 20 where there is none, and Seq2SeqTrainer would save that.
-        max_length=config.max_position_embeddings,
+        max_length=default_max_length(config),
         **{FIELD: DEFAULT},
     )
 
 
+def default_max_length(config: PreTrainedConfig) -> int:
+    """Return the `max_length` that nobody asked for: as many new tokens as the table of positions has, and the start.
+
+    It stands in for none at all: where the field is empty, Seq2SeqTrainer fills in 20, which would then be saved.
+    """
+    return int(config.max_position_embeddings) + 1
+
+
 class SourceLengthLimit(StoppingCriteria):
-    """Ends each translation when it has as many new tokens as its own source has, and `extra` more.
+    """Ends each translation at a length of its own.
 
     One limit for the whole batch would make a translation depend on the sentences it shares a batch with.
 
     Args:
-        source_lengths: `[B]`, tokens of each source without padding.
-        extra: tokens that a translation may have more than its source.
-        prompt_length: tokens that each translation starts from, which do not count.
+        limits: `[B]`, the longest translation of each source, its prompt included.
     """
 
-    def __init__(self, source_lengths: torch.Tensor, extra: int, prompt_length: int = 1) -> None:
-        self.limits = source_lengths + extra + prompt_length  # [B]
+    def __init__(self, limits: torch.Tensor) -> None:
+        self.limits = limits
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
         hypotheses = len(input_ids) // len(self.limits)
@@ -53,53 +57,82 @@ class SourceLengthLimit(StoppingCriteria):
         return input_ids.shape[1] >= limits
 
 
-def end_with_the_source(
-    criteria: Iterable[StoppingCriteria] | None,
-    inputs: Mapping[str, Any],
-    given: GenerationConfig | None,
-    saved: GenerationConfig,
-) -> StoppingCriteriaList:
-    """The caller's stopping criteria, and the length limit of each source.
-
-    A `max_length` or `max_new_tokens` that the caller gave replaces the limit. One that was saved with the model holds
-    beside it, with a warning if it is shorter than a source.
+class Request:
+    """What a call of `generate` asks for, in the three ways there are: keywords win over the generation config that is
+    given, and that wins over the one of the model.
 
     Args:
-        criteria: of the caller.
-        inputs: keyword arguments of `generate`, the source among them.
-        given: the generation config of the caller. saved: that of the model.
+        keywords: of `generate`, the source among them.
+        given: generation config of the call. saved: generation config of the model.
+        config: of the model.
     """
-    asked = [inputs.get(name, getattr(given, name, None)) for name in ("max_length", "max_new_tokens")]
-    extra = getattr(given, FIELD, getattr(saved, FIELD, DEFAULT))
-    lengths = _source_lengths(inputs)
-    if extra is None or lengths is None or any(each is not None for each in asked):
-        return StoppingCriteriaList(criteria or [])
-    if saved.max_length is not None and (lengths > saved.max_length).any():
-        logger.warning_once(
-            f"A source is longer than `generation_config.max_length` ({saved.max_length}), where its translation will "
-            "be cut. Give `max_length` or `max_new_tokens` to `generate`."
-        )
-    prompt = inputs.get("decoder_input_ids")
-    limit = SourceLengthLimit(lengths, extra, 1 if prompt is None else prompt.shape[1])
-    return StoppingCriteriaList([*(criteria or []), limit])
 
+    def __init__(
+        self, keywords: Mapping[str, Any], given: GenerationConfig | None, saved: GenerationConfig, config: Any
+    ) -> None:
+        self.keywords, self.config = keywords, config
+        self.levels: list[Any] = [keywords.get, *(vars(each).get for each in (given, saved) if each is not None)]
 
-def _source_lengths(inputs: Mapping[str, Any]) -> torch.Tensor | None:
-    """Tokens of each source, `[B]`; None where there is no source."""
-    mask = inputs.get("attention_mask")
-    if mask is not None and mask.ndim == 2:
-        return mask.ne(0).sum(dim=1)  # [B]
-    encoded = inputs.get("encoder_outputs")
-    for states in (inputs.get("input_ids"), inputs.get("inputs_embeds"), None if encoded is None else encoded[0]):
-        if states is not None:
-            return torch.full(states.shape[:1], states.shape[1], device=states.device)  # [B]
-    return None
+    def value(self, name: str) -> Any:
+        """Return the value that wins, or None if no one gives any."""
+        return next((value for level in self.levels if (value := level(name)) is not None), None)
+
+    def max_length(self) -> int | None:
+        """Return the length that was asked for, the prompt included, or None where nobody asked for one."""
+        for number, level in enumerate(self.levels):
+            new_tokens, length = level("max_new_tokens"), level("max_length")
+            if new_tokens is not None:
+                return int(new_tokens) + self.prompt_length()
+            if length is not None and (number == 0 or length != default_max_length(self.config)):
+                return int(length)
+        return None
+
+    def min_length(self) -> int:
+        """Return the least length that was asked for, the prompt included."""
+        new_tokens = self.value("min_new_tokens")
+        return int(self.value("min_length") or 0) if new_tokens is None else int(new_tokens) + self.prompt_length()
+
+    def prompt_length(self) -> int:
+        """Return the number of tokens that each translation starts from, with the start that `generate` may add."""
+        prompt = self.keywords.get("decoder_input_ids")
+        if prompt is None:
+            return 1
+        start = self.value("decoder_start_token_id")
+        has_start = start is None or bool((prompt[:, 0] == torch.as_tensor(start, device=prompt.device)).any())
+        return prompt.shape[1] + (0 if has_start else 1)
+
+    def source_lengths(self) -> torch.Tensor | None:
+        """Return the number of tokens of each source, `[B]`; None where there is no source."""
+        mask, ids = self.keywords.get("attention_mask"), self.keywords.get("input_ids")
+        if mask is not None and mask.ndim == 2:
+            return mask.ne(0).sum(dim=1)  # [B]
+        if ids is not None and self.value("pad_token_id") is not None:
+            return ids.ne(self.value("pad_token_id")).sum(dim=1)  # [B]; transformers makes the same mask
+        encoded = self.keywords.get("encoder_outputs")
+        for states in (ids, self.keywords.get("inputs_embeds"), None if encoded is None else encoded[0]):
+            if states is not None:
+                return torch.full(states.shape[:1], states.shape[1], device=states.device)  # [B]
+        return None
+
+    def limits(self) -> torch.Tensor | None:
+        """Return the longest translation of each source, `[B]`, the prompt included, where nobody asked for a length:
+        the source + `max_tokens_beyond_source`, and never less than a least length that was asked for."""
+        extra = next((level(FIELD) for level in self.levels if self._has(level, FIELD)), DEFAULT)
+        lengths = self.source_lengths()
+        if lengths is None or extra is None:
+            return None
+        return (lengths + extra + self.prompt_length()).clamp(min=self.min_length())  # [B]
+
+    def _has(self, level: Any, name: str) -> bool:
+        missing = object()
+        return level(name, missing) is not missing
 
 
 class SineformerGenerationMixin(GenerationMixin):
     """`generate` with the length limit of each source, and with positions that do not count padding."""
 
     generation_config: GenerationConfig
+    config: Any
 
     def generate(
         self,
@@ -110,14 +143,35 @@ class SineformerGenerationMixin(GenerationMixin):
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        """As `GenerationMixin.generate`, and without `max_length` and `max_new_tokens` each translation ends at the
-        length of its own source + `generation_config.max_tokens_beyond_source` (section 6.1), whatever its batch."""
+        """Translate as `GenerationMixin.generate` does.
+
+        Without a `max_length` or `max_new_tokens` of the caller, in whatever way, each translation ends at the length
+        of its own source + `generation_config.max_tokens_beyond_source` (section 6.1), whatever its batch.
+
+        Raises:
+            TypeError, ValueError: the source is no tensor of token ids `[B, S]`.
+        """
         kwargs.pop("labels", None)  # Seq2SeqTrainer hands them on, and they have no part in generation
-        criteria = end_with_the_source(
-            stopping_criteria, {"input_ids": inputs, **kwargs}, generation_config, self.generation_config
-        )
+        keywords = kwargs if inputs is None else {**kwargs, "input_ids": inputs}
+        check_source(keywords.get("input_ids"))
+        request = Request(keywords, generation_config, self.generation_config, self.config)
+        length, limits = request.max_length(), None
+        if length is None and (limits := request.limits()) is not None:
+            length = int(limits.max())
+            stopping_criteria = StoppingCriteriaList([*(stopping_criteria or []), SourceLengthLimit(limits)])
+        decided: dict[str, Any] = {} if length is None else {"max_length": length, "max_new_tokens": None}
+        kwargs.pop(FIELD, None)
+        if generation_config is None:
+            kwargs |= decided
+        else:
+            if length is not None and self.generation_config.max_new_tokens is not None:
+                # transformers fills empty fields from the model's config, and this one beats `max_length`.
+                decided |= {"max_length": None, "max_new_tokens": length - request.prompt_length()}
+            kwargs = {name: value for name, value in kwargs.items() if name not in decided}
+            generation_config = copy.deepcopy(generation_config)
+            vars(generation_config).update(decided)
         mixin: Any = super()
-        return mixin.generate(inputs, generation_config, logits_processor, criteria, *args, **kwargs)
+        return mixin.generate(inputs, generation_config, logits_processor, stopping_criteria, *args, **kwargs)
 
     def prepare_inputs_for_generation(self, input_ids: torch.Tensor, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """As `GenerationMixin.prepare_inputs_for_generation`, with positions where the target has a mask: with a
@@ -130,3 +184,34 @@ class SineformerGenerationMixin(GenerationMixin):
         if mask is not None and mask.ndim == 2:
             inputs["decoder_position_ids"] = count_positions(mask, inputs["decoder_input_ids"].shape[1])  # [B, T]
         return inputs
+
+    def compute_transition_scores(
+        self,
+        sequences: torch.Tensor,
+        scores: tuple[torch.Tensor, ...],
+        beam_indices: torch.Tensor | None = None,
+        normalize_logits: bool = False,
+    ) -> torch.Tensor:
+        """Return the scores of the tokens that `generate` chose, `[B, new tokens]`, as transformers does; there the
+        target's vocabulary is taken for as large as the source's.
+
+        Args:
+            sequences: `[B, T]`. scores: for each new token `[B * beams, V]`. beam_indices: `[B, new tokens]`, the beam
+                that each token was chosen from, -1 after the end; None for greedy search and sampling.
+            normalize_logits: take the scores for logits, and make them logarithms of probabilities.
+        """
+        steps = torch.stack(scores, dim=1)  # [B * beams, new tokens, V]
+        if normalize_logits:
+            steps = steps.log_softmax(dim=-1)
+        if beam_indices is None:
+            beam_indices = torch.arange(len(sequences), device=steps.device).unsqueeze(1)
+            beam_indices = beam_indices.expand(-1, len(scores))
+        beam_indices = beam_indices[:, : int((beam_indices >= 0).sum(dim=1).max())]  # [B, longest]
+        count = beam_indices.shape[1]
+        tokens = sequences[:, sequences.shape[1] - count :]  # [B, longest]
+        chosen = steps[beam_indices.clamp(min=0), torch.arange(count, device=steps.device), tokens]
+        return chosen.masked_fill(beam_indices < 0, 0.0)
+
+    def _validate_model_kwargs(self, model_kwargs: dict[str, Any]) -> None:
+        """Warn of misspelt keywords instead of refusing all that this release of transformers does not know."""
+        warn_of_misspelt(model_kwargs)

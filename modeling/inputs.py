@@ -1,30 +1,15 @@
 """Checks of what a caller sends, and the shift that turns labels into decoder inputs.
 
-Every error names the argument and the mend. Checks look at shapes, which costs nothing; token ids are looked at only
+Every error names the argument and the fix. Checks look at shapes, which costs nothing; token ids are looked at only
 where that costs nothing either, on the CPU outside a compiler. Letters: B batch, S length, D d_model.
 """
 
-import difflib
 from collections.abc import Mapping
 
 import torch
 from torch import nn
 
 from .loss import IGNORED
-
-# What forward takes beyond its signature: choices of output, and what a flash-attention kernel wants to know.
-KEYWORDS = (
-    *("output_attentions", "output_hidden_states"),
-    *("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k"),
-)
-
-
-def check_keywords(keywords: Mapping[str, object], parameters: tuple[str, ...]) -> None:
-    """Raise TypeError for a keyword that nothing would look at, instead of ignoring a misspelt one."""
-    for name in keywords:
-        if name not in KEYWORDS:
-            near = difflib.get_close_matches(name, (*KEYWORDS, *parameters), n=1)
-            raise TypeError(f"forward() got an unexpected argument `{name}`." + (f" Use `{near[0]}`?" if near else ""))
 
 
 def check_exactly_one(**arguments: object) -> None:
@@ -33,20 +18,34 @@ def check_exactly_one(**arguments: object) -> None:
     if len(given) != 1:
         names = " or ".join(f"`{name}`" for name in arguments)
         found = "none of them" if not given else " and ".join(f"`{name}`" for name in given)
-        raise ValueError(f"Give exactly one of {names}; got {found}.")
+        raise ValueError(f"Give exactly one of {names}; got {found}.{_advice(arguments)}")
+
+
+def _advice(arguments: Mapping[str, object]) -> str:
+    if "decoder_input_ids" not in arguments or any(value is not None for value in arguments.values()):
+        return ""
+    return (
+        " `labels` make them too. A Trainer that computes the loss itself (`label_smoothing_factor`, "
+        "`compute_loss_func`) takes the labels away: then give its collator the model, "
+        "`DataCollatorForSeq2Seq(tokenizer, model=model)`."
+    )
+
+
+def check_source(token_ids: object) -> None:
+    """Raise unless the source that `generate` got is a tensor of token ids `[B, S]`, or missing."""
+    if token_ids is None:
+        return
+    if not isinstance(token_ids, torch.Tensor):
+        raise TypeError(
+            f"`generate` got a {type(token_ids).__name__} as its source; it takes a tensor of token ids "
+            '[batch, length], as `tokenizer(texts, return_tensors="pt", padding=True)` makes it, or `torch.tensor`.'
+        )
+    check_shape("input_ids", token_ids)
 
 
 def check_token_ids(name: str, token_ids: torch.Tensor, embedding: nn.Module) -> None:
     """Raise unless `token_ids` is `[B, S]`, integer, and (on the CPU) inside the vocabulary of `embedding`."""
-    if token_ids.ndim != 2:
-        raise ValueError(f"`{name}` has shape {list(token_ids.shape)}; it must be [batch, length].")
-    if token_ids.shape[1] == 0:
-        raise ValueError(
-            f"`{name}` has shape {list(token_ids.shape)}, no token at all. Give at least one, as a tokenizer does that "
-            "ends every text with an end token."
-        )
-    if token_ids.is_floating_point() or token_ids.dtype == torch.bool:
-        raise TypeError(f"`{name}` has dtype {token_ids.dtype}; token ids are torch.long.")
+    check_shape(name, token_ids)
     size = getattr(embedding, "num_embeddings", None)
     if size is not None and _can_look_at(token_ids):
         lowest, highest = (int(bound) for bound in token_ids.aminmax())
@@ -55,6 +54,20 @@ def check_token_ids(name: str, token_ids: torch.Tensor, embedding: nn.Module) ->
                 f"`{name}` holds token id {lowest if lowest < 0 else highest}, but the vocabulary has ids 0 to "
                 f"{size - 1}. Use the tokenizer this model was trained with, or `resize_token_embeddings`."
             )
+
+
+def check_shape(name: str, token_ids: torch.Tensor) -> None:
+    """Raise unless `token_ids` is `[B, S]` with at least one token, and integer."""
+    if token_ids.ndim != 2:
+        fix = " Add a dimension with `unsqueeze(0)`." if token_ids.ndim == 1 else ""
+        raise ValueError(f"`{name}` has shape {list(token_ids.shape)}; it must be [batch, length].{fix}")
+    if token_ids.shape[1] == 0:
+        raise ValueError(
+            f"`{name}` has shape {list(token_ids.shape)}, no token at all. Give at least one, as a tokenizer does that "
+            "ends every text with an end token."
+        )
+    if token_ids.is_floating_point() or token_ids.dtype == torch.bool:
+        raise TypeError(f"`{name}` has dtype {token_ids.dtype}; token ids are torch.long.")
 
 
 def check_mask(name: str, mask: torch.Tensor | None, length: int | None) -> None:

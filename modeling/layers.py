@@ -13,10 +13,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedConfig
+from transformers import Cache, GradientCheckpointingLayer, PreTrainedConfig
 from transformers.activations import ACT2FN
-from transformers.cache_utils import Cache
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .attention import MultiHeadAttention
 
@@ -97,7 +95,7 @@ class SineformerDecoderLayer(SineformerLayer):
         attention_mask: torch.Tensor | None = None,
         encoder_hidden_states: torch.Tensor | None = None,
         encoder_attention_mask: torch.Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
         """Map `[B, T, D]` to `[B, T, D]`; `encoder_hidden_states` is `[B, S, D]`.
@@ -107,14 +105,12 @@ class SineformerDecoderLayer(SineformerLayer):
         before = hidden_states
         hidden_states = self.residual(
             hidden_states,
-            lambda x: self.self_attn(x, attention_mask, past_key_values=past_key_values, **kwargs)[0],
+            lambda x: self.self_attn(x, attention_mask, cache=cache, **kwargs)[0],
             self.self_attn_layer_norm,
         )
         hidden_states = self.residual(
             hidden_states,
-            lambda x: self.encoder_attn(
-                x, encoder_attention_mask, encoder_hidden_states, past_key_values=past_key_values, **kwargs
-            )[0],
+            lambda x: self.encoder_attn(x, encoder_attention_mask, encoder_hidden_states, cache=cache, **kwargs)[0],
             self.encoder_attn_layer_norm,
         )
         hidden_states = self.residual(hidden_states, self.feed_forward, self.final_layer_norm)

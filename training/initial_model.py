@@ -60,7 +60,7 @@ def _set_search(generation: GenerationConfig, evaluation: EvaluationArguments) -
     generation.num_beams, generation.length_penalty = evaluation.num_beams, evaluation.length_penalty
     if evaluation.num_beams == 1:
         # transformers saves no settings of a search with beams where there is none.
-        generation.length_penalty, generation.early_stopping = 1.0, False
+        generation.length_penalty, generation.early_stopping = 1.0, None
 
 
 def load_base_model(settings: Settings, accelerator: Accelerator) -> BaseModel | None:

@@ -6,6 +6,8 @@ import pytest
 import torch
 from transformers import DynamicCache, EncoderDecoderCache
 
+from sineformer.modeling.compatibility import CACHE
+
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 
 
@@ -22,10 +24,10 @@ def test_one_token_at_a_time_equals_all_at_once(make_model, source, target, impl
             encoder_outputs=encoded,
             attention_mask=mask,
             decoder_input_ids=target[:, step : step + 1],
-            past_key_values=cache,
+            cache=cache,
             use_cache=True,
         )
-        cache = output.past_key_values
+        cache = output[CACHE]
         torch.testing.assert_close(output.logits[:, 0], expected[:, step], **TOLERANCE)
     assert isinstance(cache, EncoderDecoderCache)
     assert cache.get_seq_length() == target.shape[1]
@@ -41,10 +43,25 @@ def test_a_left_padded_prompt_continues_from_the_cache(make_model, source, targe
         input_ids=source,
         decoder_input_ids=padded[:, 4:],
         decoder_attention_mask=mask,
-        past_key_values=first.past_key_values,
+        cache=first[CACHE],
     )
     torch.testing.assert_close(first.logits[:, 2:], expected[:, :2], **TOLERANCE)
     torch.testing.assert_close(second.logits, expected[:, 2:], **TOLERANCE)
+
+
+@pytest.mark.parametrize("name", ["cache", "past_key_values", "memory"])
+def test_a_cache_is_known_under_every_name(make_model, source, target, name: str) -> None:
+    model = make_model()
+    first = model(input_ids=source, decoder_input_ids=target[:, :2], use_cache=True)
+    rest = model(input_ids=source, decoder_input_ids=target[:, 2:], **{name: first[CACHE]})
+    expected = model(input_ids=source, decoder_input_ids=target, use_cache=False).logits[:, 2:]
+    torch.testing.assert_close(rest.logits, expected, **TOLERANCE)
+
+
+@pytest.mark.parametrize("name", ["cache", "past_key_values"])
+def test_a_cache_of_tuples_is_refused(make_model, source, target, name: str) -> None:
+    with pytest.raises(TypeError, match="The cache is a tuple; give a `Cache` of transformers"):
+        make_model()(input_ids=source, decoder_input_ids=target, **{name: ((target,),)})
 
 
 def test_a_plain_cache_is_taken_as_that_of_self_attention(make_model, source, target) -> None:
@@ -86,4 +103,4 @@ def test_a_static_cache_gives_what_a_growing_one_gives(make_model, source, chang
 
 def test_a_fresh_model_does_not_cut_translations_at_twenty_tokens(make_model, source) -> None:
     model = make_model(eos_token_id=None, max_position_embeddings=40)
-    assert model.generate(source, num_beams=1).shape[1] == 40
+    assert model.generate(source, num_beams=1).shape[1] == 1 + source.shape[1] + 50

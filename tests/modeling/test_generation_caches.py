@@ -9,6 +9,8 @@ import pytest
 import torch
 from transformers import CompileConfig, EncoderDecoderCache, StaticCache
 
+from sineformer.modeling.compatibility import CACHE
+
 LEFT_PADDED = torch.tensor([[2, 9, 10, 11], [0, 2, 9, 10], [0, 0, 2, 9]])
 PROMPT_MASK = torch.tensor([[1, 1, 1, 1], [0, 1, 1, 1], [0, 0, 1, 1]])
 
@@ -67,7 +69,7 @@ def test_a_static_cache_may_be_made_by_the_caller(make_model, source, prompt: in
         StaticCache(config=model.config, max_cache_len=20), StaticCache(config=model.config, max_cache_len=7)
     )
     arguments = {"decoder_input_ids": ids, "max_new_tokens": 9, "num_beams": 1}
-    found = model.generate(source, **arguments, past_key_values=cache)
+    found = model.generate(source, **arguments, **{CACHE: cache})
     assert torch.equal(found, model.generate(source, **arguments))
 
 
@@ -78,7 +80,7 @@ def test_a_prompt_goes_on_from_a_cache_that_generate_returned(make_model, source
     first = model.generate(source, max_new_tokens=4, **arguments)
     # The mask tells transformers that the ids hold those of the cache too.
     prompt = {"decoder_input_ids": first.sequences, "decoder_attention_mask": torch.ones_like(first.sequences)}
-    rest = model.generate(source, **prompt, past_key_values=first.past_key_values, max_new_tokens=6, **arguments)
+    rest = model.generate(source, **prompt, **{CACHE: first[CACHE]}, max_new_tokens=6, **arguments)
     assert torch.equal(rest.sequences, whole.sequences)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import tempfile
+
 import pytest
 import torch
+import transformers
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from sineformer import SineformerForConditionalGeneration
-from sineformer.modeling import generation
 from sineformer.training.tokenizer import train_tokenizer
 
 LENGTHS = (7, 3, 1)
@@ -57,20 +60,93 @@ def test_the_source_may_come_in_any_form(endless, source, form: str, mask) -> No
     assert new_tokens(output) == ([57] * 3 if mask is None else LIMITED)
 
 
-@pytest.mark.parametrize(
-    ("given", "expected"), [({"max_new_tokens": 60}, 60), ({"max_length": 61}, 60), ({"max_new_tokens": 2}, 2)]
+def test_padding_is_no_part_of_the_source_with_or_without_a_mask(endless, source) -> None:
+    padded = source.masked_fill(MASK == 0, 0)
+    assert new_tokens(endless.generate(padded)) == LIMITED
+    assert new_tokens(endless.generate(padded, attention_mask=MASK)) == LIMITED
+
+
+def as_keywords(model, asked):
+    return asked
+
+
+def as_a_new_config(model, asked):
+    return {"generation_config": GenerationConfig(num_beams=model.generation_config.num_beams, **asked)}
+
+
+def as_a_copy_of_the_models_config(model, asked):
+    config = copy.deepcopy(model.generation_config)
+    config.update(**asked)
+    return {"generation_config": config}
+
+
+def in_place(model, asked):
+    model.generation_config.update(**asked)
+    return {}
+
+
+def saved_and_loaded(model, asked):
+    model.generation_config.update(**asked)
+    with tempfile.TemporaryDirectory() as folder:
+        model.generation_config.save_pretrained(folder)
+        model.generation_config = GenerationConfig.from_pretrained(folder)
+    return {}
+
+
+ways = pytest.mark.parametrize(
+    "ask", [as_keywords, as_a_new_config, as_a_copy_of_the_models_config, in_place, saved_and_loaded]
 )
-def test_a_limit_of_the_caller_replaces_that_of_the_source(endless, source, given, expected: int) -> None:
-    arguments = {"attention_mask": MASK}
-    assert new_tokens(endless.generate(source, **arguments, **given)) == [expected] * 3
-    config = GenerationConfig(**given)
-    assert new_tokens(endless.generate(source, config, attention_mask=MASK)) == [expected] * 3
 
 
-def test_a_saved_max_length_holds_beside_the_limit_of_the_source(endless, source) -> None:
-    endless.generation_config.max_length = 55
-    output = endless.generate(source, attention_mask=MASK)
-    assert new_tokens(output) == [54, 53, 51]
+@ways
+@pytest.mark.parametrize("num_beams", [1, 3])
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        *(({"max_new_tokens": 60}, 60), ({"max_length": 61}, 60), ({"max_new_tokens": 2}, 2)),
+        *(({"max_length": 55}, 54), ({"max_length": 20}, 19), ({"max_length": 64}, 63), ({"max_new_tokens": 90}, 90)),
+    ],
+)
+def test_a_length_that_is_asked_for_replaces_the_limit_of_the_source(
+    endless, source, ask, num_beams: int, asked, expected: int
+) -> None:
+    endless.generation_config.num_beams = num_beams
+    assert new_tokens(endless.generate(source, attention_mask=MASK, **ask(endless, asked))) == [expected] * 3
+
+
+@ways
+@pytest.mark.parametrize("mask", [None, MASK])
+@pytest.mark.parametrize("asked", [{"min_new_tokens": 80}, {"min_length": 81}])
+def test_a_least_length_that_is_asked_for_wins_over_the_limit_of_the_source(
+    make_model, source, ask, mask, asked
+) -> None:
+    model = make_model(decoder_layers=1)
+    model.generation_config.suppress_tokens = [0]
+    output = model.generate(source, attention_mask=mask, **ask(model, asked))
+    assert all(count >= 80 for count in new_tokens(output))
+
+
+def test_a_keyword_wins_over_a_config_and_that_over_the_models_own(endless, source) -> None:
+    endless.generation_config.max_new_tokens = 7
+    assert new_tokens(endless.generate(source)) == [7] * 3
+    assert new_tokens(endless.generate(source, GenerationConfig(max_length=6))) == [5] * 3
+    assert new_tokens(endless.generate(source, GenerationConfig(max_new_tokens=4))) == [4] * 3
+    assert new_tokens(endless.generate(source, max_length=4)) == [3] * 3
+
+
+def test_a_length_is_asked_for_without_a_warning(endless, source, caplog) -> None:
+    transformers.utils.logging.enable_propagation()
+    endless.generate(source, max_new_tokens=4)
+    endless.generate(source, GenerationConfig(max_new_tokens=5))
+    endless.generation_config.max_new_tokens = 6
+    endless.generate(source)
+    transformers.utils.logging.disable_propagation()
+    assert [record.getMessage() for record in caplog.records] == []
+
+
+def test_a_long_source_is_not_cut(endless, source) -> None:
+    long = torch.cat([source] * 10, dim=1)
+    assert new_tokens(endless.generate(long)) == [120] * 3
 
 
 def test_the_limit_is_a_field_of_the_generation_config(endless, source) -> None:
@@ -79,7 +155,7 @@ def test_the_limit_is_a_field_of_the_generation_config(endless, source) -> None:
     endless.generation_config.max_tokens_beyond_source = 1
     assert new_tokens(endless.generate(source, attention_mask=MASK)) == [8, 4, 2]
     endless.generation_config.max_tokens_beyond_source = None
-    assert new_tokens(endless.generate(source, attention_mask=MASK)) == [63] * 3
+    assert new_tokens(endless.generate(source, attention_mask=MASK)) == [64] * 3
     del endless.generation_config.max_tokens_beyond_source
     assert new_tokens(endless.generate(source, attention_mask=MASK)) == LIMITED
 
@@ -88,6 +164,8 @@ def test_a_prompt_of_the_decoder_does_not_count(endless, source) -> None:
     prompt = torch.tensor([[2, 9, 10]]).expand(3, -1)
     output = endless.generate(source, attention_mask=MASK, decoder_input_ids=prompt)
     assert new_tokens(output, prompt_length=3) == LIMITED
+    without_start = endless.generate(source, attention_mask=MASK, decoder_input_ids=prompt[:, 1:])
+    assert torch.equal(without_start, output)
 
 
 def test_stopping_criteria_of_the_caller_still_hold(endless, source) -> None:
@@ -117,18 +195,25 @@ def test_the_defaults_are_saved_and_loaded(make_model, tmp_path) -> None:
     model.generation_config.max_tokens_beyond_source = 12
     model.save_pretrained(tmp_path)
     config = SineformerForConditionalGeneration.from_pretrained(tmp_path).generation_config
-    assert (config.num_beams, config.early_stopping, config.max_length) == (4, True, 77)
+    assert (config.num_beams, config.early_stopping, config.max_length) == (4, None, 78)
     assert (config.decoder_start_token_id, config.eos_token_id, config.pad_token_id) == (2, 3, 0)
     assert config.max_tokens_beyond_source == 12
 
 
-def test_a_source_longer_than_the_saved_max_length_is_not_cut_without_a_word(endless, source, monkeypatch) -> None:
-    said: list[str] = []
-    monkeypatch.setattr(generation.logger, "warning_once", said.append)
-    endless.generate(source)
-    assert not said
-    endless.generate(torch.cat([source] * 10, dim=1))
-    assert len(said) == 1
-    assert "`generation_config.max_length` (64)" in said[0]
-    endless.generate(torch.cat([source] * 10, dim=1), max_new_tokens=3)
-    assert len(said) == 1
+@pytest.mark.parametrize("changes", [{"num_beams": 1}, {"num_beams": 1, "do_sample": True}, {"max_length": 9}])
+def test_a_changed_generation_config_is_saved(make_model, tmp_path, changes) -> None:
+    model = make_model()
+    model.generation_config.update(**changes)
+    model.generation_config.save_pretrained(tmp_path)
+    model.save_pretrained(tmp_path)
+    loaded = SineformerForConditionalGeneration.from_pretrained(tmp_path).generation_config
+    assert {name: getattr(loaded, name) for name in changes} == changes
+
+
+def test_a_folder_without_a_generation_config_has_the_defaults(make_model, source, tmp_path) -> None:
+    make_model().save_pretrained(tmp_path)
+    (tmp_path / "generation_config.json").unlink()
+    model = SineformerForConditionalGeneration.from_pretrained(tmp_path)
+    model.generation_config.suppress_tokens = [0, 3]
+    assert model.generation_config.num_beams == 4
+    assert new_tokens(model.generate(source, attention_mask=MASK)) == LIMITED

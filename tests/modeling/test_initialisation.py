@@ -51,7 +51,7 @@ def test_a_small_model_learns_to_copy(make_model, normalize_before: bool) -> Non
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3, betas=(0.9, 0.98), eps=1e-9)
     warmup = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.01, total_iters=50)
     generator = torch.Generator().manual_seed(0)
-    for _ in range(250):
+    for _ in range(350):  # after 250 steps the loss is near 0.5, above or below it by the rounding of the processor
         ids = torch.randint(4, 30, (32, 6), generator=generator)
         loss = model(input_ids=ids, labels=ids).loss
         optimizer.zero_grad()

@@ -1,9 +1,11 @@
-"""Input that cannot be meant is refused with an error that names the argument and the mend."""
+"""Input that cannot be meant is refused with an error that names the argument and the fix."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+
+from sineformer.modeling import compatibility
 
 IDS = torch.tensor([[5, 6, 7]])
 EMBEDS = torch.zeros(1, 3, 32)
@@ -48,11 +50,6 @@ WRONG = [
     ({"input_ids": IDS, "labels": IDS + 97}, ValueError, "holds token id 104"),
     ({"input_ids": IDS, "labels": IDS[0]}, ValueError, r"`labels` has shape \[3\]"),
     ({"input_ids": IDS, "decoder_input_ids": IDS, "labels": IDS[:, :2]}, ValueError, "`labels` has shape"),
-    (
-        {"input_ids": IDS, "atention_mask": torch.ones(1, 3), "decoder_input_ids": IDS},
-        TypeError,
-        "`atention_mask`. Use `attention_mask`",
-    ),
 ]
 
 
@@ -96,3 +93,57 @@ def test_tuples_come_out_when_asked_for(make_model, source, target) -> None:
     assert torch.equal(logits, expected.logits)
     model.config.return_dict = False
     assert torch.equal(model(input_ids=source, labels=target)[0], expected.loss)
+
+
+@pytest.fixture
+def warnings_once(monkeypatch) -> list[str]:
+    """What the model warns of."""
+    said: list[str] = []
+    monkeypatch.setattr(compatibility.logger, "warning_once", said.append)
+    return said
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("atention_mask", "attention_mask"), ("lables", "labels"), ("past_key_value", "past_key_values")]
+)
+def test_a_misspelt_argument_is_named_and_never_refused(make_model, warnings_once, name: str, near: str) -> None:
+    model = make_model()
+    expected = model(input_ids=IDS, decoder_input_ids=IDS).logits
+    assert torch.equal(model(input_ids=IDS, decoder_input_ids=IDS, **{name: IDS}).logits, expected)
+    assert set(warnings_once) == {f"`{name}` is ignored: no argument has this name. Did you mean `{near}`?"}
+
+
+@pytest.mark.parametrize("module", ["forward", "generate", "encoder", "decoder", "model"])
+def test_an_argument_of_a_later_release_is_no_misspelt_one(make_model, warnings_once, module: str) -> None:
+    model = make_model()
+    later = {"something_that_comes_later": True}
+    calls = {
+        "forward": lambda: model(input_ids=IDS, decoder_input_ids=IDS, **later),
+        "generate": lambda: model.generate(IDS, max_new_tokens=2, **later),
+        "encoder": lambda: model.model.encoder(IDS, **later),
+        "decoder": lambda: model.model.decoder(IDS, encoder_hidden_states=EMBEDS, **later),
+        "model": lambda: model.model(input_ids=IDS, decoder_input_ids=IDS, **later),
+    }
+    calls[module]()
+    assert warnings_once == []
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "message"),
+    [
+        (IDS.tolist(), TypeError, r"a list as its source; it takes a tensor .*tokenizer\(texts"),
+        (IDS.numpy(), TypeError, "a ndarray as its source"),
+        (IDS[0], ValueError, r"has shape \[3\].*unsqueeze\(0\)"),
+        (IDS.float(), TypeError, "torch.long"),
+    ],
+    ids=["list", "array", "one dimension", "floats"],
+)
+@pytest.mark.parametrize("keyword", ["inputs", "input_ids"])
+def test_generate_says_what_its_source_must_be(make_model, source, error, message: str, keyword: str) -> None:
+    with pytest.raises(error, match=message):
+        make_model().generate(**{keyword: source})
+
+
+def test_a_target_that_a_trainer_has_taken_away_is_explained(make_model) -> None:
+    with pytest.raises(ValueError, match=r"label_smoothing_factor.*DataCollatorForSeq2Seq\(tokenizer, model=model\)"):
+        make_model().train()(input_ids=IDS)

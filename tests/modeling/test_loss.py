@@ -65,7 +65,7 @@ def test_training_never_holds_the_logits_of_the_whole_batch(make_model, source, 
     with Watch():
         output = model(input_ids=source, labels=target)
         output.loss.backward()
-    assert output.logits is None
+    assert "logits" not in output
     assert largest == 4
 
 

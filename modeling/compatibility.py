@@ -1,0 +1,60 @@
+"""Where releases of transformers differ, in one place.
+
+The code of a model lives as long as the checkpoint it lies beside, in releases that nobody has seen yet. So it passes
+arguments to transformers by position where names have changed, accepts keywords that it does not know, and knows the
+cache of keys and values by its type: transformers called it `past_key_values` up to 5.23 and calls it `cache` since.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from transformers import Cache
+from transformers.modeling_outputs import Seq2SeqLMOutput
+from transformers.utils import logging
+
+# The name of the cache in the outputs of this release of transformers, and so in what `generate` passes on.
+CACHE = dataclasses.fields(Seq2SeqLMOutput)[2].name
+# Arguments of the forward methods, by which a misspelt one is recognised.
+ARGUMENTS = (
+    *("input_ids", "attention_mask", "inputs_embeds", "encoder_outputs", "encoder_hidden_states"),
+    *("encoder_attention_mask", "decoder_input_ids", "decoder_attention_mask", "decoder_inputs_embeds"),
+    *("decoder_position_ids", "position_ids", "labels", "label_smoothing", "num_items_in_batch", "r_drop"),
+    *("cache", "past_key_values", "use_cache", "return_dict", "output_attentions", "output_hidden_states"),
+)
+
+logger = logging.get_logger(__name__)
+
+
+def find_cache(values: Iterable[Any]) -> Cache | None:
+    """Return the first cache among arguments, under whatever name and in whatever position it came."""
+    return next((value for value in values if isinstance(value, Cache)), None)
+
+
+def take_cache(cache: Any, keywords: dict[str, Any]) -> Cache | None:
+    """Return the cache that a caller gave as such or among `keywords`, and remove it from these.
+
+    Raises:
+        TypeError: what was given is no `Cache`, such as the tuples of transformers 4.
+    """
+    for name in [name for name, value in keywords.items() if name == "past_key_values" or isinstance(value, Cache)]:
+        value = keywords.pop(name)
+        cache = value if cache is None else cache
+    if cache is not None and not isinstance(cache, Cache):
+        raise TypeError(f"The cache is a {type(cache).__name__}; give a `Cache` of transformers, or None.")
+    return cache
+
+
+def take_return_dict(keywords: dict[str, Any], config: Any) -> bool:
+    """Remove `return_dict` from `keywords` and return whether the caller wants named outputs instead of a tuple."""
+    return_dict = keywords.pop("return_dict", None)
+    return bool(getattr(config, "return_dict", True) if return_dict is None else return_dict)
+
+
+def warn_of_misspelt(keywords: Iterable[str]) -> None:
+    """Warn once of a keyword that is ignored and looks like a known one; others may be a later transformers' own."""
+    for name in keywords:
+        near = difflib.get_close_matches(name, ARGUMENTS, n=1, cutoff=0.8)
+        if near and name not in ARGUMENTS:
+            logger.warning_once(f"`{name}` is ignored: no argument has this name. Did you mean `{near[0]}`?")
