@@ -27,11 +27,10 @@ FLAT_IMPORT = "from .configuration_sineformer import"
 # transformers finds the class of a model by the class of its configuration, and tells two of these apart by the text of
 # their file and of what that imports. This names all other files there, so that of two folders with different code each
 # runs its own.
-NAME_THE_OTHERS = """
-
-if False:  # read by transformers as text: a configuration belongs to the model's code beside it
-    from .modeling_sineformer import SineformerModel
-"""
+NAME_THE_OTHERS = (
+    "\n\nif False:  # read by transformers as text: a configuration belongs to the model's code beside it\n"
+    "    from .modeling_sineformer import SineformerModel\n"
+)
 
 
 def describe_code(config: PreTrainedConfig, pipeline: type) -> None:

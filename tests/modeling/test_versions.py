@@ -1,4 +1,5 @@
-"""Folders load in other versions: of Sineformer, which add fields, and of transformers, from the oldest we support."""
+"""Folders work in every release of transformers from the oldest that is supported to the newest, and load whatever
+later versions of Sineformer write into them."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -38,51 +39,115 @@ def test_fields_of_a_later_version_do_no_harm_and_are_kept(make_model, source, t
     assert json.loads((tmp_path / "copy/config.json").read_text())["later_field"] == {"a": 1}
 
 
-@pytest.fixture
-def oldest_transformers(tmp_path) -> Path:
-    """A folder with the oldest transformers that Sineformer supports, and what that needs beside torch."""
+def oldest() -> str:
+    """The oldest release of transformers that the package says it works with."""
     needed = map(Requirement, metadata.requires("sineformer") or [])
     (specifier,) = next(each for each in needed if each.name == "transformers").specifier
     assert specifier.operator == ">="
-    folder = tmp_path / "oldest"
-    install = ["install", "-qq", "--target", str(folder), f"transformers=={specifier.version}.0"]
-    subprocess.run([sys.executable, "-m", "pip", *install], check=True)
-    return folder
+    return f"{specifier.version}.0"
 
 
-WITH_THE_OLDEST = """
-import json, sys
+# Between the oldest and the installed one: those that changed what a model rests on.
+RELEASES = [oldest(), "5.20.2", *(["5.23.0"] if sys.version_info >= (3, 11) else [])]
+
+# What somebody does with a folder who has neither this package nor its tests: every step leaves its result.
+USE_THE_FOLDER = """
+import sys
 packages, folder, copy, results = sys.argv[1:]
 sys.path.insert(0, packages)
 import torch, transformers
-from transformers import AutoModelForSeq2SeqLM
+from transformers import (AutoModelForSeq2SeqLM, AutoTokenizer, DataCollatorForSeq2Seq, Seq2SeqTrainer,
+                          Seq2SeqTrainingArguments, pipeline, set_seed)
 assert transformers.__file__.startswith(packages), transformers.__file__
-model = AutoModelForSeq2SeqLM.from_pretrained(folder, trust_remote_code=True).eval()
-ids = torch.tensor([[5, 6, 7, 3], [8, 3, 0, 0]])
-mask = (ids != 0).long()
+
+tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+def load(place=folder):
+    return AutoModelForSeq2SeqLM.from_pretrained(place, trust_remote_code=True).eval()
+
+model, texts = load(), ["the dog sleeps", "der Hund", "a"]
+batch = tokenizer(texts, return_tensors="pt", padding=True)
+static = {"cache_implementation": "static", "num_beams": 1, "max_new_tokens": 9}
 output = {
-    "logits": model(input_ids=ids, attention_mask=mask, decoder_input_ids=ids).logits,
-    "beams": model.generate(ids, attention_mask=mask, num_beams=3, max_new_tokens=9),
-    "static": model.generate(ids, attention_mask=mask, num_beams=1, max_new_tokens=9, cache_implementation="static"),
-    "unlimited": model.generate(ids, attention_mask=mask),
+    "logits": model(**batch, decoder_input_ids=batch["input_ids"]).logits,
+    "greedy": model.generate(**batch, num_beams=1),
+    "beams": model.generate(**batch, num_beams=3, num_return_sequences=2, max_new_tokens=12),
+    "scores": model.generate(**batch, num_beams=3, max_new_tokens=5, return_dict_in_generate=True,
+                             output_scores=True).sequences_scores,
+    "static": model.generate(**batch, **static),
+    "static beams": model.generate(**batch, **static | {"num_beams": 2}),
 }
-model.train()(input_ids=ids, attention_mask=mask, labels=ids).loss.backward()
-output["gradient"] = model.lm_head.weight.grad
+set_seed(1)
+output["sampled"] = model.generate(**batch, do_sample=True, num_beams=1, max_new_tokens=8)
+step = model(input_ids=batch["input_ids"][:, :2], decoder_input_ids=batch["input_ids"][:, :2], use_cache=True)
+output["two tokens"] = step.logits
+for how in (folder, model):
+    translate = pipeline("translation", model=how, tokenizer=tokenizer, trust_remote_code=True)
+    output["pipeline", str(how is model)] = [each["translation_text"] for each in translate(texts, max_new_tokens=9)]
+
+def train(model):
+    examples = [dict(tokenizer(text, text_target=text)) for text in texts]
+    arguments = Seq2SeqTrainingArguments(
+        copy + "-run", max_steps=3, learning_rate=1e-2, per_device_train_batch_size=3, predict_with_generate=True,
+        generation_num_beams=2, report_to=[], save_strategy="no", use_cpu=True, seed=3, logging_strategy="no")
+    trainer = Seq2SeqTrainer(model=model, args=arguments, train_dataset=examples, eval_dataset=examples,
+                             data_collator=DataCollatorForSeq2Seq(tokenizer), processing_class=tokenizer)
+    trainer.train()
+    output["evaluated", type(model).__name__] = trainer.evaluate(max_new_tokens=4)["eval_loss"]
+    return trainer
+
+train(model).save_model(copy)
+again = load(copy)
+output["trained"] = again(**batch, decoder_input_ids=batch["input_ids"]).logits
+assert torch.equal(output["trained"], model.eval()(**batch, decoder_input_ids=batch["input_ids"]).logits)
+assert again.generation_config.to_dict() == model.generation_config.to_dict()
+
+from peft import LoraConfig, get_peft_model
+set_seed(2)
+adapted = get_peft_model(load(), LoraConfig(task_type="SEQ_2_SEQ_LM", target_modules=["q_proj", "v_proj"], r=2))
+train(adapted)
+adapted.eval()
+output["adapted"] = adapted(**batch, decoder_input_ids=batch["input_ids"]).logits
+output["adapted text"] = adapted.generate(**batch, max_new_tokens=6)
+merged = adapted.merge_and_unload()
+merged.save_pretrained(copy + "-merged")
+output["merged"] = load(copy + "-merged")(**batch, decoder_input_ids=batch["input_ids"]).logits
 torch.save(output, results)
-model.save_pretrained(copy)
 """
 
 
+def install(release: str, folder: Path) -> Path:
+    """Install a release of transformers, and what it needs beside torch, into a folder."""
+    command = [sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--target", str(folder)]
+    subprocess.run([*command, f"transformers=={release}"], check=True)
+    return folder
+
+
+def use(python: BarePython, packages: Path, model: Path, results: Path) -> dict[Any, Any]:
+    """What the steps of `USE_THE_FOLDER` left, with the transformers in `packages`."""
+    python.run(USE_THE_FOLDER, packages, model, results.with_name(f"{results.stem}-copy"), results)
+    return torch.load(results)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory, make_model_folder, bare_python_with_peft: BarePython) -> tuple[Path, dict[Any, Any]]:
+    """A model's folder and what its use leaves with the installed transformers."""
+    folder = tmp_path_factory.mktemp("versions")
+    model = make_model_folder(folder / "model")
+    as_a_later_version_saves(model)
+    installed = Path(str(metadata.distribution("transformers").locate_file("")))
+    packages = folder / "installed"
+    packages.symlink_to(installed)
+    return model, use(bare_python_with_peft, installed, model, folder / "installed.pt")
+
+
 @pytest.mark.slow
-def test_a_folder_works_in_the_oldest_transformers(
-    make_model, tmp_path, bare_python: BarePython, oldest_transformers
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_folder_works_alike_in_every_release(
+    release: str, expected, tmp_path, bare_python_with_peft: BarePython
 ) -> None:
-    make_model().save_pretrained(tmp_path / "model")
-    as_a_later_version_saves(tmp_path / "model")
-    outputs = []
-    for packages in (oldest_transformers, Path(metadata.distribution("transformers").locate_file(""))):
-        copy, results = tmp_path / f"{packages.name} copy", tmp_path / "results.pt"
-        bare_python.run(WITH_THE_OLDEST, packages, tmp_path / "model", copy, results)
-        outputs.append(torch.load(results))
-        assert (copy / "model.safetensors").read_bytes() == (tmp_path / "model/model.safetensors").read_bytes()
-    assert all(torch.equal(outputs[0][name], outputs[1][name]) for name in outputs[1])
+    model, results = expected
+    found = use(bare_python_with_peft, install(release, tmp_path / release), model, tmp_path / "found.pt")
+    assert found.keys() == results.keys()
+    for name, value in results.items():
+        same = torch.equal(found[name], value) if isinstance(value, torch.Tensor) else found[name] == value
+        assert same, name
