@@ -10,6 +10,8 @@ Contents, from small to large:
     generation.py           what `generate` does unless told otherwise: beams, where a translation ends section 6.1
     this file               embeddings, encoder, decoder, the whole model, and its language-model head
     code_files.py           the code that travels with the weights
+    tokenization_sineformer.py  the tokenizer, of one vocabulary or of two
+    invisible_text.py       text that shows nothing, which is not translated
     translation_pipeline.py `pipeline("translation")`
 
     input_ids [B,S] --embed, *sqrt(D), +P--> encoder layers --> [B,S,D] --.
@@ -49,14 +51,19 @@ from transformers.modeling_outputs import (
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
+# Every file that travels with the weights, also those not needed here: several processes that fill the module cache of
+# transformers at once each take what this file imports. And models then know `pipeline("translation", model=MODEL)`.
 from ..configuration.configuration_sineformer import SineformerConfig
 from .attention import MultiHeadAttention
 from .code_files import describe_code, write_code
 from .generation import SineformerGenerationMixin, default_generation_config
 from .inputs import check_exactly_one, check_keywords, check_labels, check_mask, check_token_ids, shift_tokens_right
+from .invisible_text import shows_nothing as shows_nothing
 from .layers import SineformerDecoderLayer, SineformerEncoderLayer
 from .loss import cross_entropy, translation_loss
 from .positional_encoding import SinusoidalPositionalEncoding, count_positions
+from .tokenization_sineformer import SineformerTokenizer as SineformerTokenizer
+from .translation_pipeline import SineformerTranslationPipeline
 
 
 class SineformerPreTrainedModel(PreTrainedModel):
@@ -118,10 +125,6 @@ class SineformerPreTrainedModel(PreTrainedModel):
         **kwargs: Any,
     ) -> None:
         """Save as `PreTrainedModel.save_pretrained` does, and the code too: the folder loads without Sineformer."""
-        # Imported here because it pulls in all of transformers.pipelines; and in this file, as every other, so that
-        # several processes can fill the module cache of transformers at once.
-        from .translation_pipeline import SineformerTranslationPipeline
-
         hub = {name: kwargs.pop(name) for name in HUB_ARGUMENTS if name in kwargs} if push_to_hub else {}
         describe_code(self.config, SineformerTranslationPipeline)
         super().save_pretrained(save_directory, is_main_process, state_dict, **kwargs)
