@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 CODE_FILES = (
     *("attention.py", "code_files.py", "configuration_sineformer.py", "generation.py", "inputs.py", "layers.py"),
     *("loss.py", "modeling_sineformer.py", "positional_encoding.py", "translation_pipeline.py"),
-    *("invisible_text.py", "tokenization_sineformer.py"),
+    *("invisible_text.py", "tokenization_sineformer.py", "transition_scores.py"),
 )
 AUTO_MAP = {
     "AutoConfig": "configuration_sineformer.SineformerConfig",

@@ -12,6 +12,7 @@ from transformers import GenerationConfig, GenerationMixin, PreTrainedConfig, St
 from transformers.utils import logging
 
 from .positional_encoding import count_positions
+from .transition_scores import transition_scores
 
 FIELD = "max_tokens_beyond_source"  # of the generation config; None for no such limit
 DEFAULT = 50
@@ -113,6 +114,8 @@ class SineformerGenerationMixin(GenerationMixin):
         """As `GenerationMixin.generate`, and without `max_length` and `max_new_tokens` each translation ends at the
         length of its own source + `generation_config.max_tokens_beyond_source` (section 6.1), whatever its batch."""
         kwargs.pop("labels", None)  # Seq2SeqTrainer hands them on, and they have no part in generation
+        tokenizer = kwargs.get("tokenizer")  # of `stop_strings`, which are looked for in the target
+        kwargs |= {} if tokenizer is None else {"tokenizer": getattr(tokenizer, "target_tokenizer", None) or tokenizer}
         criteria = end_with_the_source(
             stopping_criteria, {"input_ids": inputs, **kwargs}, generation_config, self.generation_config
         )
@@ -130,3 +133,9 @@ class SineformerGenerationMixin(GenerationMixin):
         if mask is not None and mask.ndim == 2:
             inputs["decoder_position_ids"] = count_positions(mask, inputs["decoder_input_ids"].shape[1])  # [B, T]
         return inputs
+
+    def compute_transition_scores(
+        self, sequences: torch.Tensor, scores: Any, beam_indices: Any = None, normalize_logits: bool = False
+    ) -> torch.Tensor:
+        """See `transition_scores`."""
+        return transition_scores(sequences, scores, beam_indices, normalize_logits)

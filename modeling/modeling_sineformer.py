@@ -10,6 +10,7 @@ Contents, from small to large:
     generation.py           what `generate` does unless told otherwise: beams, where a translation ends section 6.1
     this file               embeddings, encoder, decoder, the whole model, and its language-model head
     code_files.py           the code that travels with the weights
+    transition_scores.py    how likely each token of a translation was
     tokenization_sineformer.py  the tokenizer, of one vocabulary or of two
     invisible_text.py       text that shows nothing, which is not translated
     translation_pipeline.py `pipeline("translation")`
@@ -63,6 +64,7 @@ from .layers import SineformerDecoderLayer, SineformerEncoderLayer
 from .loss import cross_entropy, translation_loss
 from .positional_encoding import SinusoidalPositionalEncoding, count_positions
 from .tokenization_sineformer import SineformerTokenizer as SineformerTokenizer
+from .transition_scores import transition_scores as transition_scores
 from .translation_pipeline import SineformerTranslationPipeline
 
 

@@ -40,8 +40,9 @@ class SideTokenizer(PreTrainedTokenizerFast):
             The number of tokens that are new.
         """
         tokens = new_tokens if isinstance(new_tokens, list | tuple) else [new_tokens]
-        control = {token.content for token in self.added_tokens_decoder.values() if token.special}
-        return super().add_tokens([_found_in_text(each, special_tokens) for each in tokens if str(each) not in control])
+        # Those that are there stay as they are: naming `</s>` again does not make it found in text.
+        known = {token.content for token in self.added_tokens_decoder.values()}
+        return super().add_tokens([_found_in_text(each, special_tokens) for each in tokens if str(each) not in known])
 
     def decode(self, token_ids: Any, skip_special_tokens: bool = False, **kwargs: Any) -> Any:
         """Return the text of ids; a list of texts for a batch.

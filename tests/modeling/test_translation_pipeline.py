@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset, IterableDataset
 from huggingface_hub import HfApi
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import GenerationConfig, PreTrainedTokenizerFast, TextStreamer, pipeline
+from transformers import GenerationConfig, PreTrainedTokenizerFast, TextIteratorStreamer, TextStreamer, pipeline
 from transformers.pipelines.pt_utils import KeyDataset, PipelineIterator
 
 from sineformer.modeling.translation_pipeline import SineformerTranslationPipeline
@@ -107,6 +107,45 @@ def test_empty_short_and_unknown_texts_end_soon(translate, tokenizer, text: str)
         (output,) = translate(text, **arguments)
         assert len(output["translation_text"].split()) <= limit
     assert translate(["w5", text], batch_size=2)[1] == translate(text)[0]
+
+
+NOTHING = ["", "   ", "\u200b", "\u00ad\n", "\u2060\ufeff\u200e"]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_text_that_shows_nothing_has_an_empty_translation(translate, expected, batch_size: int) -> None:
+    empty = {"translation_text": ""}
+    assert translate(NOTHING[1], **SHORT) == [empty]
+    assert translate(NOTHING, batch_size=batch_size, **SHORT) == [empty] * len(NOTHING)
+    mixed = [NOTHING[0], TEXTS[0], NOTHING[2], TEXTS[1], TEXTS[2]]
+    assert translate(mixed, batch_size=batch_size, **SHORT) == [empty, expected[0], empty, *expected[1:3]]
+
+
+@pytest.mark.parametrize("way", ["call", "config", "model"])
+def test_text_that_shows_nothing_has_as_many_translations_as_others(translate, way: str) -> None:
+    settings: dict[str, Any] = {"num_beams": 3, "num_return_sequences": 2, "max_new_tokens": 8}
+    given = {"call": settings, "config": {"generation_config": GenerationConfig(**settings)}, "model": {}}[way]
+    if way == "model":
+        translate.model.generation_config.update(**settings)
+    one, nothing = translate([TEXTS[0], NOTHING[0]], batch_size=2, **given)
+    assert len(one) == 2
+    assert nothing == translate(NOTHING[0], **given) == [{"translation_text": ""}] * 2
+
+
+def test_text_that_shows_nothing_is_never_given_to_the_model(translate, monkeypatch) -> None:
+    monkeypatch.setattr(translate.model, "generate", None)
+    assert translate(NOTHING) == [{"translation_text": ""}] * len(NOTHING)
+
+
+def test_a_stream_of_text_that_shows_nothing_ends(translate, tokenizer) -> None:
+    streamer = TextIteratorStreamer(tokenizer, skip_special_tokens=True, timeout=1)
+    translate(NOTHING[0], streamer=streamer, **SHORT)
+    assert "".join(streamer) == ""
+
+
+def test_ids_of_text_that_shows_nothing_start_and_end(translate) -> None:
+    (output,) = translate(NOTHING[0], return_tensors=True)
+    assert output["translation_token_ids"].tolist() == [2, 3]
 
 
 def test_a_long_text_is_translated_whole_unless_truncation_is_asked_for(translate, taught, tokenizer) -> None:
