@@ -1,11 +1,12 @@
 """Sineformer: the encoder-decoder Transformer of "Attention Is All You Need" as a Hugging Face model package.
 
-Importing it makes `AutoConfig`, `AutoModel` and `AutoModelForSeq2SeqLM` know the model type "sineformer".
+Importing it makes `AutoConfig`, `AutoModel`, `AutoModelForSeq2SeqLM` and `AutoTokenizer` know the model type
+"sineformer".
 """
 
 from importlib.metadata import version
 
-from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM
+from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from .configuration import SineformerConfig
 from .modeling import (
@@ -14,6 +15,7 @@ from .modeling import (
     SineformerForConditionalGeneration,
     SineformerModel,
     SineformerPreTrainedModel,
+    SineformerTokenizer,
 )
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "SineformerForConditionalGeneration",
     "SineformerModel",
     "SineformerPreTrainedModel",
+    "SineformerTokenizer",
     "__version__",
 ]
 
@@ -31,3 +34,4 @@ __version__ = version("sineformer")
 AutoConfig.register("sineformer", SineformerConfig, exist_ok=True)
 AutoModel.register(SineformerConfig, SineformerModel, exist_ok=True)
 AutoModelForSeq2SeqLM.register(SineformerConfig, SineformerForConditionalGeneration, exist_ok=True)
+AutoTokenizer.register(SineformerConfig, fast_tokenizer_class=SineformerTokenizer, exist_ok=True)

@@ -7,6 +7,7 @@ from .modeling_sineformer import (
     SineformerModel,
     SineformerPreTrainedModel,
 )
+from .tokenization_sineformer import SineformerTokenizer
 
 __all__ = [
     "SineformerDecoder",
@@ -14,4 +15,5 @@ __all__ = [
     "SineformerForConditionalGeneration",
     "SineformerModel",
     "SineformerPreTrainedModel",
+    "SineformerTokenizer",
 ]

@@ -13,8 +13,9 @@ HERE = Path(__file__).parent
 CONFIGURATION = "configuration_sineformer.py"
 CODE_FILES = (
     *("attention.py", "code_files.py", "compatibility.py", CONFIGURATION, "encoder_decoder.py", "generation.py"),
-    *("inputs.py", "layers.py", "loss.py", "modeling_sineformer.py", "outputs.py", "positional_encoding.py"),
-    *("pretrained_model.py", "translation_pipeline.py"),
+    *("inputs.py", "invisible_text.py", "layers.py", "loss.py", "modeling_sineformer.py", "outputs.py"),
+    *("positional_encoding.py", "pretrained_model.py", "tokenization_sineformer.py", "transition_scores.py"),
+    "translation_pipeline.py",
 )
 SHARD = r"-\d{5}-of-\d{5}"
 AUTO_MAP = {

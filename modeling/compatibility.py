@@ -52,9 +52,14 @@ def take_return_dict(keywords: dict[str, Any], config: Any) -> bool:
     return bool(getattr(config, "return_dict", True) if return_dict is None else return_dict)
 
 
-def warn_of_misspelt(keywords: Iterable[str]) -> None:
-    """Warn once of a keyword that is ignored and looks like a known one; others may be a later transformers' own."""
+def warn_of_misspelt(keywords: Iterable[str], known: Iterable[str] = ()) -> None:
+    """Warn once of a keyword that is ignored and looks like a known one; others may be a later transformers' own.
+
+    Args:
+        known: arguments beside those of the forward methods.
+    """
+    names = [*ARGUMENTS, *known]
     for name in keywords:
-        near = difflib.get_close_matches(name, ARGUMENTS, n=1, cutoff=0.8)
-        if near and name not in ARGUMENTS:
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.8)
+        if near and name not in names:
             logger.warning_once(f"`{name}` is ignored: no argument has this name. Did you mean `{near[0]}`?")

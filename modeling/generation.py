@@ -14,6 +14,7 @@ from transformers import GenerationConfig, GenerationMixin, PreTrainedConfig, St
 from .compatibility import warn_of_misspelt
 from .inputs import check_source
 from .positional_encoding import count_positions
+from .transition_scores import transition_scores
 
 FIELD = "max_tokens_beyond_source"  # of the generation config; None for no such limit
 DEFAULT = 50
@@ -152,6 +153,8 @@ class SineformerGenerationMixin(GenerationMixin):
             TypeError, ValueError: the source is no tensor of token ids `[B, S]`.
         """
         kwargs.pop("labels", None)  # Seq2SeqTrainer hands them on, and they have no part in generation
+        tokenizer = kwargs.get("tokenizer")  # of `stop_strings`, which are looked for in the target
+        kwargs |= {} if tokenizer is None else {"tokenizer": getattr(tokenizer, "target_tokenizer", None) or tokenizer}
         keywords = kwargs if inputs is None else {**kwargs, "input_ids": inputs}
         check_source(keywords.get("input_ids"))
         request = Request(keywords, generation_config, self.generation_config, self.config)
@@ -186,32 +189,11 @@ class SineformerGenerationMixin(GenerationMixin):
         return inputs
 
     def compute_transition_scores(
-        self,
-        sequences: torch.Tensor,
-        scores: tuple[torch.Tensor, ...],
-        beam_indices: torch.Tensor | None = None,
-        normalize_logits: bool = False,
+        self, sequences: torch.Tensor, scores: Any, beam_indices: Any = None, normalize_logits: bool = False
     ) -> torch.Tensor:
-        """Return the scores of the tokens that `generate` chose, `[B, new tokens]`, as transformers does; there the
-        target's vocabulary is taken for as large as the source's.
-
-        Args:
-            sequences: `[B, T]`. scores: for each new token `[B * beams, V]`. beam_indices: `[B, new tokens]`, the beam
-                that each token was chosen from, -1 after the end; None for greedy search and sampling.
-            normalize_logits: take the scores for logits, and make them logarithms of probabilities.
-        """
-        steps = torch.stack(scores, dim=1)  # [B * beams, new tokens, V]
-        if normalize_logits:
-            steps = steps.log_softmax(dim=-1)
-        if beam_indices is None:
-            beam_indices = torch.arange(len(sequences), device=steps.device).unsqueeze(1)
-            beam_indices = beam_indices.expand(-1, len(scores))
-        beam_indices = beam_indices[:, : int((beam_indices >= 0).sum(dim=1).max())]  # [B, longest]
-        count = beam_indices.shape[1]
-        tokens = sequences[:, sequences.shape[1] - count :]  # [B, longest]
-        chosen = steps[beam_indices.clamp(min=0), torch.arange(count, device=steps.device), tokens]
-        return chosen.masked_fill(beam_indices < 0, 0.0)
+        """See `transition_scores`."""
+        return transition_scores(sequences, scores, beam_indices, normalize_logits)
 
     def _validate_model_kwargs(self, model_kwargs: dict[str, Any]) -> None:
         """Warn of misspelt keywords instead of refusing all that this release of transformers does not know."""
-        warn_of_misspelt(model_kwargs)
+        warn_of_misspelt(model_kwargs, vars(self.generation_config))

@@ -9,7 +9,10 @@ Contents, from small to large:
     encoder_decoder.py      encoder and decoder: embeddings, positions, N layers                       section 3.1
     this file               both together, and with the language-model head
     generation.py           what `generate` does unless told otherwise: beams, where a translation ends section 6.1
+    transition_scores.py    how likely each token of a translation was
+    tokenization_sineformer.py  the tokenizer, of one vocabulary or of two
     translation_pipeline.py `pipeline("translation")`
+    invisible_text.py       text that shows nothing, which is not translated
 
     inputs.py               checks of what callers send; labels shifted into decoder inputs
     outputs.py              logits of a training step, computed if somebody looks at them
@@ -28,7 +31,7 @@ Where this departs from the paper: biases in the attention projections (as in ev
 pre-norm, and dropout on attention weights and activations if asked for.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -36,21 +39,23 @@ from transformers import Cache, PreTrainedConfig
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
 
 # transformers copies what a file of a checkpoint imports when it copies the file. Several processes that fill its
-# module cache at once find files copied by others, and then need what those import: so this one imports them all.
+# module cache at once find files copied by others, and then need what those import: so this one imports them all. And
+# who has loaded a model then knows `pipeline("translation", model=MODEL)`.
 from .attention import MultiHeadAttention  # noqa: F401
 from .code_files import write_code  # noqa: F401
 from .compatibility import CACHE, find_cache, take_cache, take_return_dict
 from .encoder_decoder import SineformerDecoder, SineformerEncoder, causal_mask_function
 from .generation import SineformerGenerationMixin, default_generation_config
 from .inputs import check_exactly_one, check_labels, shift_tokens_right
+from .invisible_text import shows_nothing  # noqa: F401
 from .layers import SineformerDecoderLayer  # noqa: F401
 from .loss import cross_entropy, translation_loss
 from .outputs import TranslationOutput
 from .positional_encoding import SinusoidalPositionalEncoding  # noqa: F401
 from .pretrained_model import SineformerPreTrainedModel
-
-if TYPE_CHECKING:
-    from .translation_pipeline import SineformerTranslationPipeline  # noqa: F401
+from .tokenization_sineformer import SineformerTokenizer  # noqa: F401
+from .transition_scores import transition_scores  # noqa: F401
+from .translation_pipeline import SineformerTranslationPipeline  # noqa: F401
 
 
 class SineformerModel(SineformerPreTrainedModel):

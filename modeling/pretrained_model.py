@@ -13,6 +13,7 @@ from ..configuration.configuration_sineformer import SineformerConfig
 from .code_files import describe_code, remove_older_weights, write_code
 from .generation import default_generation_config
 from .positional_encoding import SinusoidalPositionalEncoding
+from .translation_pipeline import SineformerTranslationPipeline
 
 HUB_ARGUMENTS = ("repo_id", "commit_message", "commit_description", "private", "token", "revision", "create_pr", "tags")
 
@@ -78,9 +79,6 @@ class SineformerPreTrainedModel(PreTrainedModel):
         **kwargs: Any,
     ) -> None:
         """Save as `PreTrainedModel.save_pretrained` does, and the code too: the folder loads without Sineformer."""
-        # Imported here because it pulls in all of transformers.pipelines.
-        from .translation_pipeline import SineformerTranslationPipeline
-
         hub = {name: kwargs.pop(name) for name in HUB_ARGUMENTS if name in kwargs} if push_to_hub else {}
         describe_code(self.config, SineformerTranslationPipeline)
         super().save_pretrained(save_directory, is_main_process, state_dict, **kwargs)

@@ -1,17 +1,16 @@
 """`pipeline("translation")` for Sineformer checkpoints; transformers 5 no longer has one of its own."""
 
-import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import Dataset
-from transformers import AutoTokenizer
-from transformers.pipelines.base import Pipeline
-from transformers.utils.hub import cached_file
+from transformers import AutoModelForSeq2SeqLM, Pipeline, pipelines
 
-TARGET_FOLDER = "target_tokenizer"  # below the model's folder, where source and target have vocabularies of their own
+from .invisible_text import shows_nothing
+from .tokenization_sineformer import SineformerTokenizer
+
+TASK = "translation"
 
 
 class SineformerTranslationPipeline(Pipeline):
@@ -39,22 +38,7 @@ class SineformerTranslationPipeline(Pipeline):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.target_tokenizer: Any = self.tokenizer
-        config = self.model.config
-        name, place = str(config.name_or_path), {"subfolder": TARGET_FOLDER}
-        commit = getattr(config, "_commit_hash", None)
-        if commit is not None:
-            place["revision"] = commit  # the tokenizer of these weights, not of the newest
-        if not config.share_encoder_decoder_embeddings and cached_file(
-            name, "tokenizer.json", _raise_exceptions_for_missing_entries=False, **place
-        ):
-            self.target_tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **place)
-
-    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
-        """Save model, code and tokenizers, a separate one of the target too."""
-        super().save_pretrained(save_directory, **kwargs)
-        if self.target_tokenizer is not self.tokenizer:
-            self.target_tokenizer.save_pretrained(Path(save_directory) / TARGET_FOLDER)
+        self.tokenizer: Any = _with_both_sides(self.tokenizer, self.model.config)
 
     def _sanitize_parameters(
         self,
@@ -88,14 +72,32 @@ class SineformerTranslationPipeline(Pipeline):
                 f"The translation pipeline takes text, but got {type(text).__name__}: {text!r}. "
                 "Give a string, a list, a generator or a column of a dataset."
             )
-        tokenizer: Any = self.tokenizer
-        return tokenizer(text, return_tensors="pt", truncation=truncation)
+        inputs = self.tokenizer(text, return_tensors="pt", truncation=truncation, verbose=False)
+        return {**inputs, "shows_nothing": torch.tensor([shows_nothing(text)])}
 
     def _forward(self, model_inputs: Any, **generate: Any) -> dict[str, torch.Tensor]:
         model: Any = self.model
-        ids, mask = model_inputs["input_ids"], model_inputs["attention_mask"]
+        ids, mask, empty = (model_inputs[name] for name in ("input_ids", "attention_mask", "shows_nothing"))
+        nothing = self._empty_translations(len(ids), generate)  # [B, number of translations, 2]
+        if empty.all():
+            if generate.get("streamer") is not None:
+                generate["streamer"].end()  # whoever reads from it waits for that
+            return {"output_ids": nothing}
         output_ids = model.generate(input_ids=ids, attention_mask=mask, **generate)
-        return {"output_ids": output_ids.reshape(len(ids), -1, output_ids.shape[-1])}
+        output_ids = output_ids.reshape(len(ids), -1, output_ids.shape[-1])  # [B, number of translations, T]
+        output_ids[empty] = torch.nn.functional.pad(
+            nothing[empty], (0, output_ids.shape[-1] - nothing.shape[-1]), value=model.config.pad_token_id
+        )
+        return {"output_ids": output_ids}
+
+    def _empty_translations(self, size: int, generate: dict[str, Any]) -> torch.Tensor:
+        """Return for each of `size` texts as many empty translations as `generate` would give `[size, n, 2]`."""
+        model: Any = self.model
+        settings = generate.get("generation_config") or model.generation_config
+        number = generate.get("num_return_sequences") or settings.num_return_sequences or 1
+        ends = model.config.eos_token_id
+        ids = [model.config.decoder_start_token_id, ends[0] if isinstance(ends, list) else ends]
+        return torch.tensor(ids, device=model.device).repeat(size, number, 1)
 
     def postprocess(
         self, model_outputs: Any, return_tensors: bool = False, clean_up_tokenization_spaces: bool = False
@@ -103,7 +105,48 @@ class SineformerTranslationPipeline(Pipeline):
         output_ids = model_outputs["output_ids"][0]  # [number of translations, T]
         if return_tensors:
             return [{"translation_token_ids": ids} for ids in output_ids]
-        texts = self.target_tokenizer.batch_decode(
+        texts = self.tokenizer.batch_decode(
             output_ids, skip_special_tokens=True, clean_up_tokenization_spaces=clean_up_tokenization_spaces
         )
         return [{"translation_text": text} for text in texts]
+
+
+def _with_both_sides(tokenizer: Any, config: Any) -> Any:
+    """Return a tokenizer that decodes the target of the model: `tokenizer`, or for an older folder that of the model.
+
+    Raises:
+        ValueError: the target has another vocabulary than the source, which `tokenizer` does not know.
+    """
+    if getattr(config, "share_encoder_decoder_embeddings", True) or getattr(tokenizer, "separate_vocabs", False):
+        return tokenizer
+    if config.name_or_path:
+        # The commit: the tokenizer of these weights, not of the newest.
+        commit = getattr(config, "_commit_hash", None)
+        try:
+            found = SineformerTokenizer.from_pretrained(config.name_or_path, revision=commit or "main")
+        except (OSError, ValueError):
+            found = None
+        if found is not None and found.separate_vocabs:
+            return found
+    if config.decoder_vocab_size != config.vocab_size:
+        raise ValueError(
+            f"The model writes {config.decoder_vocab_size} target tokens and reads {config.vocab_size} source tokens, "
+            "but this tokenizer has one vocabulary. Give the one saved with the model: "
+            "AutoTokenizer.from_pretrained(MODEL, trust_remote_code=True)."
+        )
+    return tokenizer
+
+
+def register_pipeline() -> None:
+    """Let `pipeline("translation", model=MODEL)` find the class for a model that was loaded before.
+
+    For a folder it reads which class to take; for an object it asks a registry, where "translation" is missing since
+    transformers 5, or refuses it by a list of removed tasks. Where somebody has put another class, it stays.
+    """
+    registry = getattr(pipelines, "PIPELINE_REGISTRY", None)
+    if registry is not None and TASK not in registry.get_supported_tasks():
+        registry.register_pipeline(TASK, SineformerTranslationPipeline, pt_model=AutoModelForSeq2SeqLM)
+        getattr(pipelines, "REMOVED_TASKS", {}).pop(TASK, None)
+
+
+register_pipeline()

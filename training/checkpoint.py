@@ -18,10 +18,11 @@ from typing import Any
 
 from safetensors.torch import load_file
 
+from ..modeling.tokenization_sineformer import TARGET_FOLDER
 from .adapter import ADAPTER_FOLDER, has_adapter, load_adapter, merged_weights, save_adapter
 from .durable import MANIFEST, WRITING, flush, remove_folder, write_folder, write_manifest
 from .evaluation import Scores
-from .tokenizer import TARGET_FOLDER, Tokenizers, save_tokenizers
+from .tokenizer import Tokenizers, save_tokenizers
 
 CHECKPOINTS = "checkpoints"
 STATE = "step-"

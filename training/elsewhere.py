@@ -76,15 +76,12 @@ def logits_digest(model: Any, tokenizer: Any, sources: Sequence[str]) -> str:
     return hashlib.sha256(logits.float().contiguous().numpy().tobytes()).hexdigest()
 
 
-def _translate(model: Any, tokenizer: Any, sources: Sequence[str]) -> Iterator[str]:
-    import torch
+def _translate(model_dir: str, sources: Sequence[str]) -> Iterator[str]:
+    from transformers import pipeline
 
-    for start in range(0, len(sources), BATCH_SIZE):
-        batch = tokenizer(list(sources[start : start + BATCH_SIZE]), return_tensors="pt", padding=True)
-        with torch.inference_mode():
-            generated = model.generate(**batch)
-        for translation in tokenizer.batch_decode(generated, skip_special_tokens=True):
-            yield " ".join(translation.splitlines())
+    translate: Any = pipeline("translation", model=model_dir, trust_remote_code=True, device="cpu")
+    for translation in translate(list(sources), batch_size=BATCH_SIZE):
+        yield " ".join(translation["translation_text"].splitlines())
 
 
 def main(task: str, model_dir: str, site_packages: list[str]) -> None:
@@ -95,13 +92,13 @@ def main(task: str, model_dir: str, site_packages: list[str]) -> None:
 
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(model_dir, trust_remote_code=True)
-    model = AutoModelForSeq2SeqLM.from_pretrained(model_dir, trust_remote_code=True).eval()
     sources = [line.rstrip("\n") for line in sys.stdin]
     if task == "digest":
+        tokenizer = AutoTokenizer.from_pretrained(model_dir, trust_remote_code=True)
+        model = AutoModelForSeq2SeqLM.from_pretrained(model_dir, trust_remote_code=True).eval()
         print(logits_digest(model, tokenizer, sources))
         return
-    for translation in _translate(model, tokenizer, sources):
+    for translation in _translate(model_dir, sources):
         print(translation)
 
 

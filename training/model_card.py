@@ -13,7 +13,6 @@ from transformers import PreTrainedConfig
 from .adapter import ADAPTER_FOLDER
 from .arguments import DataArguments, FineTuningArguments, Settings
 from .evaluation import Scores
-from .tokenizer import TARGET_FOLDER
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "model_card.md"
 SCORE_COLUMNS = ("Set", "Sentences", "Beams", "BLEU", "chrF", "Exact match", "Loss", "Perplexity")
@@ -76,7 +75,6 @@ def write_model_card(folder: Path, settings: Settings, record: RunRecord) -> Non
         dataset=dataset_name(data),
         source_language=data.source_language,
         target_language=data.target_language,
-        separate_tokenizers=(folder / TARGET_FOLDER).is_dir(),
         training_pairs="a stream of" if record.training_pairs is None else f"{record.training_pairs:,}",
         example=record.examples[0].source.replace("\\", "\\\\").replace('"', '\\"'),
         scores=_score_table(record.scores),

@@ -13,9 +13,11 @@ skip_special_tokens=True)` is `normalise(x)` for every Unicode text x.
   appears.
 - *Ids*: `<pad> <unk> <s> </s>` are 0 to 3, bytes 4 to 259, then the alphabet and the merges.
 
-Special tokens written out in a text are text (`split_special_tokens`). That setting lives in tokenizer_config.json; a
-program that reads tokenizer.json with `tokenizers` alone sets `tokenizer.encode_special_tokens = True` for the same
-effect.
+Special tokens written out in a text are text (`split_special_tokens`), tokens added later are found in it. That setting
+lives in tokenizer_config.json; a program that reads tokenizer.json with `tokenizers` alone sets
+`tokenizer.encode_special_tokens = True` for the same effect.
+
+There is no limit of length: positions are sines and cosines.
 """
 
 import hashlib
@@ -31,10 +33,11 @@ from typing import Any, NamedTuple
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from ..modeling.tokenization_sineformer import TARGET_FOLDER, SideTokenizer, SineformerTokenizer
+
 SPECIAL_TOKENS = ["<pad>", "<unk>", "<s>", "</s>"]
 BYTE_TOKENS = [f"<0x{byte:02X}>" for byte in range(256)]
 PIECES = r" ?[\p{L}\p{M}]+| ?\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s+(?!\S)|\s"
-TARGET_FOLDER = "target_tokenizer"
 # Those of our own tokenizers, and of those that converted models bring along.
 TOKENIZER_FILES = (
     *("tokenizer_config.json", "tokenizer.json", "special_tokens_map.json", "added_tokens.json"),
@@ -72,7 +75,7 @@ def normalise(text: str) -> str:
     return normalizers.NFC().normalize_str(text)
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int, model_max_length: int = 1024) -> PreTrainedTokenizerFast:
+def train_tokenizer(texts: Iterable[str], vocab_size: int, kind: type[SideTokenizer] = SineformerTokenizer) -> Any:
     """Train one tokenizer; the same texts in the same order always give the same one.
 
     Args:
@@ -80,7 +83,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, model_max_length: int
             vocabulary.
         vocab_size: number of ids. At most half of what specials and bytes leave goes to the alphabet (most frequent
             characters first), the rest to merges. Data with fewer merges give a smaller tokenizer, with a warning.
-        model_max_length: tokens including `</s>` above which the tokenizer warns or, if asked, truncates.
+        kind: class of the tokenizer; `SideTokenizer` for the target where it has a vocabulary of its own.
 
     Raises:
         ValueError: `vocab_size` leaves no room after specials and bytes, or there is no text.
@@ -95,7 +98,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, model_max_length: int
         show_progress=False,
     )
     trained.train_from_iterator(iter(texts), trainer)
-    tokenizer = _wrap(trained, model_max_length)
+    tokenizer = _wrap(trained, kind)
     if len(tokenizer) < vocab_size:
         warnings.warn(
             f"the text supports {len(tokenizer)} tokens, not the {vocab_size} of vocab_size; going on with fewer",
@@ -133,8 +136,8 @@ def _assemble(model: models.BPE) -> Tokenizer:
     return tokenizer
 
 
-def _wrap(trained: Tokenizer, model_max_length: int) -> PreTrainedTokenizerFast:
-    """A stock fast tokenizer over the trained merges, with the four special tokens as its only added tokens.
+def _wrap(trained: Tokenizer, kind: type[SideTokenizer]) -> SideTokenizer:
+    """A fast tokenizer over the trained merges, with the four special tokens as its only added tokens.
 
     The trainer knows no other way to reserve ids than added tokens; left in place, the byte tokens would be matched
     inside text.
@@ -143,14 +146,13 @@ def _wrap(trained: Tokenizer, model_max_length: int) -> PreTrainedTokenizerFast:
     merges = [(left, right) for left, right in model["merges"]]
     rebuilt = _assemble(models.BPE(vocab=model["vocab"], merges=merges, unk_token="<unk>", byte_fallback=True))
     rebuilt.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
-    return PreTrainedTokenizerFast(
+    return kind(
         tokenizer_object=rebuilt,
         pad_token="<pad>",
         unk_token="<unk>",
         bos_token="<s>",
         eos_token="</s>",
         padding_side="right",
-        model_max_length=model_max_length,
         model_input_names=["input_ids", "attention_mask"],
         clean_up_tokenization_spaces=False,
         split_special_tokens=True,
@@ -172,21 +174,19 @@ def train_tokenizers(
     targets: Iterable[str],
     vocab_size: int,
     target_vocab_size: int | None = None,
-    model_max_length: int = 1024,
 ) -> Tokenizers:
     """One joint tokenizer over both sides, or two separate ones when `target_vocab_size` is given."""
     if target_vocab_size is None:
-        joint = train_tokenizer(_BothSides(sources, targets), vocab_size, model_max_length)
+        joint = train_tokenizer(_BothSides(sources, targets), vocab_size)
         return Tokenizers(joint, joint)
-    return Tokenizers(
-        train_tokenizer(sources, vocab_size, model_max_length),
-        train_tokenizer(targets, target_vocab_size, model_max_length),
-    )
+    source = train_tokenizer(sources, vocab_size)
+    source.target_tokenizer = train_tokenizer(targets, target_vocab_size, SideTokenizer)
+    return Tokenizers(source, source.target_tokenizer)
 
 
 def save_tokenizers(tokenizers: Tokenizers, directory: str | Path) -> None:
     """Write the source (or joint) tokenizer to `directory` and a separate target one to its folder `target_tokenizer`.
-    The files of tokenizers that were loaded are copied as they are.
+    The files of tokenizers that were loaded are copied as they are, unless they lack what `SineformerTokenizer` writes.
 
     Raises:
         ValueError: a joint tokenizer over a folder that holds a separate target one, which would be taken for its
@@ -197,30 +197,27 @@ def save_tokenizers(tokenizers: Tokenizers, directory: str | Path) -> None:
         raise ValueError(
             f"{directory} already holds separate tokenizers; choose another folder or remove {TARGET_FOLDER}"
         )
-    if tokenizers.folder is not None:
+    if tokenizers.folder is not None and not _is_older(tokenizers):
         for file in _files(tokenizers.folder):
             copy = directory / file.relative_to(tokenizers.folder)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
         return
-    _save(tokenizers.source, directory)
-    if not tokenizers.joint:
-        _save(tokenizers.target, directory / TARGET_FOLDER)
+    tokenizers.source.save_pretrained(directory)
+
+
+def _is_older(tokenizers: Tokenizers) -> bool:
+    """Whether the files have two vocabularies and do not say so, as those of before there was a class for it."""
+    if tokenizers.joint or tokenizers.folder is None:
+        return False
+    config = json.loads((tokenizers.folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    return "separate_vocabs" not in config
 
 
 def _files(directory: Path) -> list[Path]:
     """The files of the tokenizers in a folder."""
     places = [folder / name for folder in (directory, directory / TARGET_FOLDER) for name in TOKENIZER_FILES]
     return [path for path in places if path.is_file()]
-
-
-def _save(tokenizer: PreTrainedTokenizerFast, directory: Path) -> None:
-    tokenizer.save_pretrained(directory)
-    path = directory / "tokenizer_config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    # transformers 5 writes the class's new name, which transformers 4 does not know; both know the old one.
-    config["tokenizer_class"] = "PreTrainedTokenizerFast"
-    path.write_text(json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def load_tokenizers(directory: str | Path) -> Tokenizers:
@@ -235,8 +232,5 @@ def load_tokenizers(directory: str | Path) -> Tokenizers:
         return Tokenizers(marian, marian, directory)
     if not (directory / "tokenizer.json").is_file():
         raise ValueError(f"{directory} holds no tokenizer.json; give the folder that training wrote")
-    source = PreTrainedTokenizerFast.from_pretrained(directory)
-    if not (directory / TARGET_FOLDER).is_dir():
-        return Tokenizers(source, source, directory)
-    target = PreTrainedTokenizerFast.from_pretrained(directory / TARGET_FOLDER)
-    return Tokenizers(source, target, directory)
+    source: SineformerTokenizer = SineformerTokenizer.from_pretrained(directory)
+    return Tokenizers(source, source.target_tokenizer or source, directory)

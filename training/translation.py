@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
+from ..modeling.invisible_text import shows_nothing
 from .tokenizer import Tokenizers
 
 
@@ -25,7 +26,7 @@ def translate_lines(
     Args:
         model: a sequence-to-sequence model in evaluation mode; translation runs on its device.
         tokenizers: of source and target.
-        lines: the sources. One without any text is not shown to the model: its translation is empty.
+        lines: the sources. One that shows nothing is not given to the model: its translation is empty.
         batch_size: sentences translated at once.
         num_beams: beams; left out, what the model's generation config says.
         show_progress: a progress bar on standard error, if that is a terminal.
@@ -53,10 +54,10 @@ class SourceBatch:
 
 
 def source_batches(tokenizers: Tokenizers, lines: Sequence[str], batch_size: int) -> list[SourceBatch]:
-    """All lines with any text, `batch_size` at once."""
-    encoded: list[list[int]] = tokenizers.source(list(lines))["input_ids"] if lines else []
+    """All lines that show something, `batch_size` at once."""
+    encoded: list[list[int]] = tokenizers.source(list(lines), verbose=False)["input_ids"] if lines else []
     # Longest first: batches of like lengths pad little, and memory runs out at once or never.
-    order = sorted((i for i, line in enumerate(lines) if line.strip()), key=lambda i: -len(encoded[i]))
+    order = sorted((i for i, line in enumerate(lines) if not shows_nothing(line)), key=lambda i: -len(encoded[i]))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     return [SourceBatch(batch, [encoded[i] for i in batch]) for batch in batches]
 

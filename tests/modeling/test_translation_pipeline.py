@@ -10,9 +10,10 @@ import torch
 from datasets import Dataset, IterableDataset
 from huggingface_hub import HfApi
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import GenerationConfig, PreTrainedTokenizerFast, TextStreamer, pipeline
+from transformers import GenerationConfig, PreTrainedTokenizerFast, TextIteratorStreamer, TextStreamer, pipeline
 from transformers.pipelines.pt_utils import KeyDataset, PipelineIterator
 
+from sineformer.modeling import compatibility
 from sineformer.modeling.translation_pipeline import SineformerTranslationPipeline
 
 TEXTS = ["w5 w9 w20", "w40", "w77 w31 w8 w60 w12 w90", "w4 w4"]
@@ -109,6 +110,45 @@ def test_empty_short_and_unknown_texts_end_soon(translate, tokenizer, text: str)
     assert translate(["w5", text], batch_size=2)[1] == translate(text)[0]
 
 
+NOTHING = ["", "   ", "\u200b", "\u00ad\n", "\u2060\ufeff\u200e"]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_text_that_shows_nothing_has_an_empty_translation(translate, expected, batch_size: int) -> None:
+    empty = {"translation_text": ""}
+    assert translate(NOTHING[1], **SHORT) == [empty]
+    assert translate(NOTHING, batch_size=batch_size, **SHORT) == [empty] * len(NOTHING)
+    mixed = [NOTHING[0], TEXTS[0], NOTHING[2], TEXTS[1], TEXTS[2]]
+    assert translate(mixed, batch_size=batch_size, **SHORT) == [empty, expected[0], empty, *expected[1:3]]
+
+
+@pytest.mark.parametrize("way", ["call", "config", "model"])
+def test_text_that_shows_nothing_has_as_many_translations_as_others(translate, way: str) -> None:
+    settings: dict[str, Any] = {"num_beams": 3, "num_return_sequences": 2, "max_new_tokens": 8}
+    given = {"call": settings, "config": {"generation_config": GenerationConfig(**settings)}, "model": {}}[way]
+    if way == "model":
+        translate.model.generation_config.update(**settings)
+    one, nothing = translate([TEXTS[0], NOTHING[0]], batch_size=2, **given)
+    assert len(one) == 2
+    assert nothing == translate(NOTHING[0], **given) == [{"translation_text": ""}] * 2
+
+
+def test_text_that_shows_nothing_is_never_given_to_the_model(translate, monkeypatch) -> None:
+    monkeypatch.setattr(translate.model, "generate", None)
+    assert translate(NOTHING) == [{"translation_text": ""}] * len(NOTHING)
+
+
+def test_a_stream_of_text_that_shows_nothing_ends(translate, tokenizer) -> None:
+    streamer = TextIteratorStreamer(tokenizer, skip_special_tokens=True, timeout=1)
+    translate(NOTHING[0], streamer=streamer, **SHORT)
+    assert "".join(streamer) == ""
+
+
+def test_ids_of_text_that_shows_nothing_start_and_end(translate) -> None:
+    (output,) = translate(NOTHING[0], return_tensors=True)
+    assert output["translation_token_ids"].tolist() == [2, 3]
+
+
 def test_a_long_text_is_translated_whole_unless_truncation_is_asked_for(translate, taught, tokenizer) -> None:
     long = " ".join(TEXTS * 20)
     batch = tokenizer(long, return_tensors="pt")
@@ -172,9 +212,11 @@ def test_what_is_no_text_is_refused_with_the_mend(translate, given) -> None:
         list(translate(given, **SHORT))
 
 
-def test_an_unknown_argument_is_refused_by_name(translate) -> None:
-    with pytest.raises(ValueError, match="num_beans"):
-        translate(TEXTS[0], num_beans=2)
+def test_a_misspelt_argument_is_named_and_not_refused(translate, monkeypatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(compatibility.logger, "warning_once", said.append)
+    assert translate(TEXTS[0], num_beans=2, **SHORT) == translate(TEXTS[0], **SHORT)
+    assert set(said) == {"`num_beans` is ignored: no argument has this name. Did you mean `num_beams`?"}
 
 
 @pytest.mark.parametrize("task", [("translation",), ()])

@@ -2,7 +2,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import pytest
 from huggingface_hub import ModelCard
 
 from sineformer.training.evaluation import Scores
@@ -66,16 +65,10 @@ def test_the_card_tells_scores_examples_and_how_it_was_made(tmp_path: Path, smal
     assert "{%" not in text
 
 
-@pytest.mark.parametrize("separate", [False, True])
-def test_the_code_in_the_card_is_python_and_knows_separate_tokenizers(
-    tmp_path: Path, small_model: Any, separate: bool
-) -> None:
-    if separate:
-        (tmp_path / "target_tokenizer").mkdir()
+def test_the_code_in_the_card_is_python(tmp_path: Path, small_model: Any) -> None:
     text = card_text(tmp_path, small_model)
     code = text.partition("```python\n")[2].partition("```")[0]
     compile(code, "README.md", "exec")
-    assert ('subfolder="target_tokenizer"' in code) is separate
     assert tmp_path.name in code
 
 
