@@ -7,6 +7,7 @@ Letters of the shape comments: B batch, S length, D d_model.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -85,7 +86,7 @@ class SinusoidalPositionalEncoding(nn.Module):
             self.table = self.closed_form(self.table.shape[0]).to(device)
         return self
 
-    def forward(self, positions: torch.Tensor, max_length: int | None = None) -> torch.Tensor:
+    def forward(self, positions: torch.Tensor, max_length: int | None = None, **kwargs: Any) -> torch.Tensor:
         """Encode `positions` `[B, S]` as `[B, S, D]` in fp32.
 
         Args:
