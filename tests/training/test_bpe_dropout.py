@@ -76,7 +76,7 @@ def test_the_text_is_the_same_however_it_is_cut(
         ("input_ids", tokenizers.source, text.sources),
         ("labels", tokenizers.target, text.targets),
     ):
-        decoded = tokenizer.batch_decode(all_ids(dropped, side), skip_special_tokens=True)
+        decoded = tokenizer.batch_decode(all_ids(dropped, side), skip_special_tokens=True, use_source_tokenizer=True)
         assert decoded == [normalise(each) for each in texts]
         assert all_ids(dropped, side) != all_ids(pairs, side)
 
