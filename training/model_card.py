@@ -10,6 +10,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import PreTrainedConfig
 
+from ..configuration.configuration_sineformer import NEWEST, OLDEST
 from .adapter import ADAPTER_FOLDER
 from .arguments import DataArguments, FineTuningArguments, Settings
 from .evaluation import Scores
@@ -85,6 +86,8 @@ def write_model_card(folder: Path, settings: Settings, record: RunRecord) -> Non
             [(each.source, each.reference, each.translation) for each in record.examples],
         ),
         parameters=f"{record.parameters:,}",
+        oldest_transformers=OLDEST,
+        newest_transformers=NEWEST,
         architecture=_architecture(record.config) + _origin(settings.finetuning) + _averaging(settings, record),
         best_metric=settings.evaluation.best_metric,
         step=record.step,
