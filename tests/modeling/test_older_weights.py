@@ -41,7 +41,7 @@ def test_what_was_saved_last_is_loaded(make_model, tmp_path, first: str, second:
     save(model, tmp_path, 2.0, **WAYS[second])
     variants = [WAYS[way].get("variant") for way in (first, second)]
     assert loaded_values(tmp_path, variant=variants[1]) == {2.0}
-    # Variants stand beside each other, as on the Hub; but transformers takes the shards of one for old ones of the model.
+    # Variants stand side by side, as on the Hub; but transformers takes the shards of one for old ones of the model.
     if variants[0] != variants[1] and first != "shards of a variant":
         assert loaded_values(tmp_path, variant=variants[0]) == {1.0}
 
