@@ -22,6 +22,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from ..modeling.loss import IGNORED
 from .batching import EncodedPairs, Seq2SeqCollator, evaluation_batches
 from .cleaning import ParallelText
+from .languages import WESTERN
 from .scoring import exact_match
 from .tokenizer import Tokenizers
 from .translation import source_batches, translate_batch
@@ -77,9 +78,9 @@ def _metric(name: str) -> Any:
     return evaluate.load(str(METRICS / name), keep_in_memory=True)
 
 
-def score_translations(translations: list[str], references: list[str]) -> dict[str, Any]:
-    """BLEU and chrF with signatures, and exact matches, as keyword arguments of `Scores`."""
-    bleu = _metric("bleu").compute(predictions=translations, references=references)
+def score_translations(translations: list[str], references: list[str], tokenize: str = WESTERN) -> dict[str, Any]:
+    """BLEU with a tokenizer of sacrebleu, chrF, their signatures, and exact matches: keyword arguments of `Scores`."""
+    bleu = _metric("bleu").compute(predictions=translations, references=references, tokenize=tokenize)
     chrf = _metric("chrf").compute(predictions=translations, references=references)
     return {
         "bleu": bleu["score"],
@@ -99,12 +100,14 @@ class Evaluator:
         tokenizers: of source and target.
         collator: makes batches of pairs.
         batch_size: sentences translated at once by one process. A set of fewer leaves the others nothing to do.
+        bleu_tokenize: sacrebleu's name of the tokenizer of BLEU.
     """
 
     accelerator: Accelerator
     tokenizers: Tokenizers
     collator: Seq2SeqCollator
     batch_size: int
+    bleu_tokenize: str = WESTERN
 
     def measure(self, model: Any, data: EvaluationSet, num_beams: int) -> tuple[Scores, list[str]]:
         """Scores of the model, which is left in the mode it was in, and its translations in the order of the set."""
@@ -113,7 +116,9 @@ class Evaluator:
         loss = self.mean_loss(model, data.pairs)
         translations = self.translate(model, data.text.sources, num_beams)
         model.train(was_training)
-        payload = [score_translations(translations, data.text.targets) if self.accelerator.is_main_process else {}]
+        payload: list[dict[str, Any]] = [{}]
+        if self.accelerator.is_main_process:
+            payload = [score_translations(translations, data.text.targets, self.bleu_tokenize)]
         broadcast_object_list(payload)
         scores = Scores(loss=loss, sentences=len(data.text.sources), num_beams=num_beams, **payload[0])
         return scores, translations

@@ -33,6 +33,7 @@ from .evaluation import EvaluationSet, Evaluator, Scores
 from .freezing import trained_share
 from .initial_model import fresh_model, load_base_model
 from .interruption import Stopped, StopSignals
+from .languages import bleu_tokenizer
 from .loop import Learner, Limits, Trainer
 from .model_card import Example, RunRecord, write_model_card
 from .optimizer import build_optimizer, build_schedule
@@ -158,7 +159,9 @@ class Run:
             self.sampler = self._sampler()
         except ValueError as error:
             raise DataError(f"training data: {error}") from error
-        self.evaluator = Evaluator(accelerator, data.tokenizers, self.collator, settings.evaluation.eval_batch_size)
+        tokenize = settings.evaluation.bleu_tokenize or bleu_tokenizer(settings.data.target_language)
+        batch_size = settings.evaluation.eval_batch_size
+        self.evaluator = Evaluator(accelerator, data.tokenizers, self.collator, batch_size, tokenize)
         self.best = BestCheckpoint(self.output_dir, settings.evaluation.best_metric)
         self.log = RunLog(
             accelerator,
