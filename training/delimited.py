@@ -108,11 +108,8 @@ def _fields_at(text: str, lines: _Lookahead, layout: Layout) -> tuple[list[str],
         if not tokens or (len(read) > 1 and is_wrong):
             return [], 1
         return [_unquoted(token) for token in tokens], len(read)
-    plain = text.split(TAB)
-    # What can be read without quotes is read so, unless that would leave parts of a quoted field over.
-    is_row = len(read) == 1 and len(plain) == layout.width
-    if is_row or len(tokens) != layout.width or _swallows_rows(read, layout):
-        tokens, read = plain, [text]
+    if len(tokens) != layout.width or _swallows_rows(read, layout):
+        tokens, read = text.split(TAB), [text]
     return [_unquoted(token) if layout.quotes_all or _needs_quotes(token) else token for token in tokens], len(read)
 
 

@@ -122,6 +122,35 @@ def test_a_stray_separator_in_any_row_costs_that_row_only(tmp_path: Path, suffix
     assert sum(row.problem is None for row in rows) == 19
 
 
+def test_records_of_several_lines_tell_the_width_of_a_file_without_header(tmp_path: Path) -> None:
+    text = "".join(f'"one {number}\n{number}"\teins\n' for number in range(9))
+    assert pairs(read(tmp_path, "a.tsv", text, None)) == [(f"one {number}\n{number}", "eins") for number in range(9)]
+
+
+def test_a_file_with_another_separator_has_only_bad_rows(tmp_path: Path) -> None:
+    rows = read(tmp_path, "a.tsv", "a;b\n" * 5, None)
+    assert [row.problem for row in rows] == ["wrong number of columns"] * 5
+
+
+def test_sentences_in_quotes_under_a_plain_header_are_text(tmp_path: Path) -> None:
+    assert pairs(read(tmp_path, "a.tsv", "en\tde\n" + '"Yes."\t"Ja."\n' * 9)) == [('"Yes."', '"Ja."')] * 9
+    quoted = read(tmp_path, "a.tsv", '"en"\t"de"\n' + '"Yes."\t"Ja."\n' * 9)
+    assert pairs(quoted) == [("Yes.", "Ja.")] * 9
+
+
+def test_lines_with_commas_inside_a_quoted_field_of_csv_are_no_rows(tmp_path: Path) -> None:
+    assert pairs(read(tmp_path, "a.csv", 'en,de\n"Yes, sir\nno",Ja nein\n')) == [("Yes, sir\nno", "Ja nein")]
+
+
+@pytest.mark.parametrize("suffix", SEPARATORS)
+def test_a_line_that_is_no_text_ends_an_open_quote_and_is_counted(tmp_path: Path, suffix: str) -> None:
+    separator = SEPARATORS[suffix].encode()
+    (tmp_path / f"a{suffix}").write_bytes(b'en|de\na|b\n"c\n\xff\nd"|e\nf|g\n'.replace(b"|", separator))
+    rows = list(read_files([tmp_path / f"a{suffix}"], EN_DE))
+    assert [row.line for row in rows] == [2, 3, 4, 5, 6]
+    assert rows[2].problem == "not UTF-8"
+
+
 def test_many_open_quotes_are_read_in_a_moment(tmp_path: Path) -> None:
     lines = [f'"open {number}\t"{"x" * 1_000}' for number in range(3_000)]
     assert len(pairs(read(tmp_path, "a.tsv", "\n".join(lines), None))) == 3_000
