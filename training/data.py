@@ -260,10 +260,17 @@ def _what_shapes_text(data: DataArguments) -> dict[str, Any]:
 
 
 def _from_main_process(accelerator: Accelerator, make: Callable[[], Tokenizers]) -> Tokenizers:
-    """Made by the main process; the others get its tokenizers, without need of a common disk."""
-    made: list[Tokenizers | None] = [make() if accelerator.is_main_process else None]
+    """Made by the main process; the others get its tokenizers, without need of a common disk, or its `ValueError`."""
+    made: list[Tokenizers | ValueError | None] = [None]
+    if accelerator.is_main_process:
+        try:
+            made = [make()]
+        except ValueError as error:
+            made = [error]
     broadcast_object_list(made)
     tokenizers = made[0]
+    if isinstance(tokenizers, ValueError):
+        raise tokenizers
     assert tokenizers is not None, "the main process has made them"
     return tokenizers
 

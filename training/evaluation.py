@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,14 @@ from typing import Any
 
 import evaluate
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 
 from ..modeling.loss import IGNORED
+from .arguments import Settings
 from .batching import EncodedPairs, Seq2SeqCollator, evaluation_batches
 from .cleaning import ParallelText
-from .languages import WESTERN
+from .languages import WESTERN, bleu_tokenizer, needs_a_language
 from .scoring import exact_match
 from .tokenizer import Tokenizers
 from .translation import source_batches, translate_batch
@@ -70,6 +72,20 @@ class Scores:
 def perplexity(loss: float) -> float:
     """Perplexity for a mean cross-entropy in nats."""
     return math.exp(min(loss, 700.0))  # beyond that, floats overflow
+
+
+def choose_tokenizer(settings: Settings, references: Sequence[str]) -> str:
+    """Return the tokenizer of BLEU for a run. Warn where it goes with a language that the references are not in, as
+    where a recipe leaves out `target_language`."""
+    language, wanted = settings.data.target_language, settings.evaluation.bleu_tokenize
+    chosen = wanted or bleu_tokenizer(language)
+    if wanted is None and chosen == WESTERN and needs_a_language(references) and PartialState().is_main_process:
+        print(
+            f"warning: target_language is {language!r}, but the validation data are in a script that BLEU with its "
+            f"tokenizer, {chosen}, does not divide into words; set target_language, or bleu_tokenize",
+            file=sys.stderr,
+        )
+    return chosen
 
 
 @functools.cache

@@ -29,11 +29,10 @@ from .checkpoint import (
 )
 from .data import Data, DataError, load_data
 from .durable import on_main_process, remove_leftovers, write_folder, write_manifest, writing
-from .evaluation import EvaluationSet, Evaluator, Scores
+from .evaluation import EvaluationSet, Evaluator, Scores, choose_tokenizer
 from .freezing import trained_share
 from .initial_model import fresh_model, load_base_model
 from .interruption import Stopped, StopSignals
-from .languages import bleu_tokenizer
 from .loop import Learner, Limits, Trainer
 from .model_card import Example, RunRecord, write_model_card
 from .optimizer import build_optimizer, build_schedule
@@ -159,7 +158,7 @@ class Run:
             self.sampler = self._sampler()
         except ValueError as error:
             raise DataError(f"training data: {error}") from error
-        tokenize = settings.evaluation.bleu_tokenize or bleu_tokenizer(settings.data.target_language)
+        tokenize = choose_tokenizer(settings, data.held_out["validation"].text.targets)
         batch_size = settings.evaluation.eval_batch_size
         self.evaluator = Evaluator(accelerator, data.tokenizers, self.collator, batch_size, tokenize)
         self.best = BestCheckpoint(self.output_dir, settings.evaluation.best_metric)
