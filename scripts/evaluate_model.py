@@ -34,6 +34,7 @@ def parse() -> Wishes:
     add("--columns", nargs=2, metavar=("SOURCE", "TARGET"), help="columns of tables and of datasets of the Hub")
     add("--dataset_name", help="what the model card calls the data")
     add("--target_language", help="code of the references' language; left out: as recorded with the model, or en")
+    add("--bleu_tokenize", help="tokenizer of sacrebleu for BLEU; left out: as recorded, or that of the language")
     add("--on_bad_rows", choices=["refuse", "drop"], default="refuse", help="rows that are no pair (default: refuse)")
     add("--compare", nargs="+", default=[], help="another model, or a file of translations for each test set")
     add("--num_beams", type=positive, help="beams; left out: what the model was saved with")

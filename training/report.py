@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard
 
 from .durable import write_folder
+from .languages import has_asian_words, has_blanks
 from .model_card import table
 from .model_folder import CARD
-from .scoring import MEASURES
+from .scoring import TITLES
 from .translator import open_output
 
 JSON_FILE = "evaluation.json"
@@ -24,12 +26,6 @@ TRANSLATIONS = "translations.{}.txt"
 SCORES = re.compile(r"^## Scores\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
 Report = Mapping[str, Any]
-
-NOTES = """BLEU: detokenised, with case, tokeniser 13a. BLEU, lower case: over lower-case tokens of the Moses scripts,
-as in the literature on Multi30k. TER: less is better. Intervals: 95 %, by bootstrap over the sentences. Length: tokens
-(13a) of all translations / tokens of all references. Repetition: share of translations in which one to four words
-follow themselves at once; in brackets, the same for the references. Loss and perplexity: per target token, end of
-sentence included, given the reference before it, without label smoothing."""
 
 
 def write_report(folder: Path, report: Report, translations: Mapping[str, Sequence[str]]) -> None:
@@ -71,7 +67,7 @@ def markdown(report: Report) -> str:
         f"# Evaluation of {report['model']}",
         f"Translated with {settings}. Parameters: {report['parameters']:,}. Weights in {report['dtype']}.",
         _score_table(report["sets"], with_intervals=True),
-        NOTES,
+        _notes(report),
         _signatures(report["sets"]),
         *(_comparison(report, each) for each in report["sets"] if report["compared_with"]),
         *(_worst(report, each) for each in report["sets"]),
@@ -80,14 +76,43 @@ def markdown(report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _notes(report: Report) -> str:
+    """Return what the columns of the table of scores mean."""
+    language, tokenize = report["target_language"], report["bleu_tokenize"]
+    notes = [f"BLEU: detokenised, with case, tokeniser {tokenize}."]
+    if has_blanks(language):
+        notes += ["BLEU, lower case: over lower-case tokens of the Moses scripts, as in the literature on Multi30k."]
+        notes += ["TER: less is better."]
+    elif has_asian_words(language):
+        notes += ["TER: less is better; text without blanks is divided as Tercom divides it."]
+    units = "one to four words" if has_blanks(language) else "two to eight characters"
+    notes += [
+        "Intervals: 95 %, by bootstrap over the sentences. "
+        f"Length: tokens ({tokenize}) of all translations / tokens of all references. "
+        f"Repetition: share of translations in which {units} follow themselves at once; in brackets, the same for the "
+        "references. Loss and perplexity: per target token, end of sentence included, given the "
+        "reference before it, without label smoothing.",
+    ]
+    return textwrap.fill(" ".join(notes), 120)
+
+
 def _score_table(sets: Sequence[Report], with_intervals: bool) -> str:
-    titles = [measure.title for measure in MEASURES.values()]
-    header = ["Set", "Sentences", *titles, "Exact match", "Length", "Repetition", "Loss", "Perplexity"]
+    names = list(sets[0]["scores"])
+    header = [
+        "Set",
+        "Sentences",
+        *(TITLES[name] for name in names),
+        "Exact match",
+        "Length",
+        "Repetition",
+        "Loss",
+        "Perplexity",
+    ]
     rows = [
         [
             each["name"],
             str(each["sentences"]),
-            *(_interval(each["scores"][name], with_intervals) for name in MEASURES),
+            *(_interval(each["scores"][name], with_intervals) for name in names),
             f"{each['exact_match']:.1f} %",
             f"{each['length_ratio']:.3f}",
             f"{each['repetition_rate']:.1f} % ({each['repetition_rate_of_references']:.1f} %)",
@@ -104,7 +129,7 @@ def _interval(score: Report, with_interval: bool = True) -> str:
 
 
 def _signatures(sets: Sequence[Report]) -> str:
-    signatures = ", ".join(f"{MEASURES[name].title} `{each['signature']}`" for name, each in sets[0]["scores"].items())
+    signatures = ", ".join(f"{TITLES[name]} `{each['signature']}`" for name, each in sets[0]["scores"].items())
     return f"sacrebleu signatures: {signatures}."
 
 
@@ -112,7 +137,7 @@ def _comparison(report: Report, data: Report) -> str:
     names = {"model": report["model"], "baseline": report["compared_with"], "neither": "neither"}
     rows = [
         (
-            MEASURES[name].title,
+            TITLES[name],
             _interval(score),
             _interval(score["baseline"]),
             f"{score['p_value']:.4f}",
@@ -167,10 +192,15 @@ def update_model_card(folder: Path, report: Report) -> None:
     """
     card = ModelCard.load(folder / CARD)
     card.data.eval_results = [result for each in report["sets"] for result in _eval_results(each)]
-    card.data.metrics = list(dict.fromkeys(_metric_type(name) for name in MEASURES))
+    card.data.metrics = list(dict.fromkeys(_metric_type(name) for name in report["sets"][0]["scores"]))
     if not card.data.model_name:
         card.data.model_name = folder.resolve().name
-    parts = ["## Scores", _score_table(report["sets"], with_intervals=False), _signatures(report["sets"]), NOTES]
+    parts = [
+        "## Scores",
+        _score_table(report["sets"], with_intervals=False),
+        _signatures(report["sets"]),
+        _notes(report),
+    ]
     section = "\n\n".join([*parts, f"Beams: {report['generation']['num_beams']}.\n\n"])
     card.text = SCORES.sub(lambda _: section, card.text, count=1)
     with open_output(folder / CARD) as output:
@@ -190,8 +220,8 @@ def _eval_results(data: Report) -> list[EvalResult]:
             dataset_name=data["dataset"]["name"],
             dataset_split=data["dataset"]["split"],
             metric_type=_metric_type(name),
-            metric_name=measure.title,
-            metric_value=round(data["scores"][name]["score"], 2),
+            metric_name=TITLES[name],
+            metric_value=round(score["score"], 2),
         )
-        for name, measure in MEASURES.items()
+        for name, score in data["scores"].items()
     ]

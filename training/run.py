@@ -29,7 +29,7 @@ from .checkpoint import (
 )
 from .data import Data, DataError, load_data
 from .durable import on_main_process, remove_leftovers, write_folder, write_manifest, writing
-from .evaluation import EvaluationSet, Evaluator, Scores
+from .evaluation import EvaluationSet, Evaluator, Scores, choose_tokenizer
 from .freezing import trained_share
 from .initial_model import fresh_model, load_base_model
 from .interruption import Stopped, StopSignals
@@ -158,7 +158,9 @@ class Run:
             self.sampler = self._sampler()
         except ValueError as error:
             raise DataError(f"training data: {error}") from error
-        self.evaluator = Evaluator(accelerator, data.tokenizers, self.collator, settings.evaluation.eval_batch_size)
+        tokenize = choose_tokenizer(settings, data.held_out["validation"].text.targets)
+        batch_size = settings.evaluation.eval_batch_size
+        self.evaluator = Evaluator(accelerator, data.tokenizers, self.collator, batch_size, tokenize)
         self.best = BestCheckpoint(self.output_dir, settings.evaluation.best_metric)
         self.log = RunLog(
             accelerator,

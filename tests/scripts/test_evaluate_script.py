@@ -153,6 +153,38 @@ def test_lower_case_is_cut_for_the_language_that_is_asked_for_or_recorded(
     assert language_of_the_report("--target_language de") == "de"
 
 
+def test_bleu_is_divided_as_the_language_or_the_recipe_or_the_flag_says(
+    script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tokenizer_of_the_report(flags: str = "") -> str:
+        assert call(script, monkeypatch, f"--data test.en test.de {flags}") == 0
+        report = read_report()
+        assert f"tokeniser {report['bleu_tokenize']}" in Path("report/evaluation.md").read_text(encoding="utf-8")
+        signature: str = report["sets"][0]["scores"]["bleu"]["signature"]
+        return signature.partition("tok:")[2].partition("|")[0]
+
+    assert tokenizer_of_the_report() == "13a"
+    assert tokenizer_of_the_report("--target_language zh-CN") == "zh"
+    assert tokenizer_of_the_report("--target_language jpn --bleu_tokenize intl") == "intl"
+    (place / "model" / "versions.json").write_text("{}")
+    recipe = "dataset: files\ndataset_name: null\nsource_language: en\ntarget_language: th\n"
+    (place / "model" / "training_args.yaml").write_text(recipe)
+    assert tokenizer_of_the_report() == "char"
+    (place / "model" / "training_args.yaml").write_text(recipe + "bleu_tokenize: intl\n")
+    assert tokenizer_of_the_report() == "intl"
+    assert tokenizer_of_the_report("--target_language de") == "13a"
+    assert tokenizer_of_the_report("--bleu_tokenize char") == "char"
+
+
+def test_a_tilde_is_the_home_folder_in_every_path(
+    script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(place))
+    flags = "--model=~/model --data ~/test.en ~/test.de --output_dir=~/elsewhere --compare ~/test.de"
+    assert call(script, monkeypatch, flags) == 0
+    assert read_report(place / "elsewhere")["compared_with"] == "test.de"
+
+
 def test_a_damaged_record_of_the_run_is_a_clear_problem(
     script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -205,6 +237,8 @@ def test_all_problems_are_told_together_and_nothing_is_written(
         ("--data test.en short.txt", "test.en has 4 lines and short.txt has 1"),
         ("--data test.en gaps.txt", "empty target side: 1 (test.en:2)"),
         ("--data test.en test.de --model ./no/such/model", "./no/such/model is neither a folder nor the id of a model"),
+        ("--data test.en chinese.txt", "nothing says which language the references are in"),
+        ("--data test.en test.de --bleu_tokenize moses", "'moses' is none of sacrebleu's tokenizers"),
         ("--data test.en test.de --names a/b", "'a/b' cannot be part of a file name"),
     ],
 )
@@ -218,6 +252,7 @@ def test_what_cannot_work_is_one_clear_problem(
 ) -> None:
     (place / "short.txt").write_text("one line\n")
     (place / "gaps.txt").write_text("a\n\nb\nc\n")
+    (place / "chinese.txt").write_text("狗睡觉。\n一只猫\n狗\n好\n", encoding="utf-8")
     assert call(script, monkeypatch, arguments) == 1
     error = capsys.readouterr().err
     assert "1 problem; nothing was written" in error
