@@ -28,6 +28,7 @@ PUBLIC_NAMES = {
     "SineformerForConditionalGeneration",
     "SineformerModel",
     "SineformerPreTrainedModel",
+    "SineformerTokenizer",
 }
 USE_THE_PACKAGE = """
 import sys
