@@ -17,16 +17,20 @@ from transformers.dynamic_module_utils import get_relative_import_files
 from ..configuration.configuration_sineformer import SineformerConfig
 from ..modeling.code_files import AUTO_MAP
 from ..modeling.modeling_sineformer import SineformerForConditionalGeneration
-from .adapter import ADAPTER_FILES, ADAPTER_FOLDER
 from .elsewhere import ElsewhereError, digest_elsewhere, logits_digest
-from .profiling import PROFILE_FOLDER
-from .progress import METRICS_FILE
-from .record import SETTINGS_FILE, VERSIONS_FILE
-from .run_metrics import REPORT_FILES
+from .output_folder import (
+    ADAPTER_FILES,
+    ADAPTER_FOLDER,
+    CARD,
+    METRICS_FILE,
+    PROFILE_FOLDER,
+    REPORT_FILES,
+    SETTINGS_FILE,
+    TRACKERS,
+    VERSIONS_FILE,
+)
 from .tokenizer import TARGET_FOLDER, TOKENIZER_FILES
-from .trackers import TRACKERS
 
-CARD = "README.md"
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
