@@ -18,7 +18,7 @@ from .data import read_split
 from .evaluation import Evaluator, perplexity
 from .model_card import dataset_name
 from .record import library_versions, recorded_language, recorded_split
-from .report import card_problem, report_folder_problem, update_model_card, write_report
+from .report import card_problem, name_problem, report_folder_problem, update_model_card, write_report
 from .scoring import (
     BOOTSTRAP_SAMPLES,
     BOOTSTRAP_SEED,
@@ -117,7 +117,7 @@ def evaluate_model(wishes: Wishes) -> dict[str, Any]:
 
     Raises:
         EvaluationError: with every problem found, before anything is translated or written.
-        TranslationError, OSError: the report or the card cannot be written.
+        OSError: the report or the card cannot be written.
     """
     problems = _problems_of_wishes(wishes)
     sets = _read_sets(wishes, problems)
@@ -146,7 +146,6 @@ def _problems_of_wishes(wishes: Wishes) -> list[str]:
     problems = []
     if wishes.names and len(wishes.names) != len(wishes.data):
         problems.append(f"{len(wishes.names)} names for {len(wishes.data)} test sets; give one name for each")
-    problems += [f"{name!r} cannot be part of a file name; choose another name" for name in wishes.names if "/" in name]
     for problem in (
         report_folder_problem(wishes.output_dir),
         card_problem(Path(wishes.model)) if wishes.update_model_card else None,
@@ -162,6 +161,7 @@ def _read_sets(wishes: Wishes, problems: list[str]) -> list[_TestSet]:
     names = wishes.names if len(wishes.names) == len(wishes.data) else [_name_of(words) for words in wishes.data]
     for name in sorted({name for name in names if names.count(name) > 1}):
         problems.append(f"{names.count(name)} test sets are called {name!r}; name them with --names")
+    problems += filter(None, map(name_problem, names))
     for name, words in zip(names, wishes.data, strict=True):
         if words[0] == "hub" and (len(words) not in (3, 4) or wishes.columns is None):
             problems.append("a set of the Hub needs: hub ID SPLIT [CONFIGURATION], and --columns SOURCE TARGET")
