@@ -10,9 +10,9 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import PreTrainedConfig
 
-from .adapter import ADAPTER_FOLDER
 from .arguments import DataArguments, FineTuningArguments, Settings
 from .evaluation import Scores
+from .output_folder import ADAPTER_FOLDER, CARD
 from .tokenizer import TARGET_FOLDER
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "model_card.md"
@@ -72,13 +72,14 @@ def write_model_card(folder: Path, settings: Settings, record: RunRecord) -> Non
             eval_results=_eval_results(data, record),
         ),
         template_path=str(TEMPLATE),
-        name=name,
+        title=_as_it_is(name),
+        place=_python_literal(name),
         dataset=dataset_name(data),
         source_language=data.source_language,
         target_language=data.target_language,
         separate_tokenizers=(folder / TARGET_FOLDER).is_dir(),
         training_pairs="a stream of" if record.training_pairs is None else f"{record.training_pairs:,}",
-        example=record.examples[0].source.replace("\\", "\\\\").replace('"', '\\"'),
+        example=_python_literal(record.examples[0].source),
         scores=_score_table(record.scores),
         signatures=_signatures(record.scores),
         example_set=list(record.scores)[-1],
@@ -94,7 +95,13 @@ def write_model_card(folder: Path, settings: Settings, record: RunRecord) -> Non
         processes=record.processes,
         max_length=data.max_length,
     )
-    card.save(folder / "README.md")
+    card.save(folder / CARD)
+
+
+def _python_literal(text: str) -> str:
+    """Return text as a string of Python on one line, in which Markdown sees no end of the code either."""
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"').replace("```", r"\x60\x60\x60")
+    return '"' + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in quoted) + '"'
 
 
 def _is_from_hub(finetuning: FineTuningArguments) -> bool:
