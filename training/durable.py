@@ -68,10 +68,15 @@ def write_file(file: Path, content: str | bytes) -> None:
 
 
 @contextlib.contextmanager
-def open_aside(file: Path) -> Iterator[BinaryIO]:
+def open_aside(file: Path, mark: str = "") -> Iterator[BinaryIO]:
     """Give a stream into a file that appears, or changes, only when this context ends without an error.
 
     Of a link, the file changes that it leads to. A device or a pipe is written to at once.
+
+    Args:
+        file: to write.
+        mark: of this process, where others may write the same file. Without it, the next to write the file takes up
+            what a crash left beside it.
 
     Raises:
         OSError: the file cannot be written; `file_problem` tells so beforehand, but for what a disk has no room for.
@@ -81,7 +86,7 @@ def open_aside(file: Path) -> Iterator[BinaryIO]:
             yield stream
         return
     place = real_path(file)
-    aside = _aside(place)
+    aside = place.with_name(place.name + mark + WRITING)
     try:
         with aside.open("wb") as stream:
             yield stream
@@ -91,11 +96,6 @@ def open_aside(file: Path) -> Iterator[BinaryIO]:
         os.replace(aside, place)
     finally:
         aside.unlink(missing_ok=True)
-
-
-def _aside(file: Path) -> Path:
-    """Return where a file is written: beside its name, apart from what another process may write there."""
-    return file.with_name(f"{file.name}.{os.getpid()}{WRITING}")
 
 
 def real_path(path: Path) -> Path:
@@ -117,9 +117,10 @@ def file_problem(file: Path) -> str | None:
         return None
     if not place.parent.is_dir():
         return f"{file} cannot be written: there is no folder {place.parent}; make it, or name another file"
+    probe = place.with_name(f"{place.name}.{os.getpid()}{WRITING}")
     try:
-        _aside(place).touch()
-        _aside(place).unlink()
+        probe.touch()
+        probe.unlink()
     except OSError as error:
         return f"{file} cannot be written: {error.strerror}; name another file"
     return None
@@ -139,13 +140,14 @@ def folder_problem(folder: Path) -> str | None:
     made: list[Path] = []
     try:
         for each in reversed(missing):
-            each.mkdir()
+            each.mkdir(exist_ok=True)
             made.append(each)
     except OSError as error:
         return f"{folder} cannot be written: {error.strerror}; name another folder, or change the permissions"
     finally:
         for each in reversed(made):
-            each.rmdir()
+            with contextlib.suppress(OSError):  # another process has put something there by now
+                each.rmdir()
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -108,7 +109,10 @@ def open_output(path: Path | None) -> Iterator[TextIO]:
     if problem is not None:
         raise TranslationError(problem)
     try:
-        with open_aside(path) as stream, io.TextIOWrapper(stream, encoding="utf-8", newline="\n") as text:
+        with (
+            open_aside(path, f".{os.getpid()}") as stream,
+            io.TextIOWrapper(stream, encoding="utf-8", newline="\n") as text,
+        ):
             yield text
     except OSError as error:
         raise TranslationError(f"{path} cannot be written: {error.strerror}; it is as it was before") from error

@@ -92,7 +92,7 @@ def test_a_marian_model_without_sentencepiece_is_one_line(
 
 @pytest.mark.slow
 def test_a_torch_model_is_converted(plain_install: BarePython, tmp_path: Path) -> None:
-    core = nn.Transformer(8, 2, 1, 1, 16)
+    core = nn.Transformer(8, 2, 1, 1, 16, batch_first=True)
     state = {f"core.{name}": weight for name, weight in core.state_dict().items()}
     torch.save(state | {"embed.weight": torch.randn(11, 8)}, tmp_path / "state.pt")
     ids = ("--pad_token_id", "1", "--start_token_id", "2", "--eos_token_id", "3", "--positions", "interleaved")

@@ -95,6 +95,8 @@ def send(number: signal.Signals, folder: Path, more: str = "", begin: str = "") 
         assert program.stdout.readline() == "waits\n"
         program.send_signal(number)
         if begin:
+            with pytest.raises(subprocess.TimeoutExpired):
+                program.wait(0.3)
             program.send_signal(signal.SIGTERM)
         said, error = program.communicate()
     return subprocess.CompletedProcess(command, program.returncode, said, error)

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from sineformer.training.conversion.marian import convert_marian
-from sineformer.training.conversion.output import ConversionError
+from sineformer.training.conversion.output import ConversionError, write_output
 from sineformer.training.conversion.torch_transformer import TorchModel, convert_torch_transformer
 
 MakeMarian = Callable[..., Path]
@@ -158,6 +159,15 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing(
     with pytest.raises(ConversionError, match=r"out cannot be written: .*File too large.*; earlier files are as they"):
         convert_marian(str(folder), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["marian"]
+
+
+def test_a_full_disk_is_the_same_error_where_the_library_of_the_weights_meets_it(
+    tmp_path: Path, small_files_only: None
+) -> None:
+    with pytest.raises(ConversionError, match=r"out cannot be written: .*File too large"):
+        write_output(
+            tmp_path / "out", lambda folder: save_file({"a": torch.zeros(1_000)}, folder / "model.safetensors")
+        )
 
 
 def test_a_fault_of_the_program_while_writing_is_no_full_disk(
