@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,7 +19,7 @@ from .evaluation import Evaluator, perplexity
 from .languages import bleu_tokenizer, needs_a_language, tokenizer_problem
 from .model_card import dataset_name
 from .record import library_versions, recorded_scoring, recorded_split
-from .report import card_problem, report_folder_problem, update_model_card, write_report
+from .report import card_problem, name_problem, report_folder_problem, update_model_card, write_report
 from .scoring import (
     BOOTSTRAP_SAMPLES,
     BOOTSTRAP_SEED,
@@ -123,9 +121,8 @@ def evaluate_model(wishes: Wishes) -> dict[str, Any]:
 
     Raises:
         EvaluationError: with every problem found, before anything is translated or written.
-        TranslationError, OSError: the report or the card cannot be written.
+        OSError: the report or the card cannot be written.
     """
-    wishes = _with_home(wishes)
     problems = _problems_of_wishes(wishes)
     sets = _read_sets(wishes, problems)
     system = _load(wishes.model, wishes, problems)
@@ -151,23 +148,10 @@ def evaluate_model(wishes: Wishes) -> dict[str, Any]:
     return report
 
 
-def _with_home(wishes: Wishes) -> Wishes:
-    """Return the wishes with the home folder in the place of `~` in all their paths."""
-    home = os.path.expanduser
-    return dataclasses.replace(
-        wishes,
-        model=home(wishes.model),
-        data=[[home(word) for word in words] for words in wishes.data],
-        output_dir=Path(home(wishes.output_dir)),
-        compare=[home(word) for word in wishes.compare],
-    )
-
-
 def _problems_of_wishes(wishes: Wishes) -> list[str]:
     problems = []
     if wishes.names and len(wishes.names) != len(wishes.data):
         problems.append(f"{len(wishes.names)} names for {len(wishes.data)} test sets; give one name for each")
-    problems += [f"{name!r} cannot be part of a file name; choose another name" for name in wishes.names if "/" in name]
     for problem in (
         report_folder_problem(wishes.output_dir),
         card_problem(Path(wishes.model)) if wishes.update_model_card else None,
@@ -183,6 +167,7 @@ def _read_sets(wishes: Wishes, problems: list[str]) -> list[_TestSet]:
     names = wishes.names if len(wishes.names) == len(wishes.data) else [_name_of(words) for words in wishes.data]
     for name in sorted({name for name in names if names.count(name) > 1}):
         problems.append(f"{names.count(name)} test sets are called {name!r}; name them with --names")
+    problems += filter(None, map(name_problem, names))
     for name, words in zip(names, wishes.data, strict=True):
         if words[0] == "hub" and (len(words) not in (3, 4) or wishes.columns is None):
             problems.append("a set of the Hub needs: hub ID SPLIT [CONFIGURATION], and --columns SOURCE TARGET")

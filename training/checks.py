@@ -32,8 +32,8 @@ from .arguments import (
 from .checkpoint import state_folders
 from .languages import tokenizer_problem
 from .optimizer import ENDING_AT_ZERO
+from .output_folder import TRACKERS
 from .sources import read_files
-from .trackers import TRACKERS
 
 LARGEST_INTEGER = 2**31 - 1
 EMBEDDED_LANGUAGES = ("en", "de")

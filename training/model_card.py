@@ -11,9 +11,9 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import PreTrainedConfig
 
 from ..configuration.configuration_sineformer import NEWEST, OLDEST
-from .adapter import ADAPTER_FOLDER
 from .arguments import DataArguments, FineTuningArguments, Settings
 from .evaluation import Scores
+from .output_folder import ADAPTER_FOLDER, CARD
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "model_card.md"
 SCORE_COLUMNS = ("Set", "Sentences", "Beams", "BLEU", "chrF", "Exact match", "Loss", "Perplexity")
@@ -72,12 +72,13 @@ def write_model_card(folder: Path, settings: Settings, record: RunRecord) -> Non
             eval_results=_eval_results(data, record),
         ),
         template_path=str(TEMPLATE),
-        name=name,
+        title=_as_it_is(name),
+        place=_python_literal(name),
         dataset=dataset_name(data),
         source_language=data.source_language,
         target_language=data.target_language,
         training_pairs="a stream of" if record.training_pairs is None else f"{record.training_pairs:,}",
-        example=record.examples[0].source.replace("\\", "\\\\").replace('"', '\\"'),
+        example=_python_literal(record.examples[0].source),
         scores=_score_table(record.scores),
         signatures=_signatures(record.scores),
         example_set=list(record.scores)[-1],
@@ -95,7 +96,13 @@ def write_model_card(folder: Path, settings: Settings, record: RunRecord) -> Non
         processes=record.processes,
         max_length=data.max_length,
     )
-    card.save(folder / "README.md")
+    card.save(folder / CARD)
+
+
+def _python_literal(text: str) -> str:
+    """Return text as a string of Python on one line, in which Markdown sees no end of the code either."""
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"').replace("```", r"\x60\x60\x60")
+    return '"' + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in quoted) + '"'
 
 
 def _is_from_hub(finetuning: FineTuningArguments) -> bool:

@@ -12,10 +12,9 @@ import yaml
 from .arguments import DataArguments, Settings
 from .data import Data
 from .durable import write_file
+from .output_folder import SETTINGS_FILE, VERSIONS_FILE
 from .text_digest import text_digest
 
-SETTINGS_FILE = "training_args.yaml"
-VERSIONS_FILE = "versions.json"
 LIBRARIES = (
     *("sineformer", "torch", "transformers", "tokenizers", "accelerate"),
     *("datasets", "evaluate", "sacrebleu", "sacremoses"),

@@ -13,16 +13,16 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCard
 
-from .durable import write_folder
+from .durable import file_problem, folder_problem, real_path, write_file, write_folder
 from .languages import has_asian_words, has_blanks
 from .model_card import table
-from .model_folder import CARD
+from .output_folder import CARD
 from .scoring import TITLES
-from .translator import open_output
 
 JSON_FILE = "evaluation.json"
 MARKDOWN_FILE = "evaluation.md"
 TRANSLATIONS = "translations.{}.txt"
+LONGEST_NAME = 255  # bytes of a file name, on the common file systems
 SCORES = re.compile(r"^## Scores\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
 Report = Mapping[str, Any]
@@ -43,20 +43,25 @@ def write_report(folder: Path, report: Report, translations: Mapping[str, Sequen
             content = "".join(f"{line}\n" for line in lines)
             (aside / TRANSLATIONS.format(name)).write_text(content, encoding="utf-8", newline="\n")
 
-    write_folder(folder.resolve(), write)
+    write_folder(real_path(folder), write)
 
 
 def report_folder_problem(folder: Path) -> str | None:
     """Why a report cannot go there, if so: what is in the folder is replaced, so it may hold an older report alone."""
-    if folder.exists() and not folder.is_dir():
-        return f"output folder {folder} is a file; name a folder"
+    problem = folder_problem(folder)
+    if problem is not None:
+        return f"output folder {problem}"
     ours = re.compile("|".join([re.escape(JSON_FILE), re.escape(MARKDOWN_FILE), TRANSLATIONS.format(".*")]))
     others = sorted(path.name for path in folder.glob("*") if not ours.fullmatch(path.name))
     if others:
         return f"output folder {folder} holds {others[0]}, which is not of a report; name a new folder"
-    parent = next(each for each in folder.resolve().parents if each.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        return f"output folder {folder} cannot be made: {parent} cannot be written; name another"
+    return None
+
+
+def name_problem(name: str) -> str | None:
+    """Return why a test set cannot be called so, with the fix; None if it can: its translations go into such a file."""
+    if "/" in name or len(os.fsencode(TRANSLATIONS.format(name))) > LONGEST_NAME:
+        return f"{name!r} cannot be part of a file name; choose another name with --names"
     return None
 
 
@@ -180,7 +185,7 @@ def card_problem(folder: Path) -> str | None:
         return f"{path} cannot be read as a model card: {' '.join(str(error).split())}"
     if not SCORES.search(card.text):
         return f"{path} has no section '## Scores' to renew; add the heading"
-    return None
+    return file_problem(path)
 
 
 def update_model_card(folder: Path, report: Report) -> None:
@@ -188,7 +193,7 @@ def update_model_card(folder: Path, report: Report) -> None:
     the rest stays as it is.
 
     Raises:
-        OSError, TranslationError: the file cannot be written; it is as it was.
+        OSError: the file cannot be written; it is as it was.
     """
     card = ModelCard.load(folder / CARD)
     card.data.eval_results = [result for each in report["sets"] for result in _eval_results(each)]
@@ -203,8 +208,7 @@ def update_model_card(folder: Path, report: Report) -> None:
     ]
     section = "\n\n".join([*parts, f"Beams: {report['generation']['num_beams']}.\n\n"])
     card.text = SCORES.sub(lambda _: section, card.text, count=1)
-    with open_output(folder / CARD) as output:
-        output.write(str(card))
+    write_file(folder / CARD, str(card))
 
 
 def _metric_type(name: str) -> str:

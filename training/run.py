@@ -28,7 +28,7 @@ from .checkpoint import (
     state_folder,
 )
 from .data import Data, DataError, load_data
-from .durable import on_main_process, remove_leftovers, write_folder, write_manifest, writing
+from .durable import remove_leftovers, write_folder, write_manifest, writing
 from .evaluation import EvaluationSet, Evaluator, Scores, choose_tokenizer
 from .freezing import trained_share
 from .initial_model import fresh_model, load_base_model
@@ -36,16 +36,17 @@ from .interruption import Stopped, StopSignals
 from .loop import Learner, Limits, Trainer
 from .model_card import Example, RunRecord, write_model_card
 from .optimizer import build_optimizer, build_schedule
-from .processes import build_accelerator, check_same_data, check_same_disk
-from .profiling import PROFILE_FOLDER, profiling
-from .progress import METRICS_FILE, RunLog, pick_samples
-from .record import SETTINGS_FILE, data_digests, write_settings, write_versions
+from .output_folder import METRICS_FILE, PROFILE_FOLDER, REPORT_FILES, SETTINGS_FILE, TRACKERS
+from .processes import build_accelerator, check_same_data, check_same_disk, on_main_process
+from .profiling import profiling
+from .progress import RunLog, pick_samples
+from .record import data_digests, write_settings, write_versions
 from .resume import check_data, choose_checkpoint, has_finished, remove_later
-from .run_metrics import REPORT_FILES, ReportError
+from .run_metrics import ReportError
 from .sharding import WholeModel
 from .skipped_steps import Skips
 from .streaming import Batching, StreamedBatches, TextStream
-from .trackers import TRACKERS, close_trackers, start_trackers
+from .trackers import close_trackers, start_trackers
 from .training_state import TrainingState, best_name_of, random_state, read_state
 
 CARD_EXAMPLES = 8

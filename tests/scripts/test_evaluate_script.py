@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import math
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from huggingface_hub import ModelCard
 from sacrebleu.metrics import BLEU, CHRF, TER
 
+from sineformer.training import report
 from sineformer.training.moses import lower_case_bleu
 from sineformer.training.translator import load_translator
 
@@ -176,15 +178,6 @@ def test_bleu_is_divided_as_the_language_or_the_recipe_or_the_flag_says(
     assert tokenizer_of_the_report("--bleu_tokenize char") == "char"
 
 
-def test_a_tilde_is_the_home_folder_in_every_path(
-    script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(place))
-    flags = "--model=~/model --data ~/test.en ~/test.de --output_dir=~/elsewhere --compare ~/test.de"
-    assert call(script, monkeypatch, flags) == 0
-    assert read_report(place / "elsewhere")["compared_with"] == "test.de"
-
-
 def test_a_damaged_record_of_the_run_is_a_clear_problem(
     script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -240,6 +233,11 @@ def test_all_problems_are_told_together_and_nothing_is_written(
         ("--data test.en chinese.txt", "nothing says which language the references are in"),
         ("--data test.en test.de --bleu_tokenize moses", "'moses' is none of sacrebleu's tokenizers"),
         ("--data test.en test.de --names a/b", "'a/b' cannot be part of a file name"),
+        (f"--data test.en test.de --names {'x' * 250}", "cannot be part of a file name; choose another name"),
+        ("--data test.en test.de --output_dir short.txt", "short.txt is a file; name another folder"),
+        ("--data test.en test.de --output_dir short.txt/report", "short.txt is a file; name another folder"),
+        ("--data test.en test.de --output_dir .", "output folder . is the working directory, which cannot be replaced"),
+        ("--data test.en test.de --model carded --update_model_card", "README.md cannot be written"),
     ],
 )
 def test_what_cannot_work_is_one_clear_problem(
@@ -253,6 +251,10 @@ def test_what_cannot_work_is_one_clear_problem(
     (place / "short.txt").write_text("one line\n")
     (place / "gaps.txt").write_text("a\n\nb\nc\n")
     (place / "chinese.txt").write_text("狗睡觉。\n一只猫\n狗\n好\n", encoding="utf-8")
+    shutil.copytree(place / "model", place / "carded")
+    monkeypatch.setattr(
+        report, "file_problem", lambda path: f"{path} cannot be written" if "carded" in str(path) else None
+    )
     assert call(script, monkeypatch, arguments) == 1
     error = capsys.readouterr().err
     assert "1 problem; nothing was written" in error
@@ -267,6 +269,15 @@ def test_rows_that_are_no_pair_are_left_out_if_asked_and_counted(
     assert call(script, monkeypatch, "--data test.en gaps.txt --on_bad_rows drop") == 0
     (data,) = read_report()["sets"]
     assert (data["sentences"], data["bad_rows"]) == (3, {"empty target side": 1})
+
+
+def test_a_tilde_is_the_home_folder_in_every_path(
+    script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(place))
+    arguments = "--model=~/model --output_dir=~/report --data ~/test.en ~/test.de --compare ~/test.de"
+    assert call(script, monkeypatch, arguments) == 0
+    assert read_report(place / "report")["compared_with"] == "test.de"
 
 
 def test_several_processes_are_refused_before_anything_is_read(

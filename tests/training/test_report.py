@@ -148,7 +148,7 @@ def test_a_folder_with_anything_else_is_not_for_reports(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     assert "holds thesis.tex, which is not of a report" in str(report_folder_problem(tmp_path))
     assert "is a file" in str(report_folder_problem(tmp_path / "thesis.tex"))
-    assert "cannot be made" in str(report_folder_problem(tmp_path / "thesis.tex" / "report"))
+    assert "is a file" in str(report_folder_problem(tmp_path / "thesis.tex" / "report"))
 
 
 def test_the_card_gets_the_scores_of_the_report_and_keeps_the_rest(model_dir: Path) -> None:
