@@ -95,7 +95,16 @@ def run_suite(root: Path, subject: str) -> SuiteResult:
         "OMP_NUM_THREADS": "1",  # several processes share the machine
         "TOKENIZERS_PARALLELISM": "false",
     }
-    options = ["-q", "-p", "no:cacheprovider", "-o", "log_cli=0", "-W", "ignore", "--tb=short", f"--junitxml={report}"]
+    options = [
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-o",
+        "log_cli=0",
+        "--disable-warnings",
+        "--tb=short",
+        f"--junitxml={report}",
+    ]
     command = [sys.executable, "-m", "pytest", "tests/test_subject.py", *options]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
     if done.returncode not in FINISHED or not report.is_file():
