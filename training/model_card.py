@@ -60,17 +60,7 @@ def write_model_card(folder: Path, settings: Settings, record: RunRecord) -> Non
     name = folder.resolve().name
     data = settings.data
     card = ModelCard.from_template(
-        card_data=ModelCardData(
-            language=[data.source_language, data.target_language],
-            library_name="transformers",
-            pipeline_tag="translation",
-            tags=["translation", "sineformer"],
-            base_model=settings.finetuning.model_name_or_path if _is_from_hub(settings.finetuning) else None,
-            datasets=[data.dataset] if "/" in data.dataset else None,
-            metrics=["bleu", "chrf"],
-            model_name=name,
-            eval_results=_eval_results(data, record),
-        ),
+        card_data=_metadata(name, settings, record),
         template_path=str(TEMPLATE),
         title=_as_it_is(name),
         place=_python_literal(name),
@@ -97,6 +87,21 @@ def write_model_card(folder: Path, settings: Settings, record: RunRecord) -> Non
         max_length=data.max_length,
     )
     card.save(folder / CARD)
+
+
+def _metadata(name: str, settings: Settings, record: RunRecord) -> ModelCardData:
+    data = settings.data
+    return ModelCardData(
+        language=[data.source_language, data.target_language],
+        library_name="transformers",
+        pipeline_tag="translation",
+        tags=["translation", "sineformer"],
+        base_model=settings.finetuning.model_name_or_path if _is_from_hub(settings.finetuning) else None,
+        datasets=[data.dataset] if "/" in data.dataset else None,
+        metrics=["bleu", "chrf"],
+        model_name=name,
+        eval_results=_eval_results(data, record),
+    )
 
 
 def _python_literal(text: str) -> str:
