@@ -9,7 +9,10 @@ READY := $(VENV)/ready
 # other's way.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: demo test test-slow lint types
+empty :=
+space := $(empty) $(empty)
+
+.PHONY: demo test test-slow test-newest lint types
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -20,6 +23,18 @@ test: $(READY)
 
 test-slow: $(READY) $(VENV)/slow
 	@$(PYTEST) -m slow
+
+# The tests of the model with the newest releases there are today, which pins know nothing of: for use before a release.
+NEWEST := transformers accelerate datasets tokenizers peft
+
+test-newest:
+	@echo "Installing into $(VENV)-newest."
+	@$(PYTHON) -m venv $(VENV)-newest
+	@$(VENV)-newest/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt torch
+	@$(VENV)-newest/bin/python -m pip install -qq --disable-pip-version-check -e '.[test]'
+	@$(VENV)-newest/bin/python -m pip install -qq --disable-pip-version-check --upgrade $(NEWEST)
+	@$(VENV)-newest/bin/python -m pip list --disable-pip-version-check | grep -E "^(torch|$(subst $(space),|,$(NEWEST))) "
+	@OMP_NUM_THREADS=1 $(VENV)-newest/bin/python -m pytest -n 2 --dist loadfile tests/modeling
 
 lint: $(READY)
 	@$(BIN)/ruff check

@@ -1,9 +1,20 @@
 """The configuration of Sineformer: the sizes and choices of one encoder-decoder Transformer."""
 
+import re
 from typing import Any, ClassVar, Literal
 
-from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig
+import transformers
+
+# The releases of transformers that this code was tested with. Later ones are likely to work too.
+OLDEST, NEWEST = "5.17", "5.24"
+if tuple(map(int, re.findall(r"\d+", transformers.__version__)[:2])) < tuple(map(int, OLDEST.split("."))):
+    raise ImportError(
+        f"Sineformer needs transformers {OLDEST} or newer (tested with {OLDEST} to {NEWEST}), and this is "
+        f"{transformers.__version__}. Upgrade it: pip install --upgrade transformers"
+    )
+
+from huggingface_hub.dataclasses import strict  # noqa: E402
+from transformers import PreTrainedConfig  # noqa: E402
 
 
 @strict

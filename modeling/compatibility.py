@@ -7,9 +7,11 @@ cache of keys and values by its type: transformers called it `past_key_values` u
 
 import dataclasses
 import difflib
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from transformers import Cache
 from transformers.modeling_outputs import Seq2SeqLMOutput
 from transformers.utils import logging
@@ -41,6 +43,10 @@ def take_cache(cache: Any, keywords: dict[str, Any]) -> Cache | None:
     for name in [name for name, value in keywords.items() if name == "past_key_values" or isinstance(value, Cache)]:
         value = keywords.pop(name)
         cache = value if cache is None else cache
+        if name != CACHE and name == "past_key_values" and value is not None and not torch.compiler.is_compiling():
+            warnings.warn(
+                f"`{name}` is deprecated since transformers 5.24. Use `{CACHE}`.", FutureWarning, stacklevel=3
+            )
     if cache is not None and not isinstance(cache, Cache):
         raise TypeError(f"The cache is a {type(cache).__name__}; give a `Cache` of transformers, or None.")
     return cache

@@ -13,18 +13,21 @@ import io
 import sys
 import time
 import warnings
-from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import nn
 
-from sineformer.training.arguments import DataArguments
-from sineformer.training.batching import Seq2SeqCollator, encode_pairs
-from sineformer.training.data import read_split
-from sineformer.training.evaluation import EvaluationSet, Evaluator
-from sineformer.training.translator import load_translator
+from sineformer.training.command_line import needs_extra, path_or_name, positive, run_command
+from sineformer.training.translator import TranslationError, load_translator
+
+with needs_extra("train"):
+    from accelerate import Accelerator
+
+    from sineformer.training.arguments import DataArguments
+    from sineformer.training.batching import Seq2SeqCollator, encode_pairs
+    from sineformer.training.data import read_split
+    from sineformer.training.evaluation import EvaluationSet, Evaluator
 
 
 def in_int8(model: nn.Module) -> nn.Module:
@@ -41,12 +44,17 @@ def megabytes(model: nn.Module) -> float:
     return buffer.tell() / 1e6
 
 
-def main() -> None:
+def main() -> int:
+    """Score both models and print a table; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True, help="model folder, trained on the embedded task")
-    parser.add_argument("--sentences", type=int, default=500)
+    parser.add_argument("--model", type=path_or_name, required=True, help="model folder, trained on the embedded task")
+    parser.add_argument("--sentences", type=positive, default=500)
     options = parser.parse_args()
-    model, tokenizers = load_translator(str(options.model), "cpu", torch.float32)
+    try:
+        model, tokenizers = load_translator(options.model, "cpu", torch.float32)
+    except TranslationError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     text, report = read_split(DataArguments(dataset="embedded", test_size=options.sentences), "test")
     held_out = EvaluationSet("test", text, encode_pairs(text, tokenizers, sys.maxsize, report))
     evaluator = Evaluator(
@@ -61,7 +69,8 @@ def main() -> None:
         print(
             f"{name:8}{scores.bleu:8.2f}{scores.exact_match:7.1f}%{scores.loss:9.4f}{megabytes(system):8.2f}{seconds:9.1f}"
         )
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

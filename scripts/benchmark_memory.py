@@ -25,6 +25,16 @@ from typing import Any
 
 import numpy as np
 
+from sineformer.training.command_line import needs_extra, path, run_command
+
+with needs_extra("train"):
+    from accelerate import Accelerator
+
+    from sineformer.training.batching import Seq2SeqCollator, TokenBudgetBatchSampler
+    from sineformer.training.data import load_data
+    from sineformer.training.recipe import read_settings
+    from sineformer.training.streaming import Batching, StreamedBatches
+
 WORDS = 50_000
 SYLLABLES = [first + last for first in "bdfgklmnprstvz" for last in ("a", "e", "i", "o", "u", "en", "er", "al")]
 GENERATED_AT_ONCE = 100_000
@@ -78,11 +88,6 @@ class Memory(threading.Thread):
 
 def measure(folder: Path, mode: str) -> dict[str, float]:
     """Go the whole way in this process; returns kilobytes and seconds."""
-    from accelerate import Accelerator
-
-    from sineformer.training.data import load_data
-    from sineformer.training.recipe import read_settings
-
     memory = Memory()
     time.sleep(0.1)
     libraries = memory.anonymous
@@ -111,8 +116,6 @@ def measure(folder: Path, mode: str) -> dict[str, float]:
 
 def through_windows(data: Any) -> int:
     """Plan an epoch and make some batches of each of its windows; returns the pairs planned."""
-    from sineformer.training.batching import Seq2SeqCollator, TokenBudgetBatchSampler
-
     pairs, collate, planned = data.train.pairs, Seq2SeqCollator(0), 0
     sampler = TokenBudgetBatchSampler(pairs.lengths_on_demand, MAX_TOKENS, seed=1)
     for window in range(len(sampler.plan.windows)):
@@ -125,11 +128,6 @@ def through_windows(data: Any) -> int:
 
 def through_stream(settings: Any, data: Any) -> int:
     """Make all batches of an epoch; returns the pairs in them."""
-    from accelerate import Accelerator
-
-    from sineformer.training.batching import Seq2SeqCollator
-    from sineformer.training.streaming import Batching, StreamedBatches
-
     batching = Batching(data.tokenizers, Seq2SeqCollator(0), MAX_TOKENS, seed=1)
     batches = StreamedBatches(data.train, batching, Accelerator(cpu=True), accumulation_steps=1)
     whole = itertools.takewhile(lambda batch: batch.examples, batches)
@@ -139,7 +137,9 @@ def through_stream(settings: Any, data: Any) -> int:
 def in_fresh_process(folder: Path, mode: str) -> dict[str, float]:
     """What `measure` returns there."""
     command = [sys.executable, __file__, "--measure", mode, "--folder", str(folder)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        sys.exit(1)  # it has said why
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return result
 
@@ -152,16 +152,20 @@ def show(mode: str, pairs: int, result: dict[str, float]) -> None:
     print(f"| {mode} | {pairs:,} | {sizes} | {times} | {speed:,.0f} |", flush=True)
 
 
-def main() -> None:
+def main() -> int:
+    """Measure what the command line asks for; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
     parser.add_argument("--mode", nargs="+", default=["mapped", "streaming"], choices=["mapped", "streaming"])
-    parser.add_argument("--folder", default=None, help="for the text and the cache, which are removed at the end")
+    parser.add_argument("--folder", type=path, help="for the text and the cache, which are removed at the end")
     parser.add_argument("--measure", default=None, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure is not None:
-        print(json.dumps(measure(Path(arguments.folder), arguments.measure)))
-        return
+        print(json.dumps(measure(arguments.folder, arguments.measure)))
+        return 0
+    if arguments.folder is not None and not os.access(arguments.folder, os.W_OK | os.X_OK):
+        print(f"error: --folder: {arguments.folder} is no folder that can be written; make it first", file=sys.stderr)
+        return 1
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
     print("| mode | pairs | libraries | peak memory | with pages | until the first batch | the next time | batches | "
           "pairs/s |\n|---|---|---|---|---|---|---|---|---|", flush=True)  # fmt: skip
@@ -172,7 +176,8 @@ def main() -> None:
                 result = in_fresh_process(Path(folder), mode)
                 assert result["pairs"] == pairs, f"{pairs} pairs were written, {result['pairs']} came through"
                 show(mode, pairs, result)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -15,6 +15,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sineformer.training.command_line import path, positive, run_command
+from sineformer.training.output_folder import METRICS_FILE
+
 # Learning rates of the schedules are those of the recipe, but for noam, where it is the factor of the paper.
 VARIANTS: dict[str, str] = {
     "the recipe": "",
@@ -49,10 +52,11 @@ def measure(folder: Path, flags: dict[str, str], others: list[str]) -> tuple[lis
         words = [word for pair in flags.items() for word in pair]
         program = [sys.executable, "-m", "sineformer.training.train", "--output_dir", str(folder), *words, *others]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([*program, "--overwrite_output_dir"], check=True)
+        if subprocess.run([*program, "--overwrite_output_dir"]).returncode != 0:
+            sys.exit(1)  # it has said why
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         result.write_text(json.dumps(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime))
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = [json.loads(line) for line in (folder / METRICS_FILE).read_text(encoding="utf-8").splitlines()]
     evaluations = [line for line in lines if line["kind"] in ("validation", "validation_mean")]
     return evaluations, json.loads(result.read_text()) / 60
 
@@ -63,8 +67,8 @@ def row(name: str, scores: dict[str, Any], minutes: float) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output_dir", type=Path, required=True)
-    parser.add_argument("--max_steps", type=int, default=500)
+    parser.add_argument("--output_dir", type=path, required=True)
+    parser.add_argument("--max_steps", type=positive, default=500)
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="VARIANT")
     arguments, others = parser.parse_known_args()
     rows, choices = [], []
@@ -85,4 +89,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -12,6 +12,7 @@ import contextlib
 import math
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,7 @@ from torch import nn
 from transformers import MarianConfig, MarianMTModel
 
 from sineformer import SineformerConfig, SineformerForConditionalGeneration
+from sineformer.training.command_line import positive, run_command
 
 SIZES: dict[str, Any] = {
     "d_model": 128,
@@ -112,9 +114,9 @@ def step_of(model: nn.Module, dtype: str, device: str) -> Callable[[dict[str, to
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--vocab_size", type=int, default=8000)
-    parser.add_argument("--max_tokens", type=int, default=2048)
+    parser.add_argument("--rounds", type=positive, default=7)
+    parser.add_argument("--vocab_size", type=positive, default=8000)
+    parser.add_argument("--max_tokens", type=positive, default=2048)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--dtype", default="fp32", choices=["fp32", "bf16"])
     arguments = parser.parse_args()
@@ -144,4 +146,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

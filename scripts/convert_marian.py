@@ -6,10 +6,10 @@ python scripts/translate.py --model runs/en-de "A man is riding a horse."
 
 import argparse
 import sys
-from pathlib import Path
 
 from transformers.utils.logging import disable_progress_bar
 
+from sineformer.training.command_line import path, path_or_name, run_command
 from sineformer.training.conversion.marian import convert_marian
 from sineformer.training.conversion.output import ConversionError
 
@@ -17,8 +17,9 @@ from sineformer.training.conversion.output import ConversionError
 def main() -> int:
     """Convert what the command line names; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", help="folder of a MarianMTModel with its tokenizer, or id of one on the Hub")
-    parser.add_argument("output_dir", type=Path, help="folder for the result; new or empty")
+    source_help = "folder of a MarianMTModel with its tokenizer, or id of one on the Hub"
+    parser.add_argument("source", type=path_or_name, help=source_help)
+    parser.add_argument("output_dir", type=path, help="folder for the result; new or empty")
     options = parser.parse_args()
     disable_progress_bar()
     try:
@@ -31,4 +32,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -8,9 +8,11 @@ Save your tokenizer into the folder with `save_pretrained` afterwards.
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
+from transformers.utils.logging import disable_progress_bar
+
+from sineformer.training.command_line import path, run_command
 from sineformer.training.conversion.output import ConversionError
 from sineformer.training.conversion.torch_transformer import LAYOUTS, TorchModel, convert_torch_transformer
 from sineformer.training.conversion.vocabularies import VocabularyNames
@@ -19,8 +21,8 @@ from sineformer.training.conversion.vocabularies import VocabularyNames
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="a .safetensors file, or what torch.save(model.state_dict()) wrote")
-    parser.add_argument("output_dir", type=Path, help="folder for the result; new or empty")
+    parser.add_argument("source", type=path, help="a .safetensors file, or what torch.save(model.state_dict()) wrote")
+    parser.add_argument("output_dir", type=path, help="folder for the result; new or empty")
     for name in ("heads", "pad_token_id", "start_token_id", "eos_token_id"):
         parser.add_argument(f"--{name}", type=int, required=True)
     group = parser.add_argument_group("what the model was made with", "the defaults are those of torch.nn.Transformer")
@@ -42,6 +44,7 @@ def main() -> int:
     options: dict[str, Any] = vars(make_parser().parse_args())
     source, output_dir = options.pop("source"), options.pop("output_dir")
     names = VocabularyNames(**{name: options.pop(name) for name in VocabularyNames._fields})
+    disable_progress_bar()
     try:
         model = convert_torch_transformer(source, output_dir, TorchModel(**options, names=names))
     except ConversionError as error:
@@ -52,4 +55,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

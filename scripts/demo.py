@@ -11,12 +11,14 @@ import sys
 import textwrap
 from pathlib import Path
 
-from sineformer.training.data import read_split
-from sineformer.training.elsewhere import translate_elsewhere
-from sineformer.training.evaluation import score_translations
-from sineformer.training.interruption import STOPPED, Stopped
-from sineformer.training.recipe import read_settings
-from sineformer.training.run import run
+from sineformer.training.command_line import needs_extra, path, run_command
+from sineformer.training.elsewhere import ElsewhereError, translate_elsewhere
+
+with needs_extra("train"):
+    from sineformer.training.data import read_split
+    from sineformer.training.evaluation import score_translations
+    from sineformer.training.recipe import read_settings
+    from sineformer.training.train import main as train
 
 RECIPE = Path(__file__).parent.parent / "training" / "recipes" / "embedded_demo.yaml"
 SHOWN = 10
@@ -32,29 +34,32 @@ def format_table(rows: list[tuple[str, str, str]]) -> str:
     return "\n".join(f"{row[0]:{widths[0]}}  {row[1]:{widths[1]}}  {row[2]}" for row in cells)
 
 
-def main() -> None:
-    """Train, translate the held-out sentences elsewhere, and print some of them with the scores of all."""
+def main() -> int:
+    """Train, translate the held-out sentences elsewhere, and print some with all scores; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output_dir", default="runs/demo", help="folder for the model; what is in it is replaced")
+    output_help = "folder for the model; what is in it is replaced"
+    parser.add_argument("--output_dir", type=path, default=Path("runs/demo"), help=output_help)
     arguments, flags = parser.parse_known_args()
-    folder = ["--output_dir", arguments.output_dir]
+    recipe = ["--config", str(RECIPE), "--output_dir", str(arguments.output_dir)]
     if "--resume" not in flags:
-        folder += ["--overwrite_output_dir", "true"]
-    settings = read_settings(["--config", str(RECIPE), *folder, *flags])
-    try:
-        run(settings)
-    except Stopped as stop:
-        print(stop, file=sys.stderr)
-        sys.exit(STOPPED)
+        recipe += ["--overwrite_output_dir", "true"]
+    status = train([*recipe, *flags])
+    if status != 0:
+        return status
 
-    text, _ = read_split(settings.data, "test")
+    text, _ = read_split(read_settings([*recipe, *flags]).data, "test")
     print("\nLoading the model with AutoModelForSeq2SeqLM in a process that has no Sineformer ...", flush=True)
-    translations = translate_elsewhere(Path(arguments.output_dir), text.sources)
+    try:
+        translations = translate_elsewhere(arguments.output_dir, text.sources)
+    except ElsewhereError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     rows = list(zip(text.sources, text.targets, translations, strict=True))
     scores = score_translations(translations, text.targets)
     print(f"\n{format_table(rows[:SHOWN])}\n")
     print(f"{len(rows)} held-out sentences: BLEU {scores['bleu']:.1f}, exact match {scores['exact_match']:.1f} %")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -9,33 +9,36 @@ It takes one process, without a launcher.
 
 import argparse
 import sys
-from pathlib import Path
 
-from sineformer.scripts.translate import positive
-from sineformer.training.assessment import EvaluationError, Wishes, evaluate_model
-from sineformer.training.processes import is_one_of_several, say_error
-from sineformer.training.report import MARKDOWN_FILE
-from sineformer.training.translator import TranslationError
+from sineformer.training.command_line import needs_extra, path, path_or_name, positive, run_command
+
+with needs_extra("train"):
+    from sineformer.training.assessment import EvaluationError, Wishes, evaluate_model
+    from sineformer.training.processes import is_one_of_several, say_error
+    from sineformer.training.report import MARKDOWN_FILE
+    from sineformer.training.translator import TranslationError
 
 DATA_HELP = (
     "a test set: two files of lines, or TSV, CSV, JSONL or Parquet files; or: embedded; or: hub ID SPLIT "
     "[CONFIGURATION]; may be given several times"
 )
+COMPARE_HELP = "another model, or a file of translations for each test set"
 
 
 def parse() -> Wishes:
     """What the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--model", required=True, help="folder that training wrote, or id of a model on the Hub")
-    add("--data", required=True, nargs="+", action="append", metavar="FILE", help=DATA_HELP)
-    add("--output_dir", required=True, type=Path, help="folder for the report; an older report there is replaced")
+    add("--model", type=path_or_name, required=True, help="folder that training wrote, or id of a model on the Hub")
+    add("--data", type=path_or_name, required=True, nargs="+", action="append", metavar="FILE", help=DATA_HELP)
+    add("--output_dir", required=True, type=path, help="folder for the report; an older report there is replaced")
     add("--names", nargs="+", default=[], help="of the test sets; left out: names of first files up to the first dot")
     add("--columns", nargs=2, metavar=("SOURCE", "TARGET"), help="columns of tables and of datasets of the Hub")
     add("--dataset_name", help="what the model card calls the data")
     add("--target_language", help="code of the references' language; left out: as recorded with the model, or en")
+    add("--bleu_tokenize", help="tokenizer of sacrebleu for BLEU; left out: as recorded, or that of the language")
     add("--on_bad_rows", choices=["refuse", "drop"], default="refuse", help="rows that are no pair (default: refuse)")
-    add("--compare", nargs="+", default=[], help="another model, or a file of translations for each test set")
+    add("--compare", type=path_or_name, nargs="+", default=[], help=COMPARE_HELP)
     add("--num_beams", type=positive, help="beams; left out: what the model was saved with")
     add("--batch_size", type=positive, default=64, help="sentences translated at once (default: 64)")
     add("--device", help="cpu, cuda, cuda:1, mps, ...; left out: an accelerator if there is one")
@@ -67,4 +70,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -13,6 +13,7 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
+from sineformer.training.command_line import run_command
 from sineformer.training.hf_suite import (
     SuiteResult,
     SuiteUnavailableError,
@@ -53,7 +54,8 @@ def main() -> int:
         try:
             root = fetch_suite(folder)
         except SuiteUnavailableError as error:
-            sys.exit(str(error))
+            print(f"error: {error}", file=sys.stderr)
+            return 1
         subjects = {
             "Sineformer, from the package": "package",
             "Sineformer, by remote code": save_subject(folder / "saved"),
@@ -75,4 +77,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

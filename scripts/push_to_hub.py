@@ -9,8 +9,8 @@ without Sineformer first. The logs of training (tensorboard/, wandb/, profile/) 
 
 import argparse
 import sys
-from pathlib import Path
 
+from sineformer.training.command_line import path, run_command
 from sineformer.training.publishing import Destination, PublishingError, Upload, plan_upload, send
 
 
@@ -26,7 +26,7 @@ def describe(upload: Upload, destination: Destination) -> str:
 def main() -> int:
     """Look through the folder and, unless it is a dry run, send it; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, metavar="DIR", help="folder of a finished training")
+    parser.add_argument("folder", type=path, metavar="DIR", help="folder of a finished training")
     parser.add_argument("repo_id", metavar="user/name", help="repository; made if there is none")
     parser.add_argument("--dry-run", action="store_true", help="list and check everything, and change nothing")
     parser.add_argument("--public", action="store_true", help="let everybody see it; left out: a private repository")
@@ -53,4 +53,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

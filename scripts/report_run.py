@@ -5,16 +5,18 @@ python scripts/report_run.py runs/first
 
 import argparse
 import sys
-from pathlib import Path
 
-from sineformer.training.run_metrics import ReportError
-from sineformer.training.run_report import write_run_report
+from sineformer.training.command_line import needs_extra, path, run_command
+
+with needs_extra("train"):
+    from sineformer.training.run_metrics import ReportError
+    from sineformer.training.run_report import write_run_report
 
 
 def main() -> int:
     """Report on the run that the command line names; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="output folder of the run")
+    parser.add_argument("folder", type=path, help="output folder of the run")
     try:
         report = write_run_report(parser.parse_args().folder)
     except ReportError as error:
@@ -25,4 +27,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -2,7 +2,8 @@
 
 import sys
 
+from sineformer.training.command_line import run_command
 from sineformer.training.train import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main, clear_up=False))

@@ -7,29 +7,32 @@ cat in.txt | python scripts/translate.py --model DIR > out.txt
 
 import argparse
 import sys
-from pathlib import Path
 
 import torch
 
+from sineformer.training.command_line import path, path_or_name, positive, run_command
+from sineformer.training.compressed import COMPRESSIONS
 from sineformer.training.translation import translate_lines
-from sineformer.training.translator import TranslationError, load_translator, open_output, read_lines
+from sineformer.training.translator import (
+    TranslationError,
+    check_sentences,
+    load_translator,
+    open_output,
+    read_lines,
+)
 
-
-def positive(text: str) -> int:
-    """A whole number from 1 up, for argparse."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
+INPUT_HELP = (
+    f"text file, one sentence per line, plain or compressed ({', '.join(COMPRESSIONS)}); left out: standard input"
+)
 
 
 def main() -> int:
     """Translate what the command line says; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sentences", nargs="*", help="sentences to translate; without any, the lines of --input")
-    parser.add_argument("--model", required=True, help="folder that training wrote, or id of a model on the Hub")
-    parser.add_argument("--input", type=Path, help="text file, one sentence per line; left out: standard input")
-    parser.add_argument("--output", type=Path, help="file for the translations; left out: standard output")
+    parser.add_argument("--model", type=path_or_name, required=True, help="folder of a model, or its id on the Hub")
+    parser.add_argument("--input", type=path, help=INPUT_HELP)
+    parser.add_argument("--output", type=path, help="file for the translations; left out: standard output")
     parser.add_argument("--num_beams", type=positive, help="beams; left out: what the model was saved with")
     parser.add_argument("--batch_size", type=positive, default=64, help="sentences translated at once (default: 64)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps, ...; left out: an accelerator if there is one")
@@ -39,6 +42,7 @@ def main() -> int:
         parser.error("give sentences or --input, not both")
     try:
         with open_output(options.output) as output:
+            check_sentences(options.sentences)
             lines = options.sentences or read_lines(options.input)
             model, tokenizers = load_translator(options.model, options.device, getattr(torch, options.dtype))
             many = len(lines) > options.batch_size
@@ -51,4 +55,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

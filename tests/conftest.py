@@ -89,6 +89,16 @@ def _link_environment(home: Path, names: tuple[str, ...] = WHAT_A_USER_INSTALLS)
 
 
 @pytest.fixture(scope="session")
+def link_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., BarePython]:
+    """A function that makes an environment like that of `bare_python`, with some packages more, under a name."""
+
+    def link(name: str, *more: str) -> BarePython:
+        return _link_environment(tmp_path_factory.mktemp(name), (*WHAT_A_USER_INSTALLS, *more))
+
+    return link
+
+
+@pytest.fixture(scope="session")
 def bare_python(tmp_path_factory: pytest.TempPathFactory) -> BarePython:
     """A virtual environment whose packages are links to the installed torch, transformers and what they need: no more.
 
@@ -99,9 +109,9 @@ def bare_python(tmp_path_factory: pytest.TempPathFactory) -> BarePython:
 
 
 @pytest.fixture(scope="session")
-def bare_python_with_peft(tmp_path_factory: pytest.TempPathFactory) -> BarePython:
+def bare_python_with_peft(link_environment: Callable[..., BarePython]) -> BarePython:
     """Like `bare_python`, with PEFT and what that needs, Accelerate among it."""
-    return _link_environment(tmp_path_factory.mktemp("bare-peft"), (*WHAT_A_USER_INSTALLS, "peft"))
+    return link_environment("bare-peft", "peft")
 
 
 @pytest.fixture

@@ -17,10 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from .arguments import FineTuningArguments
+from .output_folder import ADAPTER_WEIGHTS
 
-ADAPTER_FOLDER = "adapter"
-WEIGHTS_FILE = "adapter_model.safetensors"
-ADAPTER_FILES = (WEIGHTS_FILE, "adapter_config.json")
 ALL_LINEAR = "all-linear"
 NAME = "default"
 PREFIX = "base_model.model."  # of weights in the files of PEFT
@@ -89,14 +87,14 @@ def save_adapter(model: Any, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     dataclasses.replace(model.peft_config[NAME], inference_mode=True).save_pretrained(str(folder))
     weights = {PREFIX + name: value.detach().cpu().contiguous() for name, value in _weights(model).items()}
-    save_file(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    save_file(weights, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
 
 
 def load_adapter(model: nn.Module, folder: Path) -> None:
     """Read the adapters that `save_adapter` wrote into a model that has such ones."""
     from peft import set_peft_model_state_dict
 
-    weights = {name.removeprefix(PREFIX): value for name, value in load_file(folder / WEIGHTS_FILE).items()}
+    weights = {name.removeprefix(PREFIX): value for name, value in load_file(folder / ADAPTER_WEIGHTS).items()}
     assert weights.keys() == _weights(model).keys(), "the settings are those that it was written with"
     set_peft_model_state_dict(model, weights, adapter_name=NAME)
 

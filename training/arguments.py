@@ -106,7 +106,11 @@ class DataArguments:
     test_size: int = setting("Pairs of the embedded task for the test.", 1_000)
     max_characters: int = setting("Longest usable sentence, in characters.", Limits.max_characters)
     max_length: int = setting("Longest usable sentence, in tokens, end token included.", 256)
-    max_length_ratio: float = setting("Largest usable ratio of the lengths of both sides.", Limits.max_length_ratio)
+    max_length_ratio: float = setting(
+        "Largest usable ratio of the lengths of both sides, in letters: a Chinese character counts as three, one of "
+        "kana, Hangul or another wide script as two.",
+        Limits.max_length_ratio,
+    )
     streaming: bool = setting("Read training data as they are needed, never as a whole; for those without end.", False)
     shuffle_buffer: int = setting("Pairs of a stream that are in memory, over all processes.", 100_000)
     stream_workers: int = setting("Processes beside each one that trains, which read and tokenise the stream.", 0)
@@ -114,6 +118,9 @@ class DataArguments:
         "Folder for the tokenised training data, which then need not fit into memory; left out: it is in memory.", None
     )
     on_bad_rows: Literal["drop", "refuse"] = setting("What to do with unusable rows: both report them.", "drop")
+    max_unusable_share: float = setting(
+        "Largest share of the rows of a set that may be unusable; where more are, training does not start.", 0.1
+    )
 
     def files_of(self, split: str) -> list[Path]:
         """The data files of a split, below `data_dir`."""
@@ -195,6 +202,11 @@ class EvaluationArguments:
     best_metric: Literal["bleu", "chrf", "loss"] = setting(
         "Validation metric that chooses the best checkpoint.", "bleu"
     )
+    bleu_tokenize: str | None = setting(
+        "Tokenizer of sacrebleu for BLEU: 13a, intl, zh, char, ja-mecab, ...; left out: the one that goes with the "
+        "target language.",
+        None,
+    )
     patience: int | None = setting("Stop after so many evaluations in a row without a better one.", None)
     eval_num_beams: int = setting("Beams of the translations of the validation set; 1 is greedy.", 1)
     eval_batch_size: int = setting("Sentences translated at once.", 64)
@@ -255,6 +267,13 @@ class Settings:
             flat |= dataclasses.asdict(getattr(self, concern.name))
         return flat
 
+
+# Settings that name files and folders. `recipe.py` puts the home folder in the place of `~` in each of them; some may
+# name something on the Hub instead, which never begins with it.
+PATHS = (
+    *("dataset", "data_dir", "train_files", "validation_files", "test_files", "cache_dir"),
+    *("model_name_or_path", "output_dir", "resume_from_checkpoint"),
+)
 
 CONCERNS: dict[str, Any] = {
     "model": ModelArguments,

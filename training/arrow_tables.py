@@ -90,9 +90,27 @@ def _leaves(schema: Any, columns: ColumnNames, place: str) -> list[list[str]]:
     for name in columns:
         if name not in fields:
             raise ValueError(f"{place} has no column {name!r}; its columns are {', '.join(map(repr, fields))}")
-        if not pyarrow.types.is_string(fields[name]) and not pyarrow.types.is_large_string(fields[name]):
+        if not _holds_text(fields[name]):
             raise ValueError(f"{place}: column {name!r} holds {fields[name]}; name a column of text")
     return [[*outer, name] for name in columns]
+
+
+def _holds_text(kind: Any) -> bool:
+    """Return whether a type of Arrow is one in which pandas, Polars, Spark or Arrow itself write text.
+
+    Bytes are: some writers of Parquet do not mark text as such, and what is not UTF-8 is found row by row. So is a
+    column without any value, which has no type.
+    """
+    import pyarrow
+
+    types = pyarrow.types
+    if isinstance(kind, pyarrow.BaseExtensionType):
+        return _holds_text(kind.storage_type)
+    if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
+        return _holds_text(kind.value_type)
+    texts = (types.is_string, types.is_large_string, types.is_string_view)
+    others = (types.is_binary, types.is_large_binary, types.is_binary_view, types.is_null)
+    return any(is_of_kind(kind) for is_of_kind in (*texts, *others))
 
 
 def _rows_of_arrow(batches: Iterable[Any], leaves: list[list[str]], place: str) -> Iterator[Row]:
@@ -115,4 +133,18 @@ def _column_bytes(batch: Any, leaf: list[str]) -> list[bytes | None]:
     column = batch.column(leaf[0])
     for name in leaf[1:]:
         column = pyarrow.compute.struct_field(column, name)
-    return column.cast(pyarrow.large_binary()).to_pylist()
+    return _as_bytes(column).to_pylist()
+
+
+def _as_bytes(column: Any) -> Any:
+    """Return a column of any type that `_holds_text` knows with its values as plain bytes."""
+    import pyarrow
+    import pyarrow.compute
+
+    if isinstance(column.type, pyarrow.BaseExtensionType):
+        return _as_bytes(column.storage)
+    if pyarrow.types.is_dictionary(column.type):
+        return _as_bytes(column.dictionary_decode())
+    if pyarrow.types.is_run_end_encoded(column.type):
+        return _as_bytes(pyarrow.compute.run_end_decode(column))
+    return column.cast(pyarrow.large_binary())

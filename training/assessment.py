@@ -16,9 +16,10 @@ from .batching import Seq2SeqCollator, encode_pairs
 from .cleaning import CleaningReport, OnBadRows, ParallelText
 from .data import read_split
 from .evaluation import Evaluator, perplexity
+from .languages import bleu_tokenizer, needs_a_language, tokenizer_problem
 from .model_card import dataset_name
-from .record import library_versions, recorded_language, recorded_split
-from .report import card_problem, report_folder_problem, update_model_card, write_report
+from .record import library_versions, recorded_scoring, recorded_split
+from .report import card_problem, name_problem, report_folder_problem, update_model_card, write_report
 from .scoring import (
     BOOTSTRAP_SAMPLES,
     BOOTSTRAP_SEED,
@@ -60,7 +61,9 @@ class Wishes:
         columns: of the source and of the target, in tables and datasets.
         dataset_name: what the model card calls the data.
         target_language: code of the language of the references; left out: as the record of the model's run has it, or
-            en. It decides how lower-case text is cut into tokens.
+            en. It decides how text is divided into tokens, and which scores mean something.
+        bleu_tokenize: sacrebleu's name of the tokenizer of BLEU; left out: as the record of the model's run has it, or
+            the one that goes with the language.
         on_bad_rows: whether rows that are no pair end the evaluation, or are left out and counted.
         compare: another model, or a file with its translations for each test set.
         num_beams: beams; left out: what the model was saved with.
@@ -77,6 +80,7 @@ class Wishes:
     columns: list[str] | None = None
     dataset_name: str | None = None
     target_language: str | None = None
+    bleu_tokenize: str | None = None
     on_bad_rows: OnBadRows = "refuse"
     compare: list[str] = field(default_factory=list)
     num_beams: int | None = None
@@ -117,14 +121,14 @@ def evaluate_model(wishes: Wishes) -> dict[str, Any]:
 
     Raises:
         EvaluationError: with every problem found, before anything is translated or written.
-        TranslationError, OSError: the report or the card cannot be written.
+        OSError: the report or the card cannot be written.
     """
     problems = _problems_of_wishes(wishes)
     sets = _read_sets(wishes, problems)
     system = _load(wishes.model, wishes, problems)
     baseline = _baseline(wishes, sets, problems) if wishes.compare else None
     datasets = _datasets(system, sets, problems)
-    language = _language(system, wishes, problems)
+    language, tokenize = _scoring(system, sets, wishes, problems)
     if problems or system is None:
         raise EvaluationError(problems)
     results = []
@@ -132,10 +136,12 @@ def evaluate_model(wishes: Wishes) -> dict[str, Any]:
     for number, data in enumerate(sets):
         translations[data.name] = _translate(system, data, number, wishes)
         theirs = None if baseline is None else _translate(baseline, data, number, wishes)
-        scores = corpus_scores(translations[data.name], data.text.targets, language, theirs)
-        measured = {"scores": scores} | _measure(system, data, translations[data.name], theirs, wishes)
+        scores = corpus_scores(translations[data.name], data.text.targets, language, theirs, tokenize)
+        lengths = _count_words(translations[data.name], data.text.targets, language, tokenize)
+        measured = {"scores": scores} | lengths | _measure(system, data, translations[data.name], theirs, wishes)
         results.append({"name": data.name, "dataset": datasets[data.name]} | measured)
-    report = _describe(system, baseline, wishes) | {"sets": results, "versions": library_versions()}
+    report = _describe(system, baseline, wishes) | {"target_language": language, "bleu_tokenize": tokenize}
+    report |= {"sets": results, "versions": library_versions()}
     write_report(wishes.output_dir, report, translations)
     if wishes.update_model_card:
         update_model_card(Path(wishes.model), report)
@@ -146,7 +152,6 @@ def _problems_of_wishes(wishes: Wishes) -> list[str]:
     problems = []
     if wishes.names and len(wishes.names) != len(wishes.data):
         problems.append(f"{len(wishes.names)} names for {len(wishes.data)} test sets; give one name for each")
-    problems += [f"{name!r} cannot be part of a file name; choose another name" for name in wishes.names if "/" in name]
     for problem in (
         report_folder_problem(wishes.output_dir),
         card_problem(Path(wishes.model)) if wishes.update_model_card else None,
@@ -162,6 +167,7 @@ def _read_sets(wishes: Wishes, problems: list[str]) -> list[_TestSet]:
     names = wishes.names if len(wishes.names) == len(wishes.data) else [_name_of(words) for words in wishes.data]
     for name in sorted({name for name in names if names.count(name) > 1}):
         problems.append(f"{names.count(name)} test sets are called {name!r}; name them with --names")
+    problems += filter(None, map(name_problem, names))
     for name, words in zip(names, wishes.data, strict=True):
         if words[0] == "hub" and (len(words) not in (3, 4) or wishes.columns is None):
             problems.append("a set of the Hub needs: hub ID SPLIT [CONFIGURATION], and --columns SOURCE TARGET")
@@ -182,7 +188,8 @@ def _name_of(words: list[str]) -> str:
 
 def _data_arguments(words: list[str], wishes: Wishes) -> DataArguments:
     """The test set as the settings of a run name it, so that both read it alike."""
-    data = DataArguments(dataset_name=wishes.dataset_name, on_bad_rows=wishes.on_bad_rows)
+    # Whoever has rows left out here has asked for it, and the report counts them.
+    data = DataArguments(dataset_name=wishes.dataset_name, on_bad_rows=wishes.on_bad_rows, max_unusable_share=1.0)
     if wishes.columns:
         data.source_column, data.target_column = wishes.columns
     if words[0] == "hub":
@@ -213,14 +220,28 @@ def _datasets(system: _System | None, sets: list[_TestSet], problems: list[str])
         return {}
 
 
-def _language(system: _System | None, wishes: Wishes, problems: list[str]) -> str:
-    language = wishes.target_language
-    if language is None and system is not None:
+def _scoring(system: _System | None, sets: list[_TestSet], wishes: Wishes, problems: list[str]) -> tuple[str, str]:
+    """The code of the language of the references, and the tokenizer of BLEU."""
+    language, tokenize = wishes.target_language, wishes.bleu_tokenize
+    if system is not None:
         try:
-            language = recorded_language(Path(system.model.name_or_path))
+            recorded = recorded_scoring(Path(system.model.name_or_path))
         except ValueError as error:
             problems.append(str(error))
-    return language or "en"
+            recorded = None
+        if recorded is not None:
+            # What a run's recipe asks for goes with the run's language, not with another that is given here.
+            tokenize = tokenize or (recorded[1] if language in (None, recorded[0]) else None)
+            language = language or recorded[0]
+    if language is None and any(needs_a_language(data.text.targets) for data in sets):
+        problems.append(
+            "nothing says which language the references are in, and their script is not one that BLEU divides into "
+            "words; give --target_language, such as zh or ja"
+        )
+    if tokenize is not None and (problem := tokenizer_problem(tokenize)) is not None:
+        problems.append(f"bleu_tokenize: {problem}")
+    language = language or "en"
+    return language, tokenize or bleu_tokenizer(language)
 
 
 def _baseline(wishes: Wishes, sets: list[_TestSet], problems: list[str]) -> _System | None:
@@ -253,6 +274,15 @@ def _translate(system: _System, data: _TestSet, number: int, wishes: Wishes) -> 
     return translate_lines(system.model, system.tokenizers, sources, wishes.batch_size, wishes.num_beams, many)
 
 
+def _count_words(translations: list[str], references: list[str], language: str, tokenize: str) -> dict[str, float]:
+    """What is counted in words, or in characters where words have no blanks between them."""
+    return {
+        "length_ratio": length_ratio(translations, references, tokenize),
+        "repetition_rate": repetition_rate(translations, language),
+        "repetition_rate_of_references": repetition_rate(references, language),
+    }
+
+
 def _measure(
     system: _System, data: _TestSet, translations: list[str], theirs: list[str] | None, wishes: Wishes
 ) -> dict[str, Any]:
@@ -267,9 +297,6 @@ def _measure(
         "sentences": len(text),
         "bad_rows": {reason: rows.count for reason, rows in data.cleaning.reasons.items()},
         "exact_match": exact_match(translations, references),
-        "length_ratio": length_ratio(translations, references),
-        "repetition_rate": repetition_rate(translations),
-        "repetition_rate_of_references": repetition_rate(references),
         "target_tokens": int(pairs.lengths[:, 1].sum()),
         "loss": loss,
         "perplexity": perplexity(loss),

@@ -19,12 +19,12 @@ from typing import Any
 from safetensors.torch import load_file
 
 from ..modeling.tokenization_sineformer import TARGET_FOLDER
-from .adapter import ADAPTER_FOLDER, has_adapter, load_adapter, merged_weights, save_adapter
+from .adapter import has_adapter, load_adapter, merged_weights, save_adapter
 from .durable import MANIFEST, WRITING, flush, remove_folder, write_folder, write_manifest
 from .evaluation import Scores
+from .output_folder import ADAPTER_FOLDER, CHECKPOINTS
 from .tokenizer import Tokenizers, save_tokenizers
 
-CHECKPOINTS = "checkpoints"
 STATE = "step-"
 BEST = "best-"
 WEIGHTS_FILE = "model.safetensors"

@@ -6,6 +6,7 @@ import difflib
 import importlib.util
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from .arguments import (
     NO_TRACKER,
     SPLITS,
     DataArguments,
+    EvaluationArguments,
     FineTuningArguments,
     ModelArguments,
     OptimisationArguments,
@@ -28,12 +30,14 @@ from .arguments import (
     Settings,
 )
 from .checkpoint import state_folders
+from .languages import tokenizer_problem
 from .optimizer import ENDING_AT_ZERO
+from .output_folder import TRACKERS
 from .sources import read_files
-from .trackers import TRACKERS
 
 LARGEST_INTEGER = 2**31 - 1
 EMBEDDED_LANGUAGES = ("en", "de")
+SPLIT_NAME = re.compile(r"\w+(\.\w+)*")  # as `datasets` has it
 LEAST_NOAM_FACTOR = 0.01
 _AT_LEAST_ONE = (
     *("d_model", "encoder_layers", "decoder_layers", "encoder_attention_heads", "decoder_attention_heads"),
@@ -56,7 +60,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
         key: (lambda value: 0 < value < math.inf, "must be a positive number")
         for key in ("learning_rate", "max_minutes", "save_minutes")
     },
-    "bpe_dropout": (lambda value: 0 <= value <= 1, "must be in [0, 1]"),
+    **{key: (lambda value: 0 <= value <= 1, "must be in [0, 1]") for key in ("bpe_dropout", "max_unusable_share")},
     "length_penalty": (math.isfinite, "must be a finite number"),
     "seed": (lambda value: value >= 0, "must not be negative"),
     **{key: (lambda value: value >= 0, "must not be negative") for key in _NOT_NEGATIVE},
@@ -81,6 +85,7 @@ def problems_of(settings: Settings) -> Iterator[str]:
     yield from _data_problems(settings.data)
     yield from _stream_problems(settings)
     yield from _limit_problems(settings)
+    yield from _scoring_problems(settings.evaluation)
     yield from _tracker_problems(settings.run)
     yield from _output_problems(settings.run)
 
@@ -175,6 +180,11 @@ def _stream_problems(settings: Settings) -> Iterator[str]:
         if data.shuffle_buffer != DataArguments.shuffle_buffer:
             yield "shuffle_buffer: only for a stream; set streaming: true"
         return
+    if data.dataset not in ("embedded", "files") and not SPLIT_NAME.fullmatch(data.train_split):
+        yield (
+            f"train_split: a stream takes no slices or sums of splits, got {data.train_split!r}; name one split, or "
+            "leave out streaming"
+        )
     if data.cache_dir is not None:
         yield "streaming, cache_dir: a stream is not kept; leave out one of them"
     if data.on_bad_rows == "refuse":
@@ -197,6 +207,12 @@ def _limit_problems(settings: Settings) -> Iterator[str]:
     no_gpu = settings.run.use_cpu or not torch.accelerator.is_available()
     if optimisation.mixed_precision == "fp16" and no_gpu:
         yield "mixed_precision: fp16 needs a GPU; use bf16 or no"
+
+
+def _scoring_problems(evaluation: EvaluationArguments) -> Iterator[str]:
+    problem = None if evaluation.bleu_tokenize is None else tokenizer_problem(evaluation.bleu_tokenize)
+    if problem is not None:
+        yield f"bleu_tokenize: {problem}"
 
 
 def _tracker_problems(run: RunArguments) -> Iterator[str]:

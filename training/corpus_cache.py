@@ -40,7 +40,7 @@ from .rows import Row
 from .text_digest import TextDigest
 from .tokenizer import Tokenizers, load_tokenizers, save_tokenizers
 
-FORMAT = 2  # of the files, and of whatever decides what is in them and is not part of the key
+FORMAT = 3  # of the files, and of whatever decides what is in them and is not part of the key
 RECORD = "corpus.json"
 ARRAYS: dict[str, Any] = {
     **{"source_ids": np.int32, "source_offsets": np.int64, "target_ids": np.int32, "target_offsets": np.int64},
@@ -63,9 +63,12 @@ class TextSource:
     report: Callable[[], CleaningReport]
 
     def pairs(self) -> Iterator[tuple[str, str]]:
-        """The usable pairs."""
-        for row in usable_rows(self.open(), self.limits, self.report()):
+        """The usable pairs; a `ValueError` at the end if their report has to be one (`CleaningReport.settle`)."""
+        report = self.report()
+        for row in usable_rows(self.open(), self.limits, report):
+            report.kept += 1
             yield row.source or "", row.target or ""
+        report.settle()
 
     def parts(self, report: CleaningReport) -> Iterator[ParallelText]:
         """The usable pairs in parts that fit into memory; the rest is counted in `report`."""

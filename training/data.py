@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
-import itertools
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ from .arguments import SPLITS, DataArguments, Settings
 from .arrow_tables import hub_table, read_hub, rows_of_stream
 from .batching import EncodedPairs, encode_pairs
 from .bpe_dropout import BpeDropoutPairs
-from .cleaning import CleaningReport, Limits, ParallelText, clean
+from .cleaning import CleaningReport, Limits, ParallelText, clean, read_sample
 from .corpus_cache import Corpus, TextSource, cached_corpus, cached_tokenizers, key_of
 from .durable import checksum
 from .embedded_task import load_split
@@ -36,9 +36,19 @@ from .vocabulary import train_vocabulary, train_vocabulary_on
 EMBEDDED_SEED = 0  # not the run's: runs with different seeds stay comparable
 # These choose no training pair; those that name files are replaced by what is in the files.
 LEAVES_PAIRS_AS_THEY_ARE = (
-    *("dataset_name", "data_dir", "train_files", "cache_dir", "streaming", "shuffle_buffer", "stream_workers"),
+    *(
+        "dataset_name",
+        "data_dir",
+        "train_files",
+        "cache_dir",
+        "streaming",
+        "shuffle_buffer",
+        "stream_workers",
+        "max_unusable_share",
+    ),
     *("validation_files", "validation_split", "validation_size", "test_files", "test_split", "test_size"),
 )
+FIRST_PAIRS = 10_000  # of a stream, read before training starts where no vocabulary is trained on more of them
 NO_LIMITS = Limits(max_characters=sys.maxsize, max_length_ratio=math.inf)
 
 
@@ -92,17 +102,27 @@ def load_data(settings: Settings, accelerator: Accelerator, tokenizers: Tokenize
 def _load_train(
     settings: Settings, accelerator: Accelerator, tokenizers: Tokenizers | None
 ) -> tuple[Tokenizers, Corpus | TextStream]:
-    if settings.data.streaming:
-        return _train_as_stream(settings, accelerator, tokenizers)
-    if settings.data.cache_dir is not None:
-        return _train_from_cache(settings, accelerator, tokenizers)
-    return _train_in_memory(settings, accelerator, tokenizers)
+    with _naming("train"):
+        if settings.data.streaming:
+            return _train_as_stream(settings, accelerator, tokenizers)
+        if settings.data.cache_dir is not None:
+            return _train_from_cache(settings, accelerator, tokenizers)
+        return _train_in_memory(settings, accelerator, tokenizers)
+
+
+@contextlib.contextmanager
+def _naming(split: str) -> Iterator[None]:
+    """Have the errors of a split name it."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{split} data: {error}") from error
 
 
 def _train_in_memory(
     settings: Settings, accelerator: Accelerator, tokenizers: Tokenizers | None
 ) -> tuple[Tokenizers, Corpus]:
-    text, report = read_split(settings.data, "train")
+    text, report = _read(settings.data, "train")
     if tokenizers is None:
         tokenizers = _from_main_process(accelerator, lambda: train_vocabulary(settings.tokenizer, text.pairs))
     pairs = encode_pairs(text, tokenizers, settings.data.max_length, report)
@@ -115,8 +135,8 @@ def _train_in_memory(
 def _train_from_cache(
     settings: Settings, accelerator: Accelerator, tokenizers: Tokenizers | None
 ) -> tuple[Tokenizers, Corpus]:
-    data, cache = settings.data, Path(str(settings.data.cache_dir)).expanduser()
-    text = TextSource(lambda: _rows(data, "train"), _train_limits(data), lambda: CleaningReport(data.on_bad_rows))
+    data, cache = settings.data, Path(str(settings.data.cache_dir))
+    text = TextSource(lambda: _rows(data, "train"), _train_limits(data), lambda: _new_report(data))
     content = {"data": _content(data), "settings": _what_shapes_text(data)}
     if tokenizers is None:
         sizes = dataclasses.asdict(settings.tokenizer)
@@ -126,7 +146,11 @@ def _train_from_cache(
             accelerator, lambda: cached_tokenizers(cache, key, lambda: train_vocabulary(settings.tokenizer, text.pairs))
         )
     key = key_of(**content, vocabulary=tokenizers.digest())
-    return tokenizers, cached_corpus(cache, key, text, tokenizers, data.max_length)
+    corpus = cached_corpus(cache, key, text, tokenizers, data.max_length)
+    # It may have been made when more was allowed, which changes none of its pairs.
+    corpus.report.max_unusable_share = data.max_unusable_share
+    corpus.report.check_share()
+    return tokenizers, corpus
 
 
 def _train_as_stream(
@@ -140,16 +164,16 @@ def _train_as_stream(
         data.shuffle_buffer,
         data.stream_workers,
         key_of(data=_identity(data), settings=_what_shapes_text(data)),
+        data.max_unusable_share,
     )
-    if tokenizers is None:
-        text = TextSource(lambda: _lanes(data, [0], 1)[0], stream.limits, CleaningReport)
 
-        def train() -> Tokenizers:
-            sample = list(itertools.islice(text.pairs(), sizes.tokenizer_sample))
-            return train_vocabulary_on(sizes, lambda: iter(sample))
+    def make() -> Tokenizers:
+        count = sizes.tokenizer_sample or FIRST_PAIRS
+        sample = read_sample(_lanes(data, [0], 1)[0], stream.limits, _new_report(data), count)
+        return tokenizers or train_vocabulary_on(sizes, lambda: iter(sample))
 
-        tokenizers = _from_main_process(accelerator, train)
-    return tokenizers, stream
+    made = _from_main_process(accelerator, make)
+    return tokenizers or made, stream
 
 
 def _lanes(data: DataArguments, lanes: list[int], count: int) -> list[Iterator[Row]]:
@@ -183,14 +207,21 @@ def read_split(data: DataArguments, split: str) -> tuple[ParallelText, CleaningR
     Raises:
         ValueError: the source cannot be read, or has bad rows that the settings refuse, or has no usable ones.
     """
-    try:
-        return clean(_rows(data, split), _train_limits(data) if split == "train" else NO_LIMITS, data.on_bad_rows)
-    except ValueError as error:
-        raise ValueError(f"{split} data: {error}") from error
+    with _naming(split):
+        return _read(data, split)
+
+
+def _read(data: DataArguments, split: str) -> tuple[ParallelText, CleaningReport]:
+    limits = _train_limits(data) if split == "train" else NO_LIMITS
+    return clean(_rows(data, split), limits, data.on_bad_rows, data.max_unusable_share)
 
 
 def _train_limits(data: DataArguments) -> Limits:
     return Limits(data.max_characters, data.max_length_ratio)
+
+
+def _new_report(data: DataArguments) -> CleaningReport:
+    return CleaningReport(data.on_bad_rows, data.max_unusable_share)
 
 
 def _rows(data: DataArguments, split: str) -> Iterator[Row]:
@@ -229,10 +260,17 @@ def _what_shapes_text(data: DataArguments) -> dict[str, Any]:
 
 
 def _from_main_process(accelerator: Accelerator, make: Callable[[], Tokenizers]) -> Tokenizers:
-    """Made by the main process; the others get its tokenizers, without need of a common disk."""
-    made: list[Tokenizers | None] = [make() if accelerator.is_main_process else None]
+    """Made by the main process; the others get its tokenizers, without need of a common disk, or its `ValueError`."""
+    made: list[Tokenizers | ValueError | None] = [None]
+    if accelerator.is_main_process:
+        try:
+            made = [make()]
+        except ValueError as error:
+            made = [error]
     broadcast_object_list(made)
     tokenizers = made[0]
+    if isinstance(tokenizers, ValueError):
+        raise tokenizers
     assert tokenizers is not None, "the main process has made them"
     return tokenizers
 

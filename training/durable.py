@@ -1,4 +1,4 @@
-"""Folders that survive a crash: each appears whole or not at all, and tells by checksums whether it still is."""
+"""Write files and folders that survive a crash: each appears complete or not at all, and folders have checksums."""
 
 from __future__ import annotations
 
@@ -9,17 +9,12 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
-
-from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from typing import BinaryIO
 
 WRITING = ".writing"
 REMOVING = ".removing"
 MANIFEST = "manifest.json"
 CHUNK = 1 << 20
-
-Result = TypeVar("Result")
 
 
 class CheckpointError(RuntimeError):
@@ -45,21 +40,6 @@ def is_of_the_system(error: Exception) -> bool:
     return isinstance(error, OSError) or "(os error " in str(error)
 
 
-def on_main_process(accelerator: Accelerator, call: Callable[[], Result]) -> Result:
-    """What `call` returns on the main process, given to all of them; its `CheckpointError` is raised on all."""
-    outcome: list[Any] = [None, None]
-    if accelerator.is_main_process:
-        try:
-            outcome[0] = call()
-        except CheckpointError as error:
-            outcome[1] = error
-    broadcast_object_list(outcome)
-    if outcome[1] is not None:
-        raise outcome[1]
-    result: Result = outcome[0]
-    return result
-
-
 def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
     """Make `folder` by writing beside it, flushing and renaming: whoever sees the name sees the whole content.
 
@@ -82,11 +62,93 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
 
 
 def write_file(file: Path, content: str | bytes) -> None:
-    """Write a file, text as UTF-8, that is there as it was before or as a whole."""
-    aside = file.with_name(file.name + WRITING)
-    aside.write_bytes(content.encode() if isinstance(content, str) else content)
-    flush(aside)
-    os.replace(aside, file)
+    """Write a file, text as UTF-8, that is there as it was before or complete."""
+    with open_aside(file) as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def open_aside(file: Path, mark: str = "") -> Iterator[BinaryIO]:
+    """Give a stream into a file that appears, or changes, only when this context ends without an error.
+
+    Of a link, the file changes that it leads to. A device or a pipe is written to at once.
+
+    Args:
+        file: to write.
+        mark: of this process, where others may write the same file. Without it, the next to write the file takes up
+            what a crash left beside it.
+
+    Raises:
+        OSError: the file cannot be written; `file_problem` tells so beforehand, but for what a disk has no room for.
+    """
+    if file.exists() and not file.is_file():
+        with file.open("wb") as stream:
+            yield stream
+        return
+    place = real_path(file)
+    aside = place.with_name(place.name + mark + WRITING)
+    try:
+        with aside.open("wb") as stream:
+            yield stream
+        if place.exists():
+            shutil.copymode(place, aside)
+        flush(aside)
+        os.replace(aside, place)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def real_path(path: Path) -> Path:
+    """Return what a path leads to, from the root and without links."""
+    return Path(os.path.realpath(path))
+
+
+def file_problem(file: Path) -> str | None:
+    """Return why a file cannot be written, with the fix; None if it can.
+
+    It is tried: permissions do not tell of a file system that is read-only, nor of a name that is too long.
+    """
+    place = real_path(file)
+    if file.is_dir():
+        return f"{file} is a folder; name a file in it"
+    if file.exists() and not os.access(file, os.W_OK):
+        return f"{file} cannot be written; change its permissions, or name another file"
+    if file.exists() and not file.is_file():
+        return None
+    if not place.parent.is_dir():
+        return f"{file} cannot be written: there is no folder {place.parent}; make it, or name another file"
+    probe = place.with_name(f"{place.name}.{os.getpid()}{WRITING}")
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        return f"{file} cannot be written: {error.strerror}; name another file"
+    return None
+
+
+def folder_problem(folder: Path) -> str | None:
+    """Return why `write_folder` cannot make or replace a folder, with the fix, found by trying; None if it can."""
+    place = real_path(folder)
+    if os.path.ismount(place) or place == Path.cwd():
+        kind = "the working directory" if place == Path.cwd() else "a mount point"
+        return f"{folder} is {kind}, which cannot be replaced; name a folder in it"
+    aside = place.with_name(place.name + WRITING)
+    missing = [each for each in (aside, *aside.parents) if not os.path.isdir(each)]
+    for each in (place, *missing):
+        if os.path.lexists(each) and not os.path.isdir(each):
+            return f"{each} is a file; name another folder"
+    made: list[Path] = []
+    try:
+        for each in reversed(missing):
+            each.mkdir(exist_ok=True)
+            made.append(each)
+    except OSError as error:
+        return f"{folder} cannot be written: {error.strerror}; name another folder, or change the permissions"
+    finally:
+        for each in reversed(made):
+            with contextlib.suppress(OSError):  # another process has put something there by now
+                each.rmdir()
+    return None
 
 
 def remove_folder(folder: Path) -> None:

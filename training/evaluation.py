@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,14 @@ from typing import Any
 
 import evaluate
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 
 from ..modeling.loss import IGNORED
+from .arguments import Settings
 from .batching import EncodedPairs, Seq2SeqCollator, evaluation_batches
 from .cleaning import ParallelText
+from .languages import WESTERN, bleu_tokenizer, needs_a_language
 from .scoring import exact_match
 from .tokenizer import Tokenizers
 from .translation import source_batches, translate_batch
@@ -71,15 +74,29 @@ def perplexity(loss: float) -> float:
     return math.exp(min(loss, 700.0))  # beyond that, floats overflow
 
 
+def choose_tokenizer(settings: Settings, references: Sequence[str]) -> str:
+    """Return the tokenizer of BLEU for a run. Warn where it goes with a language that the references are not in, as
+    where a recipe leaves out `target_language`."""
+    language, wanted = settings.data.target_language, settings.evaluation.bleu_tokenize
+    chosen = wanted or bleu_tokenizer(language)
+    if wanted is None and chosen == WESTERN and needs_a_language(references) and PartialState().is_main_process:
+        print(
+            f"warning: target_language is {language!r}, but the validation data are in a script that BLEU with its "
+            f"tokenizer, {chosen}, does not divide into words; set target_language, or bleu_tokenize",
+            file=sys.stderr,
+        )
+    return chosen
+
+
 @functools.cache
 def _metric(name: str) -> Any:
     """One of our `evaluate` modules, from its file: the network is never asked."""
     return evaluate.load(str(METRICS / name), keep_in_memory=True)
 
 
-def score_translations(translations: list[str], references: list[str]) -> dict[str, Any]:
-    """BLEU and chrF with signatures, and exact matches, as keyword arguments of `Scores`."""
-    bleu = _metric("bleu").compute(predictions=translations, references=references)
+def score_translations(translations: list[str], references: list[str], tokenize: str = WESTERN) -> dict[str, Any]:
+    """BLEU with a tokenizer of sacrebleu, chrF, their signatures, and exact matches: keyword arguments of `Scores`."""
+    bleu = _metric("bleu").compute(predictions=translations, references=references, tokenize=tokenize)
     chrf = _metric("chrf").compute(predictions=translations, references=references)
     return {
         "bleu": bleu["score"],
@@ -99,12 +116,14 @@ class Evaluator:
         tokenizers: of source and target.
         collator: makes batches of pairs.
         batch_size: sentences translated at once by one process. A set of fewer leaves the others nothing to do.
+        bleu_tokenize: sacrebleu's name of the tokenizer of BLEU.
     """
 
     accelerator: Accelerator
     tokenizers: Tokenizers
     collator: Seq2SeqCollator
     batch_size: int
+    bleu_tokenize: str = WESTERN
 
     def measure(self, model: Any, data: EvaluationSet, num_beams: int) -> tuple[Scores, list[str]]:
         """Scores of the model, which is left in the mode it was in, and its translations in the order of the set."""
@@ -113,7 +132,9 @@ class Evaluator:
         loss = self.mean_loss(model, data.pairs)
         translations = self.translate(model, data.text.sources, num_beams)
         model.train(was_training)
-        payload = [score_translations(translations, data.text.targets) if self.accelerator.is_main_process else {}]
+        payload: list[dict[str, Any]] = [{}]
+        if self.accelerator.is_main_process:
+            payload = [score_translations(translations, data.text.targets, self.bleu_tokenize)]
         broadcast_object_list(payload)
         scores = Scores(loss=loss, sentences=len(data.text.sources), num_beams=num_beams, **payload[0])
         return scores, translations

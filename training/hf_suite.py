@@ -5,6 +5,7 @@ import, nor the tests of a single model. Those are written anew in `tests/hf_sui
 Nothing of the suite itself becomes part of the project.
 """
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -32,7 +33,7 @@ FINISHED = (0, 1)  # pytest's exit codes after all tests ran: none failed, some 
 
 
 class SuiteUnavailableError(RuntimeError):
-    """pip could not get the source distribution of transformers."""
+    """The tests of transformers cannot be had or not be run here; the message says why."""
 
 
 @dataclass
@@ -51,11 +52,13 @@ def fetch_suite(folder: Path) -> Path:
         The root of the unpacked source distribution.
 
     Raises:
-        SuiteUnavailableError: pip found no registry, or there no such version.
-        FileNotFoundError: this is an installation without the project's tests.
+        SuiteUnavailableError: pip found no registry, or there no such version; or what the tests need is missing.
     """
     if not OURS.is_dir():
-        raise FileNotFoundError(f"{OURS} is missing; run the suite from a clone of the project.")
+        raise SuiteUnavailableError(f"{OURS} is missing; run the suite from a clone of the project")
+    for library in ("pytest", "parameterized"):
+        if importlib.util.find_spec(library) is None:
+            raise SuiteUnavailableError(f"this needs {library}: pip install 'sineformer[test]'")
     version = metadata.version("transformers")
     flags = ["--quiet", "--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--dest", str(folder)]
     command = [sys.executable, "-m", "pip", "download", *flags, f"transformers=={version}"]
@@ -92,7 +95,16 @@ def run_suite(root: Path, subject: str) -> SuiteResult:
         "OMP_NUM_THREADS": "1",  # several processes share the machine
         "TOKENIZERS_PARALLELISM": "false",
     }
-    options = ["-q", "-p", "no:cacheprovider", "-o", "log_cli=0", "-W", "ignore", "--tb=short", f"--junitxml={report}"]
+    options = [
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-o",
+        "log_cli=0",
+        "--disable-warnings",
+        "--tb=short",
+        f"--junitxml={report}",
+    ]
     command = [sys.executable, "-m", "pytest", "tests/test_subject.py", *options]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
     if done.returncode not in FINISHED or not report.is_file():

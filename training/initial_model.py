@@ -14,10 +14,11 @@ from ..configuration.configuration_sineformer import SineformerConfig
 from ..modeling.modeling_sineformer import SineformerForConditionalGeneration
 from .adapter import add_adapter
 from .arguments import EvaluationArguments, FineTuningArguments, Settings
-from .durable import CheckpointError, checksum, on_main_process
+from .durable import CheckpointError, checksum
 from .finetuning import DROPOUTS
 from .freezing import freeze
 from .pretrained import PretrainedError, find_model, load_config, load_model
+from .processes import on_main_process
 from .tokenizer import Tokenizers
 
 

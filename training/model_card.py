@@ -10,9 +10,10 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import PreTrainedConfig
 
-from .adapter import ADAPTER_FOLDER
+from ..configuration.configuration_sineformer import NEWEST, OLDEST
 from .arguments import DataArguments, FineTuningArguments, Settings
 from .evaluation import Scores
+from .output_folder import ADAPTER_FOLDER, CARD
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "model_card.md"
 SCORE_COLUMNS = ("Set", "Sentences", "Beams", "BLEU", "chrF", "Exact match", "Loss", "Perplexity")
@@ -59,24 +60,15 @@ def write_model_card(folder: Path, settings: Settings, record: RunRecord) -> Non
     name = folder.resolve().name
     data = settings.data
     card = ModelCard.from_template(
-        card_data=ModelCardData(
-            language=[data.source_language, data.target_language],
-            library_name="transformers",
-            pipeline_tag="translation",
-            tags=["translation", "sineformer"],
-            base_model=settings.finetuning.model_name_or_path if _is_from_hub(settings.finetuning) else None,
-            datasets=[data.dataset] if "/" in data.dataset else None,
-            metrics=["bleu", "chrf"],
-            model_name=name,
-            eval_results=_eval_results(data, record),
-        ),
+        card_data=_metadata(name, settings, record),
         template_path=str(TEMPLATE),
-        name=name,
+        title=_as_it_is(name),
+        place=_python_literal(name),
         dataset=dataset_name(data),
         source_language=data.source_language,
         target_language=data.target_language,
         training_pairs="a stream of" if record.training_pairs is None else f"{record.training_pairs:,}",
-        example=record.examples[0].source.replace("\\", "\\\\").replace('"', '\\"'),
+        example=_python_literal(record.examples[0].source),
         scores=_score_table(record.scores),
         signatures=_signatures(record.scores),
         example_set=list(record.scores)[-1],
@@ -85,6 +77,8 @@ def write_model_card(folder: Path, settings: Settings, record: RunRecord) -> Non
             [(each.source, each.reference, each.translation) for each in record.examples],
         ),
         parameters=f"{record.parameters:,}",
+        oldest_transformers=OLDEST,
+        newest_transformers=NEWEST,
         architecture=_architecture(record.config) + _origin(settings.finetuning) + _averaging(settings, record),
         best_metric=settings.evaluation.best_metric,
         step=record.step,
@@ -92,7 +86,28 @@ def write_model_card(folder: Path, settings: Settings, record: RunRecord) -> Non
         processes=record.processes,
         max_length=data.max_length,
     )
-    card.save(folder / "README.md")
+    card.save(folder / CARD)
+
+
+def _metadata(name: str, settings: Settings, record: RunRecord) -> ModelCardData:
+    data = settings.data
+    return ModelCardData(
+        language=[data.source_language, data.target_language],
+        library_name="transformers",
+        pipeline_tag="translation",
+        tags=["translation", "sineformer"],
+        base_model=settings.finetuning.model_name_or_path if _is_from_hub(settings.finetuning) else None,
+        datasets=[data.dataset] if "/" in data.dataset else None,
+        metrics=["bleu", "chrf"],
+        model_name=name,
+        eval_results=_eval_results(data, record),
+    )
+
+
+def _python_literal(text: str) -> str:
+    """Return text as a string of Python on one line, in which Markdown sees no end of the code either."""
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"').replace("```", r"\x60\x60\x60")
+    return '"' + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in quoted) + '"'
 
 
 def _is_from_hub(finetuning: FineTuningArguments) -> bool:

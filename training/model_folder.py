@@ -18,16 +18,20 @@ from ..configuration.configuration_sineformer import SineformerConfig
 from ..modeling.code_files import AUTO_MAP
 from ..modeling.modeling_sineformer import SineformerForConditionalGeneration
 from ..modeling.tokenization_sineformer import TARGET_FOLDER
-from .adapter import ADAPTER_FILES, ADAPTER_FOLDER
 from .elsewhere import ElsewhereError, digest_elsewhere, logits_digest
-from .profiling import PROFILE_FOLDER
-from .progress import METRICS_FILE
-from .record import SETTINGS_FILE, VERSIONS_FILE
-from .run_metrics import REPORT_FILES
+from .output_folder import (
+    ADAPTER_FILES,
+    ADAPTER_FOLDER,
+    CARD,
+    METRICS_FILE,
+    PROFILE_FOLDER,
+    REPORT_FILES,
+    SETTINGS_FILE,
+    TRACKERS,
+    VERSIONS_FILE,
+)
 from .tokenizer import TOKENIZER_FILES
-from .trackers import TRACKERS
 
-CARD = "README.md"
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"

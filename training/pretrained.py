@@ -76,13 +76,15 @@ def load_model(folder: Path, dtype: torch.dtype, config: SineformerConfig | None
         config: in place of its own.
 
     Raises:
-        PretrainedError: the tokenizer or weights are missing or damaged.
+        PretrainedError: the tokenizer or weights are missing or damaged, or the tokenizer needs another library.
     """
     try:
         tokenizers = load_tokenizers(folder)
         loaded: Any = SineformerForConditionalGeneration.from_pretrained(
             folder, dtype=dtype, config=config or load_config(folder), output_loading_info=True
         )
+    except ImportError as error:
+        raise PretrainedError("the tokenizer needs sentencepiece: pip install sentencepiece") from error
     except (ValueError, OSError, RuntimeError, SafetensorError) as error:
         raise PretrainedError(f"the model cannot be loaded: {error}") from error
     model, report = loaded

@@ -12,8 +12,10 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -22,6 +24,7 @@ from accelerate.utils import (
     DistributedType,
     FullyShardedDataParallelPlugin,
     InitProcessGroupKwargs,
+    broadcast_object_list,
     gather_object,
 )
 
@@ -44,6 +47,8 @@ SHARED_DISK_SECONDS = 60.0
 _SHARES = "ACCELERATE_USE_FSDP"
 _ZERO = "ACCELERATE_USE_DEEPSPEED"
 _OTHER_WAY = "ACCELERATE_USE_MEGATRON_LM"
+
+Result = TypeVar("Result")
 
 
 class LaunchError(ValueError):
@@ -174,6 +179,21 @@ def part() -> None:
             torch.distributed.recv(word, src=rank)
     else:
         torch.distributed.send(word, dst=0)
+
+
+def on_main_process(accelerator: Accelerator, call: Callable[[], Result]) -> Result:
+    """Return on all processes what `call` returns on the main one; its `CheckpointError` is raised on all."""
+    outcome: list[Any] = [None, None]
+    if accelerator.is_main_process:
+        try:
+            outcome[0] = call()
+        except CheckpointError as error:
+            outcome[1] = error
+    broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    result: Result = outcome[0]
+    return result
 
 
 def check_same_data(accelerator: Accelerator, digests: dict[str, str]) -> None:

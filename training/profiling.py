@@ -12,9 +12,9 @@ from accelerate import Accelerator
 from accelerate.utils import ProfileKwargs
 
 from .durable import writing
+from .output_folder import PROFILE_FOLDER
 from .progress import RunLog
 
-PROFILE_FOLDER = "profile"
 # Of this process: the first steps allocate memory and compile, and the profiler itself needs some to settle.
 WAIT, WARMUP, ACTIVE = 5, 2, 3
 OPERATORS = 20

@@ -18,10 +18,10 @@ from tqdm.auto import tqdm
 from .durable import flush, writing
 from .evaluation import EvaluationSet, Scores
 from .model_card import Example
+from .output_folder import METRICS_FILE
 from .skipped_steps import Skipped
 from .trackers import track_samples, wandb_id
 
-METRICS_FILE = "metrics.jsonl"
 _SUMS = ("loss_sum", "tokens", "filled", "positions", "gradient_norm", "seconds_summed", "steps")
 SAMPLES = 5
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"  # tqdm's own time left leaves out evaluations

@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard, errors
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # documented, but not re-exported
 
-from .model_folder import CARD, belongs_to_model, folder_problems, model_files
+from .model_folder import belongs_to_model, folder_problems, model_files
+from .output_folder import CARD
 
 PULL_REQUEST = re.compile(r"refs/pr/\d+")
 COMMIT = re.compile(r"[0-9a-f]{40}")

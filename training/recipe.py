@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import functools
 import itertools
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,7 +21,7 @@ from typing import Any, NoReturn, get_type_hints
 import yaml
 from transformers import HfArgumentParser
 
-from .arguments import CONCERNS, Settings
+from .arguments import CONCERNS, PATHS, Settings
 from .checks import nearest, problems_of
 from .finetuning import take_over
 
@@ -188,16 +189,23 @@ def read_settings(argv: Sequence[str]) -> Settings:
         raise RecipeError(["--config: takes one recipe file"])
     problems: list[str] = []
     parser = _the_parser()
-    from_file = _typed(
-        itertools.chain(*(_recipe_entries(Path(entry.values[0]), problems) for entry in configs)), parser, problems
-    )
+    recipes = [Path(os.path.expanduser(entry.values[0])) for entry in configs]
+    from_file = _typed(itertools.chain(*(_recipe_entries(path, problems) for path in recipes)), parser, problems)
     values = from_file | _typed((entry for entry in flags if entry.key != "config"), parser, problems)
+    values |= {key: _with_home(values[key]) for key in PATHS if key in values}
     problems += take_over(values)
     settings = Settings(**{name: _construct(concern, values) for name, concern in CONCERNS.items()})
     problems += problems_of(settings)
     if problems:
         raise RecipeError(problems)
     return settings
+
+
+def _with_home(value: Any) -> Any:
+    """Return a path, or each of a list, with the home folder in the place of `~`."""
+    if isinstance(value, list):
+        return [_with_home(each) for each in value]
+    return None if value is None else os.path.expanduser(value)
 
 
 def _construct(concern: type, values: dict[str, Any]) -> Any:

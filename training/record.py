@@ -12,10 +12,9 @@ import yaml
 from .arguments import DataArguments, Settings
 from .data import Data
 from .durable import write_file
+from .output_folder import SETTINGS_FILE, VERSIONS_FILE
 from .text_digest import text_digest
 
-SETTINGS_FILE = "training_args.yaml"
-VERSIONS_FILE = "versions.json"
 LIBRARIES = (
     *("sineformer", "torch", "transformers", "tokenizers", "accelerate"),
     *("datasets", "evaluate", "sacrebleu", "sacremoses"),
@@ -50,18 +49,20 @@ def recorded_split(folder: Path, digest: str) -> tuple[str, DataArguments] | Non
     return None if recorded is None or digest not in recorded[0] else (recorded[0][digest], recorded[1])
 
 
-def recorded_language(folder: Path) -> str | None:
-    """The code of the language that a run translates into; None if there is no record of the run.
+def recorded_scoring(folder: Path) -> tuple[str, str | None] | None:
+    """Return the code of the language that a run translates into, and the tokenizer of BLEU that its recipe asks for,
+    None for that of the language; None if there is no record of the run.
 
     Raises:
         ValueError: the record is damaged.
     """
     recorded = _recorded(folder)
-    return None if recorded is None else recorded[1].target_language
+    return None if recorded is None else (recorded[1].target_language, recorded[2])
 
 
-def _recorded(folder: Path) -> tuple[dict[str, str], DataArguments] | None:
-    """The splits of a run's data by digest, and how the run named data and languages; None without a record."""
+def _recorded(folder: Path) -> tuple[dict[str, str], DataArguments, str | None] | None:
+    """The splits of a run's data by digest, how the run named data and languages, and the tokenizer of BLEU that it was
+    told; None without a record."""
     versions, recipe = folder / VERSIONS_FILE, folder / SETTINGS_FILE
     if not (versions.is_file() and recipe.is_file()):
         return None
@@ -70,7 +71,8 @@ def _recorded(folder: Path) -> tuple[dict[str, str], DataArguments] | None:
         digests = json.loads(versions.read_text(encoding="utf-8")).get("data_sha256", {})
         settings = yaml.safe_load(recipe.read_text(encoding="utf-8"))
         data = DataArguments(**{name: settings[name] for name in names})
-        return {digest: split for split, digest in reversed(digests.items())}, data
+        # Records of earlier versions know no tokenizer.
+        return {digest: split for split, digest in reversed(digests.items())}, data, settings.get("bleu_tokenize")
     except (ValueError, KeyError, AttributeError, TypeError, yaml.YAMLError) as error:
         raise ValueError(
             f"{versions} and {SETTINGS_FILE} there are not as training wrote them ({error!r}); remove or mend them"

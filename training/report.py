@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,24 +13,19 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCard
 
-from .durable import write_folder
+from .durable import file_problem, folder_problem, real_path, write_file, write_folder
+from .languages import has_asian_words, has_blanks
 from .model_card import table
-from .model_folder import CARD
-from .scoring import MEASURES
-from .translator import open_output
+from .output_folder import CARD
+from .scoring import TITLES
 
 JSON_FILE = "evaluation.json"
 MARKDOWN_FILE = "evaluation.md"
 TRANSLATIONS = "translations.{}.txt"
+LONGEST_NAME = 255  # bytes of a file name, on the common file systems
 SCORES = re.compile(r"^## Scores\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
 Report = Mapping[str, Any]
-
-NOTES = """BLEU: detokenised, with case, tokeniser 13a. BLEU, lower case: over lower-case tokens of the Moses scripts,
-as in the literature on Multi30k. TER: less is better. Intervals: 95 %, by bootstrap over the sentences. Length: tokens
-(13a) of all translations / tokens of all references. Repetition: share of translations in which one to four words
-follow themselves at once; in brackets, the same for the references. Loss and perplexity: per target token, end of
-sentence included, given the reference before it, without label smoothing."""
 
 
 def write_report(folder: Path, report: Report, translations: Mapping[str, Sequence[str]]) -> None:
@@ -47,20 +43,25 @@ def write_report(folder: Path, report: Report, translations: Mapping[str, Sequen
             content = "".join(f"{line}\n" for line in lines)
             (aside / TRANSLATIONS.format(name)).write_text(content, encoding="utf-8", newline="\n")
 
-    write_folder(folder.resolve(), write)
+    write_folder(real_path(folder), write)
 
 
 def report_folder_problem(folder: Path) -> str | None:
     """Why a report cannot go there, if so: what is in the folder is replaced, so it may hold an older report alone."""
-    if folder.exists() and not folder.is_dir():
-        return f"output folder {folder} is a file; name a folder"
+    problem = folder_problem(folder)
+    if problem is not None:
+        return f"output folder {problem}"
     ours = re.compile("|".join([re.escape(JSON_FILE), re.escape(MARKDOWN_FILE), TRANSLATIONS.format(".*")]))
     others = sorted(path.name for path in folder.glob("*") if not ours.fullmatch(path.name))
     if others:
         return f"output folder {folder} holds {others[0]}, which is not of a report; name a new folder"
-    parent = next(each for each in folder.resolve().parents if each.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        return f"output folder {folder} cannot be made: {parent} cannot be written; name another"
+    return None
+
+
+def name_problem(name: str) -> str | None:
+    """Return why a test set cannot be called so, with the fix; None if it can: its translations go into such a file."""
+    if "/" in name or len(os.fsencode(TRANSLATIONS.format(name))) > LONGEST_NAME:
+        return f"{name!r} cannot be part of a file name; choose another name with --names"
     return None
 
 
@@ -71,7 +72,7 @@ def markdown(report: Report) -> str:
         f"# Evaluation of {report['model']}",
         f"Translated with {settings}. Parameters: {report['parameters']:,}. Weights in {report['dtype']}.",
         _score_table(report["sets"], with_intervals=True),
-        NOTES,
+        _notes(report),
         _signatures(report["sets"]),
         *(_comparison(report, each) for each in report["sets"] if report["compared_with"]),
         *(_worst(report, each) for each in report["sets"]),
@@ -80,14 +81,43 @@ def markdown(report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _notes(report: Report) -> str:
+    """Return what the columns of the table of scores mean."""
+    language, tokenize = report["target_language"], report["bleu_tokenize"]
+    notes = [f"BLEU: detokenised, with case, tokeniser {tokenize}."]
+    if has_blanks(language):
+        notes += ["BLEU, lower case: over lower-case tokens of the Moses scripts, as in the literature on Multi30k."]
+        notes += ["TER: less is better."]
+    elif has_asian_words(language):
+        notes += ["TER: less is better; text without blanks is divided as Tercom divides it."]
+    units = "one to four words" if has_blanks(language) else "two to eight characters"
+    notes += [
+        "Intervals: 95 %, by bootstrap over the sentences. "
+        f"Length: tokens ({tokenize}) of all translations / tokens of all references. "
+        f"Repetition: share of translations in which {units} follow themselves at once; in brackets, the same for the "
+        "references. Loss and perplexity: per target token, end of sentence included, given the "
+        "reference before it, without label smoothing.",
+    ]
+    return textwrap.fill(" ".join(notes), 120)
+
+
 def _score_table(sets: Sequence[Report], with_intervals: bool) -> str:
-    titles = [measure.title for measure in MEASURES.values()]
-    header = ["Set", "Sentences", *titles, "Exact match", "Length", "Repetition", "Loss", "Perplexity"]
+    names = list(sets[0]["scores"])
+    header = [
+        "Set",
+        "Sentences",
+        *(TITLES[name] for name in names),
+        "Exact match",
+        "Length",
+        "Repetition",
+        "Loss",
+        "Perplexity",
+    ]
     rows = [
         [
             each["name"],
             str(each["sentences"]),
-            *(_interval(each["scores"][name], with_intervals) for name in MEASURES),
+            *(_interval(each["scores"][name], with_intervals) for name in names),
             f"{each['exact_match']:.1f} %",
             f"{each['length_ratio']:.3f}",
             f"{each['repetition_rate']:.1f} % ({each['repetition_rate_of_references']:.1f} %)",
@@ -104,7 +134,7 @@ def _interval(score: Report, with_interval: bool = True) -> str:
 
 
 def _signatures(sets: Sequence[Report]) -> str:
-    signatures = ", ".join(f"{MEASURES[name].title} `{each['signature']}`" for name, each in sets[0]["scores"].items())
+    signatures = ", ".join(f"{TITLES[name]} `{each['signature']}`" for name, each in sets[0]["scores"].items())
     return f"sacrebleu signatures: {signatures}."
 
 
@@ -112,7 +142,7 @@ def _comparison(report: Report, data: Report) -> str:
     names = {"model": report["model"], "baseline": report["compared_with"], "neither": "neither"}
     rows = [
         (
-            MEASURES[name].title,
+            TITLES[name],
             _interval(score),
             _interval(score["baseline"]),
             f"{score['p_value']:.4f}",
@@ -155,7 +185,7 @@ def card_problem(folder: Path) -> str | None:
         return f"{path} cannot be read as a model card: {' '.join(str(error).split())}"
     if not SCORES.search(card.text):
         return f"{path} has no section '## Scores' to renew; add the heading"
-    return None
+    return file_problem(path)
 
 
 def update_model_card(folder: Path, report: Report) -> None:
@@ -163,18 +193,22 @@ def update_model_card(folder: Path, report: Report) -> None:
     the rest stays as it is.
 
     Raises:
-        OSError, TranslationError: the file cannot be written; it is as it was.
+        OSError: the file cannot be written; it is as it was.
     """
     card = ModelCard.load(folder / CARD)
     card.data.eval_results = [result for each in report["sets"] for result in _eval_results(each)]
-    card.data.metrics = list(dict.fromkeys(_metric_type(name) for name in MEASURES))
+    card.data.metrics = list(dict.fromkeys(_metric_type(name) for name in report["sets"][0]["scores"]))
     if not card.data.model_name:
         card.data.model_name = folder.resolve().name
-    parts = ["## Scores", _score_table(report["sets"], with_intervals=False), _signatures(report["sets"]), NOTES]
+    parts = [
+        "## Scores",
+        _score_table(report["sets"], with_intervals=False),
+        _signatures(report["sets"]),
+        _notes(report),
+    ]
     section = "\n\n".join([*parts, f"Beams: {report['generation']['num_beams']}.\n\n"])
     card.text = SCORES.sub(lambda _: section, card.text, count=1)
-    with open_output(folder / CARD) as output:
-        output.write(str(card))
+    write_file(folder / CARD, str(card))
 
 
 def _metric_type(name: str) -> str:
@@ -190,8 +224,8 @@ def _eval_results(data: Report) -> list[EvalResult]:
             dataset_name=data["dataset"]["name"],
             dataset_split=data["dataset"]["split"],
             metric_type=_metric_type(name),
-            metric_name=measure.title,
-            metric_value=round(data["scores"][name]["score"], 2),
+            metric_name=TITLES[name],
+            metric_value=round(score["score"], 2),
         )
-        for name, measure in MEASURES.items()
+        for name, score in data["scores"].items()
     ]

@@ -28,24 +28,25 @@ from .checkpoint import (
     state_folder,
 )
 from .data import Data, DataError, load_data
-from .durable import on_main_process, remove_leftovers, write_folder, write_manifest, writing
-from .evaluation import EvaluationSet, Evaluator, Scores
+from .durable import remove_leftovers, write_folder, write_manifest, writing
+from .evaluation import EvaluationSet, Evaluator, Scores, choose_tokenizer
 from .freezing import trained_share
 from .initial_model import fresh_model, load_base_model
 from .interruption import Stopped, StopSignals
 from .loop import Learner, Limits, Trainer
 from .model_card import Example, RunRecord, write_model_card
 from .optimizer import build_optimizer, build_schedule
-from .processes import build_accelerator, check_same_data, check_same_disk
-from .profiling import PROFILE_FOLDER, profiling
-from .progress import METRICS_FILE, RunLog, pick_samples
-from .record import SETTINGS_FILE, data_digests, write_settings, write_versions
+from .output_folder import METRICS_FILE, PROFILE_FOLDER, REPORT_FILES, SETTINGS_FILE, TRACKERS
+from .processes import build_accelerator, check_same_data, check_same_disk, on_main_process
+from .profiling import profiling
+from .progress import RunLog, pick_samples
+from .record import data_digests, write_settings, write_versions
 from .resume import check_data, choose_checkpoint, has_finished, remove_later
-from .run_metrics import REPORT_FILES, ReportError
+from .run_metrics import ReportError
 from .sharding import WholeModel
 from .skipped_steps import Skips
 from .streaming import Batching, StreamedBatches, TextStream
-from .trackers import TRACKERS, close_trackers, start_trackers
+from .trackers import close_trackers, start_trackers
 from .training_state import TrainingState, best_name_of, random_state, read_state
 
 CARD_EXAMPLES = 8
@@ -158,7 +159,9 @@ class Run:
             self.sampler = self._sampler()
         except ValueError as error:
             raise DataError(f"training data: {error}") from error
-        self.evaluator = Evaluator(accelerator, data.tokenizers, self.collator, settings.evaluation.eval_batch_size)
+        tokenize = choose_tokenizer(settings, data.held_out["validation"].text.targets)
+        batch_size = settings.evaluation.eval_batch_size
+        self.evaluator = Evaluator(accelerator, data.tokenizers, self.collator, batch_size, tokenize)
         self.best = BestCheckpoint(self.output_dir, settings.evaluation.best_metric)
         self.log = RunLog(
             accelerator,

@@ -12,13 +12,11 @@ from typing import Any
 
 import yaml
 
-from .checkpoint import CHECKPOINTS, is_better
+from .checkpoint import is_better
 from .evaluation import Scores
-from .progress import METRICS_FILE
-from .record import SETTINGS_FILE, VERSIONS_FILE
+from .output_folder import CHECKPOINTS, METRICS_FILE, SETTINGS_FILE, VERSIONS_FILE
 
 TRAIN, VALIDATION, VALIDATION_MEAN = "train", "validation", "validation_mean"
-REPORT_FILE, PICTURE_FILE = REPORT_FILES = ("report.html", "report.png")
 
 Line = Mapping[str, Any]
 NUMBERS = frozenset(

@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from .arguments import CONCERNS
-from .durable import write_file
+from .durable import file_problem, write_file
+from .output_folder import PICTURE_FILE, REPORT_FILE, REPORT_FILES
 from .run_metrics import (
-    PICTURE_FILE,
-    REPORT_FILE,
     TRAIN,
     VALIDATION,
     VALIDATION_MEAN,
@@ -66,6 +65,9 @@ def write_run_report(folder: Path) -> Path:
         ReportError: there is no log of a run, it is damaged, or the files cannot be written.
     """
     run = read_run(folder)
+    problems = list(filter(None, (file_problem(folder / name) for name in REPORT_FILES)))
+    if problems:
+        raise ReportError("; ".join(problems))
     panels = panels_of(run)
     try:
         write_file(folder / PICTURE_FILE, png(panels))

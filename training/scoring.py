@@ -8,60 +8,83 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from sacrebleu.metrics import BLEU, CHRF, TER
 from sacrebleu.significance import PairedTest
 
 from .cleaning import ParallelText
+from .languages import WESTERN, bleu_tokenizer, has_asian_words, has_blanks
 from .moses import lower_case_bleu
 
 BOOTSTRAP_SAMPLES = 1_000
 BOOTSTRAP_SEED = 12_345  # that of sacrebleu's own command line, whose numbers these are
 SIGNIFICANT = 0.05
 LONGEST_REPEAT = 4  # words
+# Of a language without blanks. Many words of Chinese and Japanese are one character twice.
+REPEATED_CHARACTERS = range(2, 9)
 
 
 class Measure(NamedTuple):
-    """A score of a whole test set: its title, whether less of it is better, and what computes it for a language."""
+    """A score of a whole test set: its title, whether less of it is better, and what computes it."""
 
     title: str
     less_is_better: bool
-    build: Callable[[str], Any]
+    build: Callable[[], Any]
 
 
-MEASURES = {
-    "bleu": Measure("BLEU", False, lambda language: BLEU()),
-    "bleu_lowercase": Measure("BLEU, lower case", False, lower_case_bleu),
-    "chrf": Measure("chrF", False, lambda language: CHRF()),
-    "ter": Measure("TER", True, lambda language: TER()),
-}
+TITLES = {"bleu": "BLEU", "bleu_lowercase": "BLEU, lower case", "chrf": "chrF", "ter": "TER"}
+
+
+def measures(language: str, tokenize: str | None = None) -> dict[str, Measure]:
+    """Return the scores that mean something for a language, by name.
+
+    The tokenizer of Moses and TER count words between blanks. A language without blanks has no score of the first, and
+    TER of Chinese and Japanese alone, whose text Tercom divides itself.
+
+    Args:
+        language: code of the translations' language.
+        tokenize: sacrebleu's name of the tokenizer of BLEU; None for the one that goes with the language.
+    """
+    builds: dict[str, Callable[[], Any]] = {"bleu": lambda: BLEU(tokenize=tokenize or bleu_tokenizer(language))}
+    if has_blanks(language):
+        builds["bleu_lowercase"] = lambda: lower_case_bleu(language)
+    builds["chrf"] = CHRF
+    if has_blanks(language):
+        builds["ter"] = TER
+    elif has_asian_words(language):
+        builds["ter"] = lambda: TER(normalized=True, asian_support=True)
+    return {name: Measure(TITLES[name], name == "ter", build) for name, build in builds.items()}
 
 
 def corpus_scores(
-    translations: Sequence[str], references: Sequence[str], language: str, baseline: Sequence[str] | None = None
+    translations: Sequence[str],
+    references: Sequence[str],
+    language: str,
+    baseline: Sequence[str] | None = None,
+    tokenize: str | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Every one of `MEASURES`, each with its signature and a 95 % bootstrap interval, `mean` plus or minus `ci`.
+    """Every one of `measures`, each with its signature and a 95 % bootstrap interval, `mean` plus or minus `ci`.
 
     Args:
         translations: of the system.
         references: as many.
-        language: code of theirs, which decides how lower-case text is cut into tokens.
+        language: code of theirs, which decides how text is divided into tokens.
         baseline: translations of another system, to compare with: adds its numbers as `baseline`, the two-sided
             `p_value` of the difference by paired bootstrap resampling, and `better`: "model", "baseline" or, where
             p is not below 0.05, "neither".
+        tokenize: of BLEU, in place of the tokenizer that goes with the language.
     """
     systems = [("model", translations)] if baseline is None else [("baseline", baseline), ("model", translations)]
-    return {name: _score(measure, language, systems, references) for name, measure in MEASURES.items()}
+    chosen = measures(language, tokenize)
+    return {name: _score(measure, systems, references) for name, measure in chosen.items()}
 
 
-def _score(
-    measure: Measure, language: str, systems: list[tuple[str, Sequence[str]]], references: Sequence[str]
-) -> dict[str, Any]:
+def _score(measure: Measure, systems: list[tuple[str, Sequence[str]]], references: Sequence[str]) -> dict[str, Any]:
     # One test for each measure: a test of several would keep only the last of those that sacrebleu names alike.
     with _seeded():
-        test: Any = PairedTest(systems, {measure.title: measure.build(language)}, [references], "bs", BOOTSTRAP_SAMPLES)
+        test: Any = PairedTest(systems, {measure.title: measure.build()}, [references], "bs", BOOTSTRAP_SAMPLES)
         signatures, results = test()
     ((title, signature),) = signatures.items()
     *others, ours = results[title]
@@ -96,9 +119,9 @@ def _seeded() -> Iterator[None]:
             os.environ["SACREBLEU_SEED"] = before
 
 
-def length_ratio(translations: Sequence[str], references: Sequence[str]) -> float:
-    """Tokens of all translations / tokens of all references, as BLEU counts them (13a)."""
-    score = BLEU().corpus_score(translations, [references])
+def length_ratio(translations: Sequence[str], references: Sequence[str], tokenize: str = WESTERN) -> float:
+    """Tokens of all translations / tokens of all references, as BLEU with this tokenizer counts them."""
+    score = BLEU(tokenize=tokenize).corpus_score(translations, [references])
     return score.sys_len / score.ref_len
 
 
@@ -107,19 +130,29 @@ def exact_match(translations: Sequence[str], references: Sequence[str]) -> float
     return 100 * sum(map(str.__eq__, translations, references)) / len(references)
 
 
-def repetition_rate(texts: Sequence[str]) -> float:
+def repetition_rate(texts: Sequence[str], language: str) -> float:
     """Percentage of texts with a repetition: one to four words that follow themselves at once ("the the",
-    "a man a man"). Words are what stands between spaces, with their case and punctuation."""
-    return 100 * sum(map(has_repetition, texts)) / len(texts)
+    "a man a man"). Words are what stands between spaces, with their case and punctuation. In a language without
+    blanks, two to eight characters that do."""
+    check = has_repetition if has_blanks(language) else has_repeated_characters
+    return 100 * sum(map(check, texts)) / len(texts)
 
 
 def has_repetition(text: str) -> bool:
     """Whether one to `LONGEST_REPEAT` words are followed by the same words."""
-    words = text.split()
+    return _has_repeat(text.split(), range(1, LONGEST_REPEAT + 1))
+
+
+def has_repeated_characters(text: str) -> bool:
+    """Whether as many characters as `REPEATED_CHARACTERS` says are followed by the same characters."""
+    return _has_repeat("".join(text.split()), REPEATED_CHARACTERS)
+
+
+def _has_repeat(units: Sequence[str], lengths: Iterable[int]) -> bool:
     return any(
-        words[start : start + length] == words[start + length : start + 2 * length]
-        for length in range(1, LONGEST_REPEAT + 1)
-        for start in range(len(words) - 2 * length + 1)
+        units[start : start + length] == units[start + length : start + 2 * length]
+        for length in lengths
+        for start in range(len(units) - 2 * length + 1)
     )
 
 

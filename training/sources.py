@@ -19,9 +19,10 @@ from itertools import zip_longest
 from pathlib import Path
 
 from .arrow_tables import read_parquet
+from .compressed import COMPRESSIONS
 from .rows import ColumnNames, Row, decode
 from .tables import read_csv, read_jsonl, read_tsv
-from .text_files import COMPRESSIONS, check_file, raw_lines
+from .text_files import check_file, raw_lines
 
 NOT_PARALLEL_TEXT = {".json", ".xml", ".tmx", ".xlsx", ".arrow", ".zip", ".tar", ".tgz", ".7z", ".lz4", ".lzma"}
 

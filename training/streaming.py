@@ -15,7 +15,6 @@ A run that goes on in the middle of an epoch reads it from its beginning and lea
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import multiprocessing
 import os
@@ -34,7 +33,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from ..modeling.loss import IGNORED
 from .accumulation import MicroBatch
 from .batching import Seq2SeqCollator, encode_usable
-from .cleaning import CleaningReport, Limits, ParallelText, usable_rows
+from .cleaning import CleaningReport, Limits, ParallelText, usable_rows_of_stream
 from .epoch_plan import check_budget, plan_batches, round_up
 from .interruption import SIGNALS
 from .rows import Row
@@ -56,6 +55,7 @@ class TextStream:
         buffer: pairs in memory in all processes together, of which batches are made.
         workers: of each process, which read and tokenise while it trains; 0: it does so itself.
         digest: tells these data from others, as far as can be seen without reading them.
+        max_unusable_share: of the rows; clearly more in a lane as it is read, or more in all of an epoch, end the run.
     """
 
     open_lanes: Callable[[list[int], int], list[Iterator[Row]]]
@@ -64,6 +64,11 @@ class TextStream:
     buffer: int
     workers: int
     digest: str
+    max_unusable_share: float = 1.0
+
+    def new_report(self) -> CleaningReport:
+        """Return an empty account of bad rows."""
+        return CleaningReport(max_unusable_share=self.max_unusable_share)
 
     def place(self, example: str) -> str:
         """What error messages call an example: examples of a stream are places."""
@@ -134,11 +139,11 @@ class _Lane:
     number: int
     count: int
     epoch: int
-    report: CleaningReport = dataclasses.field(default_factory=CleaningReport)
+    report: CleaningReport
 
     def batches(self) -> Iterator[MicroBatch]:
         """All batches of the lane."""
-        usable = usable_rows(self.rows, self.stream.limits, self.report)
+        usable = usable_rows_of_stream(self.rows, self.stream.limits, self.report)
         size = max(1, self.stream.buffer // self.count)
         for buffer in itertools.count():
             text = ParallelText()
@@ -178,7 +183,7 @@ class _LanesOfProcess(IterableDataset[Any]):
         mine = [self.lanes[batch % len(self.lanes)] for batch in self._batches(number, workers, len(self.lanes))]
         try:
             lanes = {
-                lane: _Lane(self.stream, self.batching, rows, lane, self.count, self.epoch)
+                lane: _Lane(self.stream, self.batching, rows, lane, self.count, self.epoch, self.stream.new_report())
                 for lane, rows in zip(mine, self.stream.open_lanes(mine, self.count), strict=True)
             }
             batches = {lane: lanes[lane].batches() for lane in mine}
@@ -240,16 +245,20 @@ class StreamedBatches:
         """Take note that no process has a batch after so many steps; every process has to call it.
 
         Raises:
-            StreamError: there was none before either.
+            StreamError: there was none before either, or too large a share of the rows is unusable.
         """
         self.steps = steps
-        total = CleaningReport()
+        total = self.stream.new_report()
         for report in gather_object(list(self.reports.values())):
             total.add_all(report)
         if self.epoch == 0 or not steps:
             self.accelerator.print(f"train: {total}")
         if not steps:
             raise StreamError("train data: no usable sentence pair; check the files, the columns and the limits")
+        try:
+            total.check_share()
+        except ValueError as error:
+            raise StreamError(f"train data: {error}") from error
 
     def __iter__(self) -> Iterator[MicroBatch]:
         lanes = range(self.accelerator.process_index, self.lanes, self.world_size)

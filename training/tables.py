@@ -1,87 +1,51 @@
 """Rows of text tables: TSV, CSV and JSONL."""
 
-import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .rows import (
-    BROKEN_JSON,
-    EMPTY_LINE,
-    MISSING_COLUMN,
-    NOT_TEXT,
-    NOT_UTF8,
-    WRONG_COLUMN_COUNT,
-    ColumnNames,
-    Row,
-    decode,
-    is_unicode,
-)
+from .delimited import COMMA, TAB, Line, Record, read_records
+from .rows import BROKEN_JSON, EMPTY_LINE, MISSING_COLUMN, NOT_TEXT, WRONG_COLUMN_COUNT, ColumnNames, Row, decode
 from .text_files import raw_lines
 
 # Datasets in the Hub's translation layout hold one mapping from language to sentence under this name.
 TRANSLATION = "translation"
 
-# A line of a table file: its number and its fields, or its number and what is wrong with it.
-TableLine = tuple[int, list[str] | str]
-
 
 def read_tsv(path: Path, columns: ColumnNames | None) -> Iterator[Row]:
     """Rows of a file with fields between tabs; the first two are the pair unless `columns` are named in a header."""
-    return _read_columns(_split_tsv(path), path, columns)
+    return _read_columns(path, TAB, columns)
 
 
 def read_csv(path: Path, columns: ColumnNames | None) -> Iterator[Row]:
     """The same for fields between commas, as RFC 4180 has them."""
-    return _read_columns(_split_csv(path), path, columns)
+    return _read_columns(path, COMMA, columns)
 
 
-def _split_tsv(path: Path) -> Iterator[TableLine]:
-    """Fields between tabs. Quotes are text here: TSV has no quoting, and sentences are full of quotes."""
-    for line, raw in enumerate(raw_lines(path), 1):
-        text, problem = decode(raw)
-        yield line, text.split("\t") if text else problem or EMPTY_LINE
+def _lines(path: Path) -> Iterator[Line]:
+    for number, raw in enumerate(raw_lines(path), 1):
+        yield Line(number, *decode(raw))
 
 
-def _split_csv(path: Path) -> Iterator[TableLine]:
-    """Fields as RFC 4180 has them; a quoted field may span lines, and the row counts as its first line."""
-    # Escaped bytes cannot be mistaken for text later on, and keep one bad line from ending the whole file.
-    reader = csv.reader((raw.decode("utf-8", "surrogateescape") + "\n" for raw in raw_lines(path)), strict=True)
-    while True:
-        line = reader.line_num + 1
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            # An open quote has taken all these lines along: each of them is lost.
-            yield from ((lost, f"broken CSV ({error})") for lost in range(line, reader.line_num + 1))
-            continue
-        if not all(is_unicode(field) for field in fields):
-            yield line, NOT_UTF8
-        else:
-            yield line, fields or EMPTY_LINE
-
-
-def _read_columns(lines: Iterator[TableLine], path: Path, columns: ColumnNames | None) -> Iterator[Row]:
-    """Pick the two columns. A row wider or narrower than the first has a stray separator: no column of it is sure."""
-    source_column, target_column, width = 0, 1, 0
+def _read_columns(path: Path, separator: str, columns: ColumnNames | None) -> Iterator[Row]:
+    """Pick the two columns. A row wider or narrower than others has a stray separator: no column of it is sure."""
+    layout, records = read_records(_lines(path), separator, columns is not None)
+    source_column, target_column = 0, 1
     if columns is not None:
-        _, header = next(lines, (0, EMPTY_LINE))
-        if isinstance(header, str):
-            raise ValueError(f"{path}: {header} where the header should be; the first line must name the columns")
-        source_column, target_column = (_position(name, header, path) for name in columns)
-        width = len(header)
-    for line, fields in lines:
-        if isinstance(fields, str):
-            yield Row(None, None, str(path), line, fields)
-            continue
-        width = width or max(2, len(fields))
-        if len(fields) != width:
-            yield Row(None, None, str(path), line, WRONG_COLUMN_COUNT)
-        else:
+        header = next(records, Record(0, [], EMPTY_LINE))
+        if header.problem is not None:
+            raise ValueError(
+                f"{path}: {header.problem} where the header should be; the first line must name the columns"
+            )
+        source_column, target_column = (_position(name, header.fields, path) for name in columns)
+    for line, fields, problem in records:
+        if problem is None and len(fields) != layout.width:
+            problem = WRONG_COLUMN_COUNT
+        if problem is None:
             yield Row(fields[source_column], fields[target_column], str(path), line)
+        else:
+            yield Row(None, None, str(path), line, problem)
 
 
 def _position(name: str, names: list[str], path: Path) -> int:

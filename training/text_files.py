@@ -5,29 +5,19 @@ order marks; lines end in "\\n" or "\\r\\n" and in nothing else, since the separ
 inside sentences and would shift one side of parallel files against the other.
 """
 
-import bz2
-import io
-import lzma
 import os
 import stat
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+from .compressed import decompressed
 from .rows import LONGEST_LINE, is_unicode
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-ARROW_CODECS = {".gz": "gzip", ".zst": "zstd"}
-DECOMPRESSORS: dict[str, Callable[[], Any]] = {
-    ".bz2": bz2.BZ2Decompressor,
-    ".xz": partial(lzma.LZMADecompressor, lzma.FORMAT_XZ),
-}
-COMPRESSIONS = (*ARROW_CODECS, *DECOMPRESSORS)
 # Enough for the mark before the longest line and the end after it.
 LINE_ROOM = LONGEST_LINE + len(BYTE_ORDER_MARK) + len(b"\r\n")
-CHUNK = 1 << 16
 
 
 def check_file(path: Path) -> None:
@@ -56,15 +46,13 @@ def raw_lines(path: Path) -> Iterator[bytes]:
     Raises:
         ValueError: the file cannot be read, is damaged, is UTF-16, or changed while it was read.
     """
-    import pyarrow
-
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            with _decompressed(file, path.suffix.lower()) as stream:
-                yield from _split(stream, path)
+            with decompressed(file, path.suffix.lower()) as stream:
+                yield from split_lines(stream, path)
                 now = os.fstat(file.fileno()).st_size
-    except (OSError, EOFError, lzma.LZMAError, pyarrow.ArrowException) as error:
+    except OSError as error:
         raise ValueError(
             f"{path} cannot be read ({error}); check the file and its permissions, or fetch it again"
         ) from error
@@ -74,59 +62,11 @@ def raw_lines(path: Path) -> Iterator[bytes]:
         )
 
 
-def _decompressed(file: BinaryIO, suffix: str) -> BinaryIO:
-    stream: Any = file
-    if suffix in ARROW_CODECS:
-        import pyarrow
-
-        stream = pyarrow.CompressedInputStream(file, ARROW_CODECS[suffix])
-    elif suffix in DECOMPRESSORS:
-        stream = _Streams(file, DECOMPRESSORS[suffix])
-    return file if stream is file else io.BufferedReader(stream, CHUNK)
-
-
-class _Streams(io.RawIOBase):
-    """The compressed streams of a .bz2 or .xz file, one after another.
-
-    `BZ2File` and `LZMAFile` end without a word at what is no stream behind one, such as a damaged stream.
-    """
-
-    def __init__(self, file: BinaryIO, new_decompressor: Callable[[], Any]) -> None:
-        self._file, self._new_decompressor = file, new_decompressor
-        self._begin(b"")
-
-    def _begin(self, pending: bytes) -> None:
-        self._decompressor = self._new_decompressor()
-        self._pending = pending
-        self._begun = False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = b""
-        while not data:
-            if self._decompressor.eof:
-                self._begin(self._decompressor.unused_data)
-            if not self._pending and self._decompressor.needs_input:
-                self._pending = self._file.read(CHUNK)
-                if not self._pending and self._begun:
-                    raise EOFError("Truncated compressed stream")
-                if not self._pending:
-                    return 0
-            if not self._begun:
-                self._pending = self._pending.lstrip(b"\0")  # padding, which .xz allows between streams
-                self._begun = bool(self._pending)
-            data = self._decompressor.decompress(self._pending, len(buffer))
-            self._pending = b""
-        buffer[: len(data)] = data
-        return len(data)
-
-
-def _split(stream: BinaryIO, path: Path) -> Iterator[bytes]:
+def split_lines(stream: BinaryIO, name: Path | str) -> Iterator[bytes]:
+    """Yield the lines of an open file of this name, as `raw_lines` does."""
     raw = stream.readline(LINE_ROOM)
     if raw.startswith(UTF16_MARKS):
-        raise ValueError(f"{path} is UTF-16; convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)")
+        raise ValueError(f"{name} is UTF-16; convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)")
     while raw:
         yield raw.removeprefix(BYTE_ORDER_MARK).rstrip(b"\r\n")
         while len(raw) == LINE_ROOM and not raw.endswith(b"\n"):

@@ -20,9 +20,8 @@ from accelerate.tracking import TensorBoardTracker, WandBTracker
 
 from .arguments import Settings
 from .model_card import Example, table
+from .output_folder import TENSORBOARD, WANDB
 
-TENSORBOARD, WANDB = "tensorboard", "wandb"
-TRACKERS = (TENSORBOARD, WANDB)  # and the folders they leave
 PROJECT = "sineformer"
 LOGIN_SECONDS = 60  # to answer the question for a key on a terminal; without a terminal there is none
 FINISH_SECONDS = 30  # to upload the rest at the end, which may have come by a signal

@@ -14,16 +14,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from .accumulation import MemoryShortageError
-from .data import DataError
-from .durable import CheckpointError
-from .interruption import STOPPED, Stopped
-from .processes import LaunchError, is_one_of_several, leave, part, say_error, say_once, say_unexpected_error
-from .recipe import RecipeError, print_help, read_settings
-from .run import run
-from .run_metrics import ReportError
-from .skipped_steps import NonFiniteError
-from .streaming import StreamError
+from .command_line import needs_extra, run_command
+
+with needs_extra("train"):
+    from .accumulation import MemoryShortageError
+    from .data import DataError
+    from .durable import CheckpointError
+    from .interruption import STOPPED, Stopped
+    from .processes import LaunchError, is_one_of_several, leave, part, say_error, say_once, say_unexpected_error
+    from .recipe import RecipeError, print_help, read_settings
+    from .run import run
+    from .run_metrics import ReportError
+    from .skipped_steps import NonFiniteError
+    from .streaming import StreamError
 
 FAILED = 1
 WRONG_SETTINGS = 2
@@ -71,4 +74,4 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main, clear_up=False))

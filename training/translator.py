@@ -6,15 +6,20 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 import torch
 from transformers.utils.logging import disable_progress_bar
 
+from .durable import file_problem, open_aside
 from .pretrained import PretrainedError, find_model, load_model
+from .rows import decode, is_unicode
+from .text_files import raw_lines, split_lines
 from .tokenizer import Tokenizers
+
+STANDARD_INPUT = "standard input"
 
 
 class TranslationError(ValueError):
@@ -52,48 +57,62 @@ def _usable_device(device: str | None) -> torch.device:
 
 
 def read_lines(path: Path | None) -> list[str]:
-    """The lines of a UTF-8 file, or of standard input for None.
+    """Return the lines of a UTF-8 file, which may be compressed, or of standard input for None.
 
     Raises:
-        TranslationError: the file cannot be read, or a line is not UTF-8.
+        TranslationError: it cannot be read, or a line is not UTF-8 or no sentence for its length.
     """
-    name = "standard input" if path is None else str(path)
     try:
-        raw = sys.stdin.buffer.read() if path is None else path.read_bytes()
-    except OSError as error:
-        raise TranslationError(f"{name} cannot be read: {error.strerror}") from error
-    lines = raw.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    if not lines[-1]:
-        lines.pop()
-    texts = []
-    for number, line in enumerate(lines, 1):
-        try:
-            texts.append(line.removesuffix(b"\r").decode("utf-8"))
-        except UnicodeDecodeError as error:
-            raise TranslationError(f"{name}:{number} is not UTF-8; convert the file") from error
+        raw = list(raw_lines(path) if path is not None else _lines_of_standard_input())
+    except ValueError as error:
+        raise TranslationError(str(error)) from error
+    name, texts = path or STANDARD_INPUT, []
+    for number, line in enumerate(raw, 1):
+        text, problem = decode(line)
+        if text is None:
+            raise TranslationError(f"{name}:{number} is {problem}; convert or correct it")
+        texts.append(text)
     return texts
+
+
+def _lines_of_standard_input() -> Iterator[bytes]:
+    if sys.stdin is None:
+        raise TranslationError("standard input is closed; give sentences, a file with --input, or a pipe")
+    try:
+        yield from split_lines(sys.stdin.buffer, STANDARD_INPUT)
+    except OSError as error:
+        raise TranslationError(f"{STANDARD_INPUT} cannot be read: {error.strerror}") from error
+
+
+def check_sentences(sentences: Sequence[str]) -> None:
+    """Raise TranslationError if one is not UTF-8, as a command line in another encoding leaves it."""
+    for number, sentence in enumerate(sentences, 1):
+        if not is_unicode(sentence):
+            raise TranslationError(f"sentence {number}, {sentence!a}, is not UTF-8; set the terminal to it")
 
 
 @contextlib.contextmanager
 def open_output(path: Path | None) -> Iterator[TextIO]:
-    """A UTF-8 stream into a file that appears, or changes, only when all is written; standard output for None.
+    """Give a UTF-8 stream into a file that appears, or changes, only when all is written; standard output for None.
 
     Raises:
-        TranslationError: at once, if the file cannot be written.
+        TranslationError: at once, if it cannot be written; at the end, if the disk has no room for it.
     """
     if path is None:
+        if sys.stdout is None:
+            raise TranslationError("standard output is closed; name a file with --output")
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8", newline="\n")
         yield sys.stdout
         return
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    problem = file_problem(path)
+    if problem is not None:
+        raise TranslationError(problem)
     try:
-        stream = aside.open("w", encoding="utf-8", newline="\n")
+        with (
+            open_aside(path, f".{os.getpid()}") as stream,
+            io.TextIOWrapper(stream, encoding="utf-8", newline="\n") as text,
+        ):
+            yield text
     except OSError as error:
-        raise TranslationError(f"{path} cannot be written: {error.strerror}") from error
-    try:
-        with stream:
-            yield stream
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+        raise TranslationError(f"{path} cannot be written: {error.strerror}; it is as it was before") from error

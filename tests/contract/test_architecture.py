@@ -93,7 +93,24 @@ def test_what_a_file_imports_is_declared_as_a_dependency(file: Path) -> None:
     assert third_party <= _declared_distributions("sineformer", *extras) | _declared_distributions("transformers")
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "scripts").glob("[!_]*.py")), ids=lambda file: file.name)
+each_script = pytest.mark.parametrize("file", sorted((ROOT / "scripts").glob("[!_]*.py")), ids=lambda file: file.name)
+
+
+@each_script
+def test_a_script_ends_as_a_command_does_and_takes_a_tilde_in_every_path(file: Path) -> None:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    assert ast.unparse(tree.body[-1]).startswith("if __name__ == '__main__':\n    sys.exit(run_command(main")
+    types = [node.value for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == "type"]
+    assert "Path" not in map(ast.unparse, types)
+
+
+@each_script
+def test_a_script_imports_no_script(file: Path) -> None:
+    names = imported_modules(file.read_text(encoding="utf-8"), file.relative_to(ROOT))
+    assert [name for name in names if name.startswith("sineformer.scripts")] == []
+
+
+@each_script
 def test_no_script_hides_a_library_when_it_is_run_by_its_path(file: Path) -> None:
     # `python scripts/x.py` puts scripts/ first on sys.path: a scripts/evaluate.py would be imported as `evaluate`.
     assert file.stem not in sys.stdlib_module_names | metadata.packages_distributions().keys()

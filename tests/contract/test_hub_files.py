@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,17 @@ HUB_FILES = [CONFIGURATION, *sorted(path for path in (ROOT / "modeling").glob("*
 CROSS_FOLDER_IMPORT = "from ..configuration.configuration_sineformer import SineformerConfig"
 # huggingface_hub is part of every installation of transformers, whose configurations take `strict` from it.
 ALLOWED_LIBRARIES = sys.stdlib_module_names | {"torch", "transformers", "huggingface_hub"}
+
+# What the files take from below the top level of transformers, where names move; and the feature that needs it.
+BELOW_THE_TOP_LEVEL = {
+    "transformers.activations": "every activation function that a configuration may name",
+    "transformers.initialization": "weights that were loaded are not initialised once more",
+    "transformers.masking_utils": "masks for every attention implementation, for sliding windows and static caches",
+    "transformers.modeling_outputs": "outputs of the classes and with the names that other programs ask for",
+    "transformers.pipelines": "pipeline('translation') of a model object, where transformers has no such task any more",
+    "transformers.utils": "warnings that come once and keep to the verbosity that a user sets",
+    "transformers.utils.output_capturing": "attentions and hidden states, when they are asked for",
+}
 
 each_hub_file = pytest.mark.parametrize("file", HUB_FILES, ids=lambda file: file.name)
 
@@ -42,6 +54,22 @@ def test_only_the_standard_library_and_what_transformers_needs_is_imported(file:
         if isinstance(node, ast.Import) or not node.level
     ]
     assert {name.split(".")[0] for name in names} <= ALLOWED_LIBRARIES
+
+
+def _modules_of_transformers(file: Path) -> set[str]:
+    """The modules of transformers below its top level that a file imports, or imports something from."""
+    found = set()
+    for node in _imports(file):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "transformers":
+            names = [f"transformers.{alias.name}" for alias in node.names]
+            below = [name for name in names if node.module == "transformers" and find_spec(name) is not None]
+            found |= {str(node.module), *below} - {"transformers"}
+    return found
+
+
+def test_the_files_rest_on_little_of_transformers() -> None:
+    used = set().union(*map(_modules_of_transformers, HUB_FILES))
+    assert used == BELOW_THE_TOP_LEVEL.keys()
 
 
 @each_hub_file

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import pytest
 
 import sineformer
 
 if TYPE_CHECKING:
     from sineformer.tests.conftest import BarePython
+    from sineformer.tests.contract.conftest import Pip
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDERS = ("configuration", "modeling", "training", "scripts")
 ROOT_FILES = {"__init__.py", "py.typed", "model_card.md"}
-BUILD_OFFLINE = ["--quiet", "--no-build-isolation", "--no-deps", "--no-index"]
 PUBLIC_NAMES = {
     "SineformerConfig",
     "SineformerDecoder",
@@ -44,21 +42,10 @@ print(sineformer.__version__, sineformer.__file__)
 """
 
 
-def _project_files() -> list[str]:
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    return [name for name in listed if (ROOT / name).is_file()]
-
-
 def _declared_version() -> str:
     found = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
     assert found
     return found[1]
-
-
-def _pip(*arguments: str | Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "pip", *map(str, arguments)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
 
 
 def _contents(wheel: Path) -> set[str]:
@@ -66,49 +53,30 @@ def _contents(wheel: Path) -> set[str]:
         return {name for name in archive.namelist() if ".dist-info/" not in name}
 
 
-def _build_wheel(source: Path, folder: Path) -> Path:
-    _pip("wheel", *BUILD_OFFLINE, "--wheel-dir", folder, source)
-    (wheel,) = folder.glob("*.whl")
-    return wheel
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project's files in a folder of another name, as a clone has them."""
-    copy = tmp_path_factory.mktemp("clone") / "any-name"
-    for name in _project_files():
-        (copy / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, copy / name)
-    return copy
-
-
-@pytest.fixture(scope="module")
-def wheel(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _build_wheel(tree, tmp_path_factory.mktemp("wheel"))
-
-
-def test_the_wheel_holds_every_file_of_the_package_and_no_other(wheel: Path) -> None:
-    owned = {f"sineformer/{name}" for name in _project_files() if name.split("/")[0] in FOLDERS or name in ROOT_FILES}
+def test_the_wheel_holds_every_file_of_the_package_and_no_other(wheel: Path, project_files: list[str]) -> None:
+    owned = {f"sineformer/{name}" for name in project_files if name.split("/")[0] in FOLDERS or name in ROOT_FILES}
     assert _contents(wheel) == owned
 
 
-def test_the_source_distribution_builds_the_same_wheel(tree: Path, wheel: Path, tmp_path: Path) -> None:
+def test_the_source_distribution_builds_the_same_wheel(
+    tree: Path, wheel: Path, tmp_path: Path, build_wheel: Callable[[Path, Path], Path]
+) -> None:
     build = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
     subprocess.run([sys.executable, "-c", build, tmp_path], cwd=tree, check=True, capture_output=True)
     (source_distribution,) = tmp_path.glob("*.tar.gz")
-    assert _contents(_build_wheel(source_distribution, tmp_path)) == _contents(wheel)
+    assert _contents(build_wheel(source_distribution, tmp_path)) == _contents(wheel)
 
 
 def test_an_installed_wheel_needs_only_torch_and_transformers(
-    wheel: Path, bare_python: BarePython, tmp_path: Path
+    wheel: Path, bare_python: BarePython, tmp_path: Path, pip: Pip
 ) -> None:
-    _pip("install", "--quiet", "--no-deps", "--no-index", "--target", tmp_path, wheel)
+    pip("install", "--target", str(tmp_path), str(wheel))
     printed = bare_python.run(USE_THE_PACKAGE, tmp_path)
     assert printed.split() == [_declared_version(), str(tmp_path / "sineformer" / "__init__.py")]
 
 
-def test_an_editable_installation_works_from_anywhere(tree: Path, own_bare_python: BarePython) -> None:
-    _pip("--python", own_bare_python.executable, "install", *BUILD_OFFLINE, "--editable", tree)
+def test_an_editable_installation_works_from_anywhere(tree: Path, own_bare_python: BarePython, pip: Pip) -> None:
+    pip("--python", str(own_bare_python.executable), "install", "--no-build-isolation", "--editable", str(tree))
     printed = own_bare_python.run(USE_THE_PACKAGE)
     assert printed.split() == [_declared_version(), str(tree / "__init__.py")]
 
@@ -125,8 +93,8 @@ def test_the_public_names_are_the_classes_and_the_version() -> None:
     assert {name for name in PUBLIC_NAMES if getattr(sineformer, name).__name__ != name} == set()
 
 
-def test_the_version_is_written_in_one_place() -> None:
+def test_the_version_is_written_in_one_place(project_files: list[str]) -> None:
     assert sineformer.__version__ == _declared_version()
     assignment = re.compile(r"^\s*(__version__|VERSION|version)\s*=\s*[\"']", re.MULTILINE)
-    sources = [name for name in _project_files() if name.endswith(".py")]
+    sources = [name for name in project_files if name.endswith(".py")]
     assert [name for name in sources if assignment.search((ROOT / name).read_text(encoding="utf-8"))] == []

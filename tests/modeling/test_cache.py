@@ -49,6 +49,7 @@ def test_a_left_padded_prompt_continues_from_the_cache(make_model, source, targe
     torch.testing.assert_close(second.logits, expected[:, 2:], **TOLERANCE)
 
 
+@pytest.mark.filterwarnings("ignore:.past_key_values. is deprecated")
 @pytest.mark.parametrize("name", ["cache", "past_key_values", "memory"])
 def test_a_cache_is_known_under_every_name(make_model, source, target, name: str) -> None:
     model = make_model()
@@ -58,6 +59,14 @@ def test_a_cache_is_known_under_every_name(make_model, source, target, name: str
     torch.testing.assert_close(rest.logits, expected, **TOLERANCE)
 
 
+@pytest.mark.skipif(CACHE == "past_key_values", reason="this transformers calls the cache so itself")
+def test_the_older_name_of_the_cache_is_deprecated_as_in_transformers(make_model, source, target) -> None:
+    model = make_model()
+    with pytest.warns(FutureWarning, match="`past_key_values` is deprecated.*Use `cache`"):
+        model(input_ids=source, decoder_input_ids=target, past_key_values=DynamicCache(config=model.config))
+
+
+@pytest.mark.filterwarnings("ignore:.past_key_values. is deprecated")
 @pytest.mark.parametrize("name", ["cache", "past_key_values"])
 def test_a_cache_of_tuples_is_refused(make_model, source, target, name: str) -> None:
     with pytest.raises(TypeError, match="The cache is a tuple; give a `Cache` of transformers"):
@@ -66,7 +75,7 @@ def test_a_cache_of_tuples_is_refused(make_model, source, target, name: str) -> 
 
 def test_a_plain_cache_is_taken_as_that_of_self_attention(make_model, source, target) -> None:
     model = make_model()
-    output = model(input_ids=source, decoder_input_ids=target, past_key_values=DynamicCache(config=model.config))
+    output = model(input_ids=source, decoder_input_ids=target, cache=DynamicCache(config=model.config))
     torch.testing.assert_close(
         output.logits, model(input_ids=source, decoder_input_ids=target, use_cache=False).logits, **TOLERANCE
     )

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
+import re
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+import transformers
 from huggingface_hub.errors import StrictDataclassError
 
 from sineformer import SineformerConfig
+from sineformer.configuration import configuration_sineformer
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def test_defaults_are_the_base_model_of_the_paper() -> None:
@@ -76,3 +83,30 @@ def test_classes_that_a_pipeline_puts_into_the_configuration_are_saved_by_name()
     config.custom_pipelines = {"translation": {"impl": "file.Class", "pt": (SineformerConfig, "AutoModel")}}
     assert config.to_dict()["custom_pipelines"]["translation"]["pt"] == ["SineformerConfig", "AutoModel"]
     assert "SineformerConfig" in config.to_json_string()
+
+
+def load_with(monkeypatch, release: str) -> None:
+    """Run the file of the configuration as if this release of transformers were installed."""
+    monkeypatch.setattr(transformers, "__version__", release)
+    spec = importlib.util.find_spec(configuration_sineformer.__name__)
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+@pytest.mark.parametrize("release", ["4.57.1", "5.16.2", "5.9.0"])
+def test_a_transformers_that_is_too_old_is_named_with_the_range_that_was_tested(monkeypatch, release: str) -> None:
+    message = r"transformers 5\.17 or newer \(tested with 5\.17 to 5\.24\), and this is {}.*pip install"
+    with pytest.raises(ImportError, match=message.format(re.escape(release))):
+        load_with(monkeypatch, release)
+
+
+@pytest.mark.parametrize("release", ["5.17.0", "5.24.0", "5.25.0.dev0", "6.0.0rc1", "10.0"])
+def test_later_releases_are_taken(monkeypatch, release: str) -> None:
+    load_with(monkeypatch, release)
+
+
+def test_the_range_is_that_of_the_package_and_of_the_pinned_release() -> None:
+    assert f"transformers>={configuration_sineformer.OLDEST}" in (metadata.requires("sineformer") or [])
+    pins = re.findall(
+        r"^transformers==(\d+\.\d+)", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert max(pins, key=lambda pin: [int(part) for part in pin.split(".")]) == configuration_sineformer.NEWEST

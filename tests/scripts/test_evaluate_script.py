@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import math
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from huggingface_hub import ModelCard
 from sacrebleu.metrics import BLEU, CHRF, TER
 
+from sineformer.training import report
 from sineformer.training.moses import lower_case_bleu
 from sineformer.training.translator import load_translator
 
@@ -153,6 +155,29 @@ def test_lower_case_is_cut_for_the_language_that_is_asked_for_or_recorded(
     assert language_of_the_report("--target_language de") == "de"
 
 
+def test_bleu_is_divided_as_the_language_or_the_recipe_or_the_flag_says(
+    script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tokenizer_of_the_report(flags: str = "") -> str:
+        assert call(script, monkeypatch, f"--data test.en test.de {flags}") == 0
+        report = read_report()
+        assert f"tokeniser {report['bleu_tokenize']}" in Path("report/evaluation.md").read_text(encoding="utf-8")
+        signature: str = report["sets"][0]["scores"]["bleu"]["signature"]
+        return signature.partition("tok:")[2].partition("|")[0]
+
+    assert tokenizer_of_the_report() == "13a"
+    assert tokenizer_of_the_report("--target_language zh-CN") == "zh"
+    assert tokenizer_of_the_report("--target_language jpn --bleu_tokenize intl") == "intl"
+    (place / "model" / "versions.json").write_text("{}")
+    recipe = "dataset: files\ndataset_name: null\nsource_language: en\ntarget_language: th\n"
+    (place / "model" / "training_args.yaml").write_text(recipe)
+    assert tokenizer_of_the_report() == "char"
+    (place / "model" / "training_args.yaml").write_text(recipe + "bleu_tokenize: intl\n")
+    assert tokenizer_of_the_report() == "intl"
+    assert tokenizer_of_the_report("--target_language de") == "13a"
+    assert tokenizer_of_the_report("--bleu_tokenize char") == "char"
+
+
 def test_a_damaged_record_of_the_run_is_a_clear_problem(
     script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -205,7 +230,14 @@ def test_all_problems_are_told_together_and_nothing_is_written(
         ("--data test.en short.txt", "test.en has 4 lines and short.txt has 1"),
         ("--data test.en gaps.txt", "empty target side: 1 (test.en:2)"),
         ("--data test.en test.de --model ./no/such/model", "./no/such/model is neither a folder nor the id of a model"),
+        ("--data test.en chinese.txt", "nothing says which language the references are in"),
+        ("--data test.en test.de --bleu_tokenize moses", "'moses' is none of sacrebleu's tokenizers"),
         ("--data test.en test.de --names a/b", "'a/b' cannot be part of a file name"),
+        (f"--data test.en test.de --names {'x' * 250}", "cannot be part of a file name; choose another name"),
+        ("--data test.en test.de --output_dir short.txt", "short.txt is a file; name another folder"),
+        ("--data test.en test.de --output_dir short.txt/report", "short.txt is a file; name another folder"),
+        ("--data test.en test.de --output_dir .", "output folder . is the working directory, which cannot be replaced"),
+        ("--data test.en test.de --model carded --update_model_card", "README.md cannot be written"),
     ],
 )
 def test_what_cannot_work_is_one_clear_problem(
@@ -218,6 +250,11 @@ def test_what_cannot_work_is_one_clear_problem(
 ) -> None:
     (place / "short.txt").write_text("one line\n")
     (place / "gaps.txt").write_text("a\n\nb\nc\n")
+    (place / "chinese.txt").write_text("狗睡觉。\n一只猫\n狗\n好\n", encoding="utf-8")
+    shutil.copytree(place / "model", place / "carded")
+    monkeypatch.setattr(
+        report, "file_problem", lambda path: f"{path} cannot be written" if "carded" in str(path) else None
+    )
     assert call(script, monkeypatch, arguments) == 1
     error = capsys.readouterr().err
     assert "1 problem; nothing was written" in error
@@ -232,6 +269,15 @@ def test_rows_that_are_no_pair_are_left_out_if_asked_and_counted(
     assert call(script, monkeypatch, "--data test.en gaps.txt --on_bad_rows drop") == 0
     (data,) = read_report()["sets"]
     assert (data["sentences"], data["bad_rows"]) == (3, {"empty target side": 1})
+
+
+def test_a_tilde_is_the_home_folder_in_every_path(
+    script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(place))
+    arguments = "--model=~/model --output_dir=~/report --data ~/test.en ~/test.de --compare ~/test.de"
+    assert call(script, monkeypatch, arguments) == 0
+    assert read_report(place / "report")["compared_with"] == "test.de"
 
 
 def test_several_processes_are_refused_before_anything_is_read(

@@ -2,8 +2,9 @@
 
 import itertools
 import json
+import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,15 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs of a single test draw no pictures at their end, which takes longer than they do; those of a module do."""
     if "sineformer.training.run" in sys.modules:
         monkeypatch.setattr("sineformer.training.run.report", lambda accelerator, settings: None)
+
+
+@pytest.fixture
+def small_files_only() -> Iterator[None]:
+    """The system refuses to make files of more than 1,000 bytes, as if the disk were full."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def parallel(pairs: list[tuple[str, str]]) -> ParallelText:

@@ -22,7 +22,7 @@ from sineformer.training.train import main
 
 peft = pytest.importorskip("peft")
 RUN = {
-    **{"train_size": "100", "validation_size": "3", "test_size": "3", "max_length": "60", "max_tokens": "400"},
+    **{"train_size": "100", "validation_size": "3", "test_size": "3", "max_length": "80", "max_tokens": "400"},
     **{"warmup_steps": "2", "max_steps": "4", "eval_steps": "2", "best_metric": "loss", "num_beams": "1"},
     **{"learning_rate": "0.05", "use_cpu": "true", "report_to": "none", "lora_r": "4", "lora_alpha": "8"},
 }

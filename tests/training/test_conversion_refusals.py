@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from sineformer.training.conversion.marian import convert_marian
-from sineformer.training.conversion.output import ConversionError
+from sineformer.training.conversion.output import ConversionError, write_output
+from sineformer.training.conversion.torch_transformer import TorchModel, convert_torch_transformer
 
 MakeMarian = Callable[..., Path]
 AssertRefused = Callable[[Path, str], None]
@@ -98,6 +100,23 @@ def test_weights_that_do_not_fit_are_one_clear_error_and_leave_nothing(
     assert_refused(folder, message)
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("config.json", "config.json"),
+        ("model.safetensors", "cannot be loaded"),
+        ("tokenizer_config.json", "tokenizer_config.json is not JSON"),
+    ],
+)
+def test_a_damaged_file_is_one_clear_error_and_leaves_nothing(
+    make_marian: MakeMarian, assert_refused: AssertRefused, name: str, message: str
+) -> None:
+    folder = make_marian()
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[: len(content) // 2])
+    assert_refused(folder, message)
+
+
 @pytest.mark.parametrize("source", ["none/of/these", "no folder", "nobody/nothing"])
 def test_a_source_that_is_not_there_is_a_clear_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
@@ -116,15 +135,46 @@ def test_a_folder_in_use_is_left_alone(make_marian: MakeMarian, tmp_path: Path) 
     assert [path.name for path in output.iterdir()] == ["notes.txt"]
 
 
-def test_a_failure_while_writing_leaves_nothing(
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("file", "file is a file; name another folder"), ("file/new", "file is a file"), (".", "the working directory")],
+)
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    with pytest.raises(ConversionError, match=message):
+        convert_marian("a model that is not looked for", Path(name))
+    model = TorchModel(heads=1, pad_token_id=0, start_token_id=1, eos_token_id=2)
+    with pytest.raises(ConversionError, match=message):
+        convert_torch_transformer(Path("a file that is not looked for"), Path(name), model)
+
+
+def test_a_full_disk_is_one_clear_error_and_leaves_nothing(
+    make_marian: MakeMarian, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    folder = make_marian()
+    request.getfixturevalue("small_files_only")
+    with pytest.raises(ConversionError, match=r"out cannot be written: .*File too large.*; earlier files are as they"):
+        convert_marian(str(folder), tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["marian"]
+
+
+def test_a_full_disk_is_the_same_error_where_the_library_of_the_weights_meets_it(
+    tmp_path: Path, small_files_only: None
+) -> None:
+    with pytest.raises(ConversionError, match=r"out cannot be written: .*File too large"):
+        write_output(
+            tmp_path / "out", lambda folder: save_file({"a": torch.zeros(1_000)}, folder / "model.safetensors")
+        )
+
+
+def test_a_fault_of_the_program_while_writing_is_no_full_disk(
     make_marian: MakeMarian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = make_marian()
-
-    def fail(*arguments: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(shutil, "copyfile", fail)
-    with pytest.raises(ConversionError, match=r"cannot be written: .*No space left"):
+    monkeypatch.setattr(shutil, "copyfile", None)
+    with pytest.raises(TypeError):
         convert_marian(str(folder), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["marian"]

@@ -42,6 +42,7 @@ def files(tmp_path: Path) -> Path:
 SETTINGS = {
     **{"dataset": ["files"], "train_files": ["first.tsv", "second.tsv"], "validation_files": ["validation.tsv"]},
     **{"vocab_size": ["400"], "max_length": ["30"], "max_tokens": ["200"], "max_steps": ["1"]},
+    "max_unusable_share": ["0.9"],
 }
 
 
@@ -97,6 +98,25 @@ def test_repeated_pairs_are_told_of_as_without_a_cache(files: Path) -> None:
     (files / "second.tsv").write_text(text + (files / "first.tsv").read_text().splitlines()[2] + "\n")
     plain, mapped = (load(files, cache=cache).train.report.notes[REPEATED] for cache in (None, "cache"))
     assert (mapped.count, mapped.places) == (plain.count, ["second.tsv:32"])
+
+
+def test_a_cache_made_when_more_bad_rows_were_allowed_is_not_taken_for_good(files: Path, encodings: list[int]) -> None:
+    load(files)
+    made = names(files)
+    message = r"train data: \d+ of 82 rows .* cannot be used, and max_unusable_share allows 20\.0%"
+    with pytest.raises(DataError, match=message):
+        load(files, "--max_unusable_share", "0.2")
+    assert (names(files), sum(encodings)) == (made, 80), "and it is not made again"
+
+
+def test_mostly_bad_rows_leave_no_cache(files: Path) -> None:
+    (files / "first.tsv").write_text("no column\n" * 99)
+    message = (
+        r"train data: 100 of 130 rows \(76\.9%\) cannot be used(.|\n)*wrong number of columns: 99 \(.*first\.tsv:1,"
+    )
+    with pytest.raises(DataError, match=message):
+        load(files, "--max_length", "100", "--max_unusable_share", "0.5")
+    assert names(files) == set()
 
 
 def test_a_cache_that_is_there_is_only_read(files: Path) -> None:

@@ -1,21 +1,20 @@
 """Folders that are whole or not there, and what happens where the disk does not take them."""
 
 import os
-import resource
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from accelerate import Accelerator
 from safetensors.torch import save_file
 
 from sineformer.training.durable import (
     CheckpointError,
     damage_of,
-    on_main_process,
+    file_problem,
+    folder_problem,
     remove_folder,
     remove_leftovers,
     write_file,
@@ -23,15 +22,6 @@ from sineformer.training.durable import (
     write_manifest,
     writing,
 )
-
-
-@pytest.fixture
-def small_files_only() -> Iterator[None]:
-    """The system refuses to make files of more than 1,000 bytes, as if the disk were full."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def write_text(text: str) -> Callable[[Path], None]:
@@ -69,6 +59,7 @@ def test_a_file_that_cannot_be_written_is_as_it_was(tmp_path: Path, small_files_
     write_file(tmp_path / "file", "small")
     with pytest.raises(OSError, match="File too large"):
         write_file(tmp_path / "file", "x" * 10_000)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_text() == "small"
 
 
@@ -179,17 +170,82 @@ def test_a_full_disk_is_one_message_whichever_library_meets_it(tmp_path: Path, s
             write()
 
 
+def test_of_a_link_the_file_changes_that_it_leads_to_and_permissions_stay(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "file").write_text("old")
+    (tmp_path / "there" / "file").chmod(0o640)
+    (tmp_path / "link").symlink_to(tmp_path / "there" / "file")
+    write_file(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "there" / "file").read_text() == "new"
+    assert (tmp_path / "there" / "file").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    assert file_problem(tmp_path / "pipe") is None
+    write_file(tmp_path / "pipe", "text")
+    assert os.read(reader, 100) == b"text"
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("new", None),
+        ("file", None),
+        ("folder", "folder is a folder; name a file in it"),
+        ("none/new", "there is no folder {tmp}/none; make it"),
+        ("file/new", "there is no folder {tmp}/file; make it"),
+        ("x" * 255, "File name too long; name another file"),
+        ("/proc/new", "/proc/new cannot be written: No such file or directory; name another file"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_known_beforehand(tmp_path: Path, name: str, problem: str | None) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("mine")
+    found = file_problem(tmp_path / name)
+    assert found is None if problem is None else problem.format(tmp=tmp_path) in str(found)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("new", None),
+        ("a/b/new", None),
+        ("folder", None),
+        ("file", "/file is a file; name another folder"),
+        ("file/new", "/file is a file; name another folder"),
+        (".", ". is the working directory, which cannot be replaced; name a folder in it"),
+        ("/", "/ is a mount point, which cannot be replaced; name a folder in it"),
+        ("x" * 255, "File name too long; name another folder"),
+        ("/proc/new", "/proc/new cannot be written: No such file or directory; name another folder"),
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_known_beforehand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, problem: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    Path("file").touch()
+    found = folder_problem(Path(name))
+    assert found is None if problem is None else problem in str(found)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_permissions_are_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "file").touch(0o444)
+    assert "change its permissions" in str(file_problem(tmp_path / "file"))
+    tmp_path.chmod(0o555)
+    assert "Permission denied" in str(file_problem(tmp_path / "new"))
+    assert "Permission denied" in str(folder_problem(tmp_path / "new"))
+
+
 def test_other_errors_stay_what_they_are() -> None:
     with pytest.raises(TypeError), writing("step-3"):
         raise TypeError("a fault of the program")
-
-
-def test_the_answer_and_the_error_of_the_main_process_are_those_of_all() -> None:
-    accelerator = Accelerator(cpu=True)
-    assert on_main_process(accelerator, lambda: 3) == 3
-
-    def fail() -> None:
-        raise CheckpointError("no")
-
-    with pytest.raises(CheckpointError, match="no"):
-        on_main_process(accelerator, fail)

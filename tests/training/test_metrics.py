@@ -43,6 +43,14 @@ def test_scores_and_signatures_are_those_of_sacrebleu() -> None:
     assert scores["chrf_signature"].startswith("nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:")
 
 
+def test_the_tokenizer_of_bleu_can_be_chosen_and_the_signature_says_which() -> None:
+    translations, references = ["小狗昨天在公园睡觉。"], ["小猫昨天在公园睡觉。"]
+    scores = score_translations(translations, references, "zh")
+    assert scores["bleu"] == BLEU(tokenize="zh").corpus_score(translations, [references]).score > 60
+    assert "|tok:zh|" in scores["bleu_signature"]
+    assert score_translations(translations, references)["bleu"] == 0
+
+
 def test_exact_matches_are_a_percentage_of_all() -> None:
     assert score_translations(TRANSLATIONS, REFERENCES)["exact_match"] == pytest.approx(100 / 3)
 
@@ -59,6 +67,9 @@ def test_the_metrics_take_the_options_of_sacrebleu() -> None:
     ter = evaluate.load(str(METRICS / "ter"), keep_in_memory=True)
     assert ter.compute(predictions=upper, references=REFERENCES)["score"] == 0
     assert ter.compute(predictions=upper, references=REFERENCES, case_sensitive=True)["score"] == 100
+    chinese = {"predictions": ["小狗睡觉"], "references": ["小猫睡觉"], "normalized": True}
+    assert ter.compute(**chinese)["score"] == 100
+    assert ter.compute(**chinese, asian_support=True)["score"] == 25
     assert "norm:yes" in ter.compute(predictions=upper, references=REFERENCES, normalized=True)["signature"]
 
 

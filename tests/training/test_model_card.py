@@ -1,7 +1,10 @@
+import ast
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from huggingface_hub import ModelCard
 
 from sineformer.training.evaluation import Scores
@@ -70,6 +73,35 @@ def test_the_code_in_the_card_is_python(tmp_path: Path, small_model: Any) -> Non
     code = text.partition("```python\n")[2].partition("```")[0]
     compile(code, "README.md", "exec")
     assert tmp_path.name in code
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'She said: "no"',
+        "it's \"both\" of them'''",
+        "a back\\slash at the end \\",
+        "two\nlines\r\nand\rthree\x0b\x0c\x85\u2028\u2029",
+        "{braces} {{example}} {% if %} {# #} %s",
+        "the end of code\n```\nand of text ```",
+        "nothing to see: \0 \t \u200b \u202e \ufeff",
+        "Schläft der Hund? 犬は寝ていますか。 🐕",
+        "",
+    ],
+)
+def test_the_code_in_the_card_holds_any_sentence_and_any_name(tmp_path: Path, small_model: Any, text: str) -> None:
+    folder = tmp_path / (text.translate({0: "-", ord("/"): "-"}).strip() or "none")
+    folder.mkdir()
+    settings = read_settings(["--output_dir", str(tmp_path / "unused"), "--max_steps", "7"])
+    examples = [Example(text, "reference", "translation")]
+    write_model_card(folder, settings, dataclasses.replace(record(small_model), examples=examples))
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```$", card, re.MULTILINE | re.DOTALL)
+    assert "```" not in code
+    strings = [node.value for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant)]
+    assert text in strings
+    assert folder.name in strings
+    assert re.search(r"^# .+\n\nTranslates", card, re.MULTILINE)
 
 
 def test_the_card_says_what_the_weights_are_an_average_of(tmp_path: Path, small_model: Any) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from sineformer.configuration.configuration_sineformer import SineformerConfig
-from sineformer.training.arguments import CONCERNS
+from sineformer.training.arguments import CONCERNS, PATHS
 from sineformer.training.recipe import RecipeError, print_help, read_settings
 
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"
@@ -128,6 +128,8 @@ def test_all_problems_are_reported_together_with_place_and_nearest_key(tmp_path:
         (["--dropout", "nan"], "dropout: must be in [0, 1), got nan"),
         (["--dropout", "1"], "dropout: must be in [0, 1), got 1.0"),
         (["--learning_rate", "0"], "learning_rate: must be a positive number, got 0.0"),
+        (["--max_unusable_share", "10"], "max_unusable_share: must be in [0, 1], got 10.0"),
+        (["--bleu_tokenize", "moses"], "bleu_tokenize: 'moses' is none of sacrebleu's tokenizers: none, zh, 13a"),
         (["--bpe_dropout", "1.1"], "bpe_dropout: must be in [0, 1], got 1.1"),
         (["--source_language", ""], "source_language: needs a value"),
         (["--source_language", "null"], "source_language: needs a value"),
@@ -219,6 +221,29 @@ def test_a_recipe_that_is_missing_or_not_utf8_is_named(tmp_path: Path) -> None:
 
 def test_an_empty_recipe_leaves_the_defaults(tmp_path: Path, enough: list[str]) -> None:
     assert read_settings([*recipe(tmp_path, "# nothing\n"), *enough]) == read_settings(enough)
+
+
+def test_a_tilde_is_the_home_folder_in_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "data").mkdir()
+    for name in ("a.en", "a.de"):
+        (tmp_path / "data" / name).write_text("x\n")
+    text = "dataset: files\ndata_dir: ~/data\ntrain_files: [a.en, ~/data/a.de]\nvalidation_files: [~/data/a.en, a.de]\n"
+    recipe(tmp_path, f"{text}cache_dir: ~/cache\noutput_dir: ~/run\nresume_from_checkpoint: ~/run/x\nmax_steps: 5\n")
+    settings = read_settings(["--config=~/recipe.yaml"])
+    assert settings.data.files_of("train") == [tmp_path / "data" / "a.en", tmp_path / "data" / "a.de"]
+    assert settings.data.files_of("validation") == settings.data.files_of("train")
+    assert settings.data.cache_dir == str(tmp_path / "cache")
+    assert settings.run.output_dir == str(tmp_path / "run")
+    assert settings.run.resume_from_checkpoint == str(tmp_path / "run" / "x")
+    found = problems("--model_name_or_path", "~/none", "--output_dir", "~/run", "--max_steps", "1")
+    assert f"model_name_or_path: {tmp_path / 'none'} is neither" in found[0]
+    assert read_settings(["--dataset=~/d", "--output_dir=~/run", "--max_steps=1"]).data.dataset == str(tmp_path / "d")
+
+
+def test_every_setting_that_names_a_file_or_a_folder_is_known_as_a_path() -> None:
+    fields = {key for concern in CONCERNS.values() for key in concern.__dataclass_fields__} - {"overwrite_output_dir"}
+    assert {key for key in fields if key.endswith(("_dir", "_files", "_or_path", "_from_checkpoint"))} <= {*PATHS}
 
 
 def test_an_output_folder_in_use_is_refused_unless_asked_for(tmp_path: Path) -> None:

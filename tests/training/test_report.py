@@ -9,6 +9,7 @@ from huggingface_hub import ModelCard
 from sineformer.training import report as report_module
 from sineformer.training.cleaning import ParallelText
 from sineformer.training.evaluation import Scores
+from sineformer.training.languages import bleu_tokenizer
 from sineformer.training.model_card import Example, RunRecord, write_model_card
 from sineformer.training.recipe import read_settings
 from sineformer.training.report import (
@@ -31,7 +32,9 @@ def cells(line: str) -> list[str]:
     return [each.strip() for each in CELL.findall(line[1:]) if each.strip()]
 
 
-def make_report(names: tuple[str, ...] = ("test",), compared_with: str | None = None) -> dict[str, Any]:
+def make_report(
+    names: tuple[str, ...] = ("test",), compared_with: str | None = None, language: str = "de"
+) -> dict[str, Any]:
     baseline = BASELINE if compared_with else None
     text = ParallelText(SOURCES, REFERENCES, ["f"] * 3, [1, 2, 3])
     numbers = {"exact_match": 0.0, "length_ratio": 0.9, "repetition_rate": 1.5, "repetition_rate_of_references": 0.5}
@@ -40,7 +43,7 @@ def make_report(names: tuple[str, ...] = ("test",), compared_with: str | None = 
             "name": name,
             "dataset": {"type": "files", "name": "Some Data", "split": name},
             "sentences": 3,
-            "scores": corpus_scores(TRANSLATIONS, REFERENCES, "de", baseline),
+            "scores": corpus_scores(TRANSLATIONS, REFERENCES, language, baseline),
             "worst": worst_sentences(text, TRANSLATIONS, 3, baseline),
             "loss": 1.25,
             "perplexity": 3.49,
@@ -49,6 +52,7 @@ def make_report(names: tuple[str, ...] = ("test",), compared_with: str | None = 
         for name in names
     ]
     about = {"model": "tiny", "parameters": 1234, "compared_with": compared_with, "dtype": "float32"}
+    about |= {"target_language": language, "bleu_tokenize": bleu_tokenizer(language)}
     return about | {"generation": {"num_beams": 4}, "sets": sets, "versions": {"torch": "2"}}
 
 
@@ -92,6 +96,24 @@ def test_the_report_tells_both_protocols_the_signatures_and_who_is_better() -> N
     assert "comparison" not in markdown(make_report())
 
 
+@pytest.mark.parametrize(("language", "missing"), [("zh", ["BLEU, lower case"]), ("th", ["BLEU, lower case", "TER"])])
+def test_report_and_card_of_a_language_without_blanks_have_the_scores_that_mean_something(
+    model_dir: Path, language: str, missing: list[str]
+) -> None:
+    report = make_report(compared_with="other", language=language)
+    update_model_card(model_dir, report)
+    card = ModelCard.load(model_dir / "README.md")
+    for text in (markdown(report), card.text):
+        assert f"tokeniser {bleu_tokenizer(language)}." in text
+        assert f"tok:{bleu_tokenizer(language)}|" in text
+        assert "two to eight characters follow themselves" in text.replace("\n", " ")
+        assert not any(title in text for title in missing)
+        assert "13a" not in text
+    titles = [each.metric_name for each in card.data.eval_results]
+    assert titles == [title for title in ("BLEU", "chrF", "TER") if title not in missing]
+    assert card.data.metrics == [title.lower() for title in titles]
+
+
 def test_a_report_is_written_whole_and_replaces_an_older_one(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "report"
     write_report(folder, make_report(), {"test": TRANSLATIONS, "gone": ["x"]})
@@ -126,7 +148,7 @@ def test_a_folder_with_anything_else_is_not_for_reports(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     assert "holds thesis.tex, which is not of a report" in str(report_folder_problem(tmp_path))
     assert "is a file" in str(report_folder_problem(tmp_path / "thesis.tex"))
-    assert "cannot be made" in str(report_folder_problem(tmp_path / "thesis.tex" / "report"))
+    assert "is a file" in str(report_folder_problem(tmp_path / "thesis.tex" / "report"))
 
 
 def test_the_card_gets_the_scores_of_the_report_and_keeps_the_rest(model_dir: Path) -> None:

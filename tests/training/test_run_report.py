@@ -229,11 +229,22 @@ def test_a_log_that_is_none_is_an_error_that_names_the_line(tmp_path: Path, cont
     assert not (tmp_path / "report.html").exists()
 
 
-def test_a_report_that_cannot_be_written_is_an_error_and_leaves_the_one_before(tmp_path: Path) -> None:
+def test_a_report_that_finds_no_room_is_an_error_and_leaves_the_one_before(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     write_log(tmp_path, [train_line(1)])
     (tmp_path / "report.png").write_text("before")
-    (tmp_path / "report.png.writing").mkdir()
+    request.getfixturevalue("small_files_only")
     with pytest.raises(ReportError, match="cannot write the report of"):
+        write_run_report(tmp_path)
+    assert (tmp_path / "report.png").read_text() == "before"
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_a_part_of_it_is_made(tmp_path: Path) -> None:
+    write_log(tmp_path, [train_line(1)])
+    (tmp_path / "report.png").write_text("before")
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(ReportError, match=r"report\.html is a folder"):
         write_run_report(tmp_path)
     assert (tmp_path / "report.png").read_text() == "before"
 

@@ -132,12 +132,38 @@ def test_bad_rows_of_a_table_are_marked_one_by_one(tmp_path: Path, name: str, se
     assert pairs([row for row in rows if not row.problem]) == [("a", "b"), ("c", "d")]
 
 
-def test_every_line_that_an_open_csv_quote_swallows_is_counted(tmp_path: Path) -> None:
-    file = write(tmp_path / "pairs.csv", 'en,de\na,b\n"open,b\nc,d\ne,f\n')
-    rows = list(read_files([file], EN_DE))
-    assert pairs(rows[:1]) == [("a", "b")]
-    assert list(problems(rows)) == [3, 4, 5]
-    assert all("broken CSV" in problem for problem in problems(rows).values())
+def test_a_column_of_text_is_read_in_every_form_that_writers_give_it(tmp_path: Path) -> None:
+    texts, raw = ["a", "ä"], [b"a", "ä".encode()]
+    forms = {
+        **{str(kind): pyarrow.array(texts, kind) for kind in (pyarrow.string(), pyarrow.large_string())},
+        **{str(kind): pyarrow.array(raw, kind) for kind in (pyarrow.binary(), pyarrow.large_binary())},
+        **{
+            "string_view": pyarrow.array(texts, pyarrow.string_view()),
+            "bytes": pyarrow.array(raw, pyarrow.binary_view()),
+        },
+        "categorical": pyarrow.array(texts).dictionary_encode(),
+        "large categorical": pyarrow.array(texts, pyarrow.large_string()).dictionary_encode(),
+        "extension": pyarrow.ExtensionArray.from_storage(pyarrow.json_(pyarrow.string()), pyarrow.array(texts)),
+    }
+    for number, (form, column) in enumerate(forms.items()):
+        nested = pyarrow.StructArray.from_arrays([column, column], ["en", "de"])
+        for table in (pyarrow.table({"en": column, "de": column}), pyarrow.table({"translation": nested})):
+            parquet.write_table(table, tmp_path / f"{number}.parquet")
+            rows = list(read_files([tmp_path / f"{number}.parquet"], EN_DE))
+            assert pairs(rows) == [("a", "a"), ("ä", "ä")], form
+
+
+def test_bad_values_of_categories_and_bytes_and_columns_without_any_are_marked(tmp_path: Path) -> None:
+    categories = pyarrow.DictionaryArray.from_arrays([0, None, 1], ["a", "b"])
+    table = pyarrow.table({"en": categories, "de": [b"x", b"y", b"\xff"]})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    assert problems(list(read_files([tmp_path / "a.parquet"], EN_DE))) == {2: "value is not text", 3: "not UTF-8"}
+    parquet.write_table(pyarrow.table({"en": ["a"], "de": pyarrow.nulls(1)}), tmp_path / "b.parquet")
+    assert problems(list(read_files([tmp_path / "b.parquet"], EN_DE))) == {1: "value is not text"}
+    numbers = pyarrow.table({"en": ["a"], "de": pyarrow.array([7]).dictionary_encode()})
+    parquet.write_table(numbers, tmp_path / "c.parquet")
+    with pytest.raises(ValueError, match="column 'de' holds int64"):
+        list(read_files([tmp_path / "c.parquet"], EN_DE))
 
 
 def test_bad_json_lines_are_marked_one_by_one(tmp_path: Path) -> None:

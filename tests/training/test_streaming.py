@@ -301,6 +301,13 @@ SAMPLE = ["--tokenizer_sample", "100"]
         (BASE, "tokenizer_sample: say on how many pairs of the stream the vocabulary is trained"),
         ([*BASE[:2], "--num_epochs", "2", *BASE[4:], *SAMPLE, "--lr_scheduler_type", "linear"], "max_steps: set it"),
         ([*BASE[:4], "--stream_workers", "1"], "stream_workers: only for a stream"),
+        *(
+            (
+                [*BASE, *SAMPLE, "--dataset", "some/data", "--train_split", split],
+                "train_split: a stream takes no slices",
+            )
+            for split in ("train[:90%]", "train[10:20]", "train+validation")
+        ),
         ([*BASE, *SAMPLE, "--shuffle_buffer", "0"], "shuffle_buffer: must be at least 1"),
     ],
 )

@@ -17,10 +17,12 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import GenerationConfig, MarianConfig, MarianMTModel, PreTrainedConfig
 from transformers.activations import ACT2FN
 from transformers.utils.hub import cached_file
@@ -111,7 +113,7 @@ def _load(source: str) -> Any:
     """The checkpoint, of which every weight has found its place."""
     try:
         loaded: Any = MarianMTModel.from_pretrained(source, dtype="auto", output_loading_info=True)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
         raise ConversionError(f"{source} cannot be loaded: {error}") from error
     marian, report = loaded
     missing, state = set(report["missing_keys"]), marian.state_dict()
@@ -193,10 +195,18 @@ def _write_tokenizer(folder: Path, files: dict[str, Path]) -> None:
     settings: dict[str, Any] = {"source_lang": None, "target_lang": None}
     for name, path in files.items():
         if name == "tokenizer_config.json":
-            settings = json.loads(path.read_text(encoding="utf-8"))
+            settings = _read_settings(path)
         else:
             shutil.copyfile(path, folder / name)
     settings = {name: value for name, value in settings.items() if name not in PLACES}
     settings["tokenizer_class"] = "MarianTokenizer"  # older checkpoints leave it to the type of the model
     text = json.dumps(settings, indent=2, ensure_ascii=False)
     (folder / "tokenizer_config.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConversionError(f"{path} is not JSON ({error}); download or save it again") from error
+    return settings

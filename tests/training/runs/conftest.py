@@ -18,6 +18,8 @@ SETTINGS = {
     **{"train_size": "400", "validation_size": "6", "test_size": "5", "vocab_size": "400", "d_model": "16"},
     **{"encoder_layers": "1", "decoder_layers": "1", "encoder_attention_heads": "2", "decoder_attention_heads": "2"},
     **{"encoder_ffn_dim": "16", "decoder_ffn_dim": "16", "max_position_embeddings": "32", "max_length": "32"},
+    # Many sentences of the task are longer.
+    "max_unusable_share": "0.6",
     **{"dropout": "0.1", "attention_dropout": "0.1", "max_tokens": "200", "gradient_accumulation_steps": "3"},
     **{"warmup_steps": "20", "max_grad_norm": "1", "eval_steps": "10", "best_metric": "loss", "num_beams": "2"},
     # Reports of two steps and checkpoints of three: some are saved with half a report.

@@ -25,7 +25,8 @@ _INPUTS = """
 Args:
     predictions: list of translations.
     references: list of references, one for each translation.
-    tokenize: tokenizer of sacrebleu, "13a" unless told.
+    tokenize: tokenizer of sacrebleu, "13a" unless told. It counts what stands between blanks: text without them needs
+        another, "zh" for Chinese, "char" for Japanese, Korean, Thai, Lao, Khmer, Burmese and Tibetan.
     lowercase: compare without regard to case.
 
 Returns:

@@ -27,6 +27,7 @@ Args:
     predictions: list of translations.
     references: list of references, one for each translation.
     normalized: split punctuation off words first.
+    asian_support: with `normalized`, split Chinese and Japanese text, which has no blanks, at its characters too.
     case_sensitive: whether case counts.
 
 Returns:
@@ -44,8 +45,13 @@ class Ter(evaluate.Metric):
         )
 
     def _compute(
-        self, predictions: list[str], references: list[str], normalized: bool = False, case_sensitive: bool = False
+        self,
+        predictions: list[str],
+        references: list[str],
+        normalized: bool = False,
+        case_sensitive: bool = False,
+        asian_support: bool = False,
     ) -> dict[str, float | str]:
-        metric = TER(normalized=normalized, case_sensitive=case_sensitive)
+        metric = TER(normalized=normalized, asian_support=asian_support, case_sensitive=case_sensitive)
         result = metric.corpus_score(predictions, [references])
         return {"score": result.score, "signature": str(metric.get_signature())}

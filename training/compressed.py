@@ -1,0 +1,87 @@
+"""Read compressed files (`.gz`, `.bz2`, `.xz`, `.zst`), of one part or several; a damaged one is never just shorter."""
+
+import bz2
+import contextlib
+import gzip
+import io
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, BinaryIO
+
+DECOMPRESSORS: dict[str, Callable[[], Any]] = {
+    ".bz2": bz2.BZ2Decompressor,
+    ".xz": partial(lzma.LZMADecompressor, lzma.FORMAT_XZ),
+}
+COMPRESSIONS = (".gz", *DECOMPRESSORS, ".zst")
+CHUNK = 1 << 16
+
+
+@contextlib.contextmanager
+def decompressed(file: BinaryIO, suffix: str) -> Iterator[BinaryIO]:
+    """Give the content of an open file of this suffix; that of a file with any other suffix is as it is.
+
+    Raises:
+        OSError: from reading in this context, if the compressed data are damaged or end early.
+    """
+    damage: tuple[type[Exception], ...] = (EOFError, lzma.LZMAError, zlib.error)
+    stream: Any = file
+    if suffix == ".gz":
+        stream = io.BufferedReader(gzip.GzipFile(fileobj=file), CHUNK)
+    elif suffix in DECOMPRESSORS:
+        stream = io.BufferedReader(_Streams(file, DECOMPRESSORS[suffix]), CHUNK)
+    elif suffix == ".zst":
+        arrow = _import_arrow()
+        stream, damage = io.BufferedReader(arrow.CompressedInputStream(file, "zstd"), CHUNK), (arrow.ArrowException,)
+    try:
+        yield stream
+    except damage as error:
+        raise OSError(str(error)) from error
+
+
+def _import_arrow() -> Any:
+    """Return pyarrow, which knows Zstandard; Python itself does from 3.14 on."""
+    try:
+        import pyarrow
+    except ModuleNotFoundError as error:
+        raise OSError("Zstandard needs pyarrow: pip install 'sineformer[train]'") from error
+    return pyarrow
+
+
+class _Streams(io.RawIOBase):
+    """The compressed streams of a .bz2 or .xz file, one after another.
+
+    `BZ2File` and `LZMAFile` end without a word at what is no stream behind one, such as a damaged stream.
+    """
+
+    def __init__(self, file: BinaryIO, new_decompressor: Callable[[], Any]) -> None:
+        self._file, self._new_decompressor = file, new_decompressor
+        self._begin(b"")
+
+    def _begin(self, pending: bytes) -> None:
+        self._decompressor = self._new_decompressor()
+        self._pending = pending
+        self._begun = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = b""
+        while not data:
+            if self._decompressor.eof:
+                self._begin(self._decompressor.unused_data)
+            if not self._pending and self._decompressor.needs_input:
+                self._pending = self._file.read(CHUNK)
+                if not self._pending and self._begun:
+                    raise EOFError("Truncated compressed stream")
+                if not self._pending:
+                    return 0
+            if not self._begun:
+                self._pending = self._pending.lstrip(b"\0")  # padding, which .xz allows between streams
+                self._begun = bool(self._pending)
+            data = self._decompressor.decompress(self._pending, len(buffer))
+            self._pending = b""
+        buffer[: len(data)] = data
+        return len(data)
