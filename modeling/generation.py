@@ -4,8 +4,9 @@ The paper (Vaswani et al., 2017, section 6.1) searches with 4 beams and ends eve
 source + 50 tokens. Letters of the shape comments: B batch, S source length, T target length, V target vocabulary.
 """
 
+import contextlib
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -129,6 +130,27 @@ class Request:
         return level(name, missing) is not missing
 
 
+@contextlib.contextmanager
+def _target_vocabulary(model: Any) -> Iterator[None]:
+    """Let transformers search the target's vocabulary where its size is another than the source's.
+
+    It reads `config.vocab_size` for that (watermarks; beam search of 5.17). So it reads a copy of the configuration
+    meanwhile: always the same, since compiled code asks which one it is.
+    """
+    # The copy has taken the place if the model generates in another thread at the same time.
+    config = vars(model.config).get("_copied_from", model.config)
+    if config.target_vocab_size == config.vocab_size:
+        yield
+        return
+    seen = vars(model).get("_config_of_target") or copy.copy(config)
+    vars(seen).update(vars(config), vocab_size=config.target_vocab_size, _copied_from=config)
+    model._config_of_target = model.config = seen
+    try:
+        yield
+    finally:
+        model.config = config
+
+
 class SineformerGenerationMixin(GenerationMixin):
     """`generate` with the length limit of each source, and with positions that do not count padding."""
 
@@ -174,7 +196,8 @@ class SineformerGenerationMixin(GenerationMixin):
             generation_config = copy.deepcopy(generation_config)
             vars(generation_config).update(decided)
         mixin: Any = super()
-        return mixin.generate(inputs, generation_config, logits_processor, stopping_criteria, *args, **kwargs)
+        with _target_vocabulary(self):
+            return mixin.generate(inputs, generation_config, logits_processor, stopping_criteria, *args, **kwargs)
 
     def prepare_inputs_for_generation(self, input_ids: torch.Tensor, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """As `GenerationMixin.prepare_inputs_for_generation`, with positions where the target has a mask: with a
