@@ -266,3 +266,10 @@ def test_the_target_takes_tokens_of_its_own(separate: SineformerTokenizer, tmp_p
     assert ids == [320, *separate(text_target=TARGET)["input_ids"]]
     assert again.decode(ids, skip_special_tokens=True) == TARGET
     assert len(again) == 310
+
+
+def test_without_the_code_what_add_tokens_adds_is_found(joint: SineformerTokenizer, tmp_path: Path) -> None:
+    joint.save_pretrained(tmp_path)
+    stock = AutoTokenizer.from_pretrained(tmp_path)
+    stock.add_tokens("<2de>")
+    assert len(joint) in stock(f"<2de> {SOURCE}")["input_ids"]
