@@ -161,9 +161,9 @@ class SineformerConfig(PreTrainedConfig):
         """
         return ["full_attention"] * self.num_hidden_layers
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, **kwargs: Any) -> dict[str, Any]:
         """As every configuration's, with class names where `pipeline` has put classes into `custom_pipelines`."""
-        output = super().to_dict()
+        output = super().to_dict(**kwargs)
         for task in (output.get("custom_pipelines") or {}).values():
             task["pt"] = [getattr(each, "__name__", each) for each in task["pt"]]
         return output

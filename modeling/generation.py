@@ -212,11 +212,16 @@ class SineformerGenerationMixin(GenerationMixin):
         return inputs
 
     def compute_transition_scores(
-        self, sequences: torch.Tensor, scores: Any, beam_indices: Any = None, normalize_logits: bool = False
+        self,
+        sequences: torch.Tensor,
+        scores: Any,
+        beam_indices: Any = None,
+        normalize_logits: bool = False,
+        **kwargs: Any,
     ) -> torch.Tensor:
         """See `transition_scores`."""
         return transition_scores(sequences, scores, beam_indices, normalize_logits)
 
-    def _validate_model_kwargs(self, model_kwargs: dict[str, Any]) -> None:
+    def _validate_model_kwargs(self, model_kwargs: dict[str, Any], **kwargs: Any) -> None:
         """Warn of misspelt keywords instead of refusing all that this release of transformers does not know."""
         warn_of_misspelt(model_kwargs, vars(self.generation_config))

@@ -237,7 +237,7 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, SineformerGe
                 output.postpone_logits(hidden, self.lm_head)
         return output if return_dict else output.to_tuple()
 
-    def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
+    def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         """The decoder's input `[B, T]` for `labels` `[B, T]`."""
         return shift_tokens_right(labels, self.config.pad_token_id, self.config.decoder_start_token_id)
 

@@ -89,7 +89,7 @@ class SineformerPreTrainedModel(PreTrainedModel):
             if push_to_hub:
                 self.push_to_hub(hub.pop("repo_id", Path(save_directory).name), **hub)
 
-    def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
+    def get_expanded_tied_weights_keys(self, all_submodels: bool = False, **kwargs: Any) -> dict[str, str]:
         """Which parameter is which other. `tie_word_embeddings` speaks of the output projection alone here: source
         and target embeddings are one matrix whenever `share_encoder_decoder_embeddings` is set."""
         if all_submodels or self.config.tie_word_embeddings:
@@ -97,14 +97,12 @@ class SineformerPreTrainedModel(PreTrainedModel):
         tied = self._tied_weights_keys or {}
         return {name: source for name, source in tied.items() if name != "lm_head.weight"}
 
-    def _resize_token_embeddings(
-        self, new_num_tokens: int, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
-    ) -> nn.Module:
+    def _resize_token_embeddings(self, new_num_tokens: int, *args: Any, **kwargs: Any) -> nn.Module:
         if self.config.share_encoder_decoder_embeddings:
-            resized = super()._resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+            resized = super()._resize_token_embeddings(new_num_tokens, *args, **kwargs)
             self.config.decoder_vocab_size = resized.weight.shape[0]
         else:
             old: Any = self.get_input_embeddings()
-            resized = self._get_resized_embeddings(old, new_num_tokens, pad_to_multiple_of, mean_resizing)
+            resized = self._get_resized_embeddings(old, new_num_tokens, *args, **kwargs)
             self.set_input_embeddings(resized)
         return self.get_input_embeddings()

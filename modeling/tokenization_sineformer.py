@@ -27,7 +27,7 @@ STOCK_CLASS = "PreTrainedTokenizerFast"  # a name that transformers 4 and 5 both
 class SideTokenizer(PreTrainedTokenizerFast):
     """The tokenizer of one side. What somebody adds to it is found in text, special tokens too."""
 
-    def add_tokens(self, new_tokens: Any, special_tokens: bool = False) -> int:
+    def add_tokens(self, new_tokens: Any, special_tokens: bool = False, **kwargs: Any) -> int:
         """Add tokens that are found in text.
 
         A blank behind such a token belongs to it, so that the text behind it is cut as at the start of a sentence.

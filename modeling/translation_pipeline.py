@@ -66,7 +66,7 @@ class SineformerTranslationPipeline(Pipeline):
         )
         return [output[0] for output in outputs] if one_for_each else outputs
 
-    def preprocess(self, text: Any, truncation: bool = False) -> Any:
+    def preprocess(self, text: Any, truncation: bool = False, **kwargs: Any) -> Any:
         if not isinstance(text, str):
             raise ValueError(
                 f"The translation pipeline takes text, but got {type(text).__name__}: {text!r}. "
@@ -100,7 +100,11 @@ class SineformerTranslationPipeline(Pipeline):
         return torch.tensor(ids, device=model.device).repeat(size, number, 1)
 
     def postprocess(
-        self, model_outputs: Any, return_tensors: bool = False, clean_up_tokenization_spaces: bool = False
+        self,
+        model_outputs: Any,
+        return_tensors: bool = False,
+        clean_up_tokenization_spaces: bool = False,
+        **kwargs: Any,
     ) -> list[dict[str, Any]]:
         output_ids = model_outputs["output_ids"][0]  # [number of translations, T]
         if return_tensors:

@@ -3,15 +3,21 @@ knows yet, drops names that it deprecates today, and calls hooks by keyword or b
 
 from __future__ import annotations
 
+import inspect
 import json
 from typing import TYPE_CHECKING
 
 import pytest
 
+from sineformer import SineformerConfig, SineformerForConditionalGeneration, SineformerTokenizer
+from sineformer.modeling.translation_pipeline import SineformerTranslationPipeline
+
 if TYPE_CHECKING:
     from sineformer.tests.conftest import BarePython
 
 # The names of the cache: of releases to 5.23, since 5.24, and one that no release has.
+TINY = {"vocab_size": 9, "d_model": 4, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 1}
+TINY |= {"decoder_attention_heads": 1, "encoder_ffn_dim": 4, "decoder_ffn_dim": 4}
 NAMES = ["past_key_values", "cache", "memory"]
 
 USE = """
@@ -135,3 +141,24 @@ def test_a_folder_gives_the_same_in_a_later_release(
     folder, expected, name: str, tmp_path, bare_python: BarePython
 ) -> None:
     assert json.loads(bare_python.run(LIKE_A_LATER_RELEASE, folder, tmp_path / "copy", name)) == expected
+
+
+def _called_from_outside() -> list[object]:
+    """Every method of ours that transformers, PEFT or Trainer call with arguments."""
+    kinds = (SineformerConfig, SineformerForConditionalGeneration, SineformerTokenizer, SineformerTranslationPipeline)
+    names = {
+        *("forward", "generate", "prepare_inputs_for_generation", "create_masks_for_generate", "save_pretrained"),
+        *("from_pretrained", "_init_weights", "_resize_token_embeddings", "get_expanded_tied_weights_keys"),
+        *("prepare_decoder_input_ids_from_labels", "compute_transition_scores", "_validate_model_kwargs", "__call__"),
+        *("preprocess", "_forward", "postprocess", "_sanitize_parameters", "add_tokens", "decode", "to_dict"),
+    }
+    methods = {getattr(kind, name, None) for kind in kinds for name in names}
+    layers = {type(module).forward for module in SineformerForConditionalGeneration(SineformerConfig(**TINY)).modules()}
+    ours = [each for each in methods | layers if "sineformer" in str(getattr(each, "__module__", ""))]
+    return sorted(ours, key=lambda method: method.__qualname__)
+
+
+@pytest.mark.parametrize("method", _called_from_outside(), ids=lambda method: method.__qualname__)
+def test_what_others_call_takes_keywords_that_it_does_not_know(method) -> None:
+    kinds = [parameter.kind for parameter in inspect.signature(method).parameters.values()]
+    assert inspect.Parameter.VAR_KEYWORD in kinds
