@@ -7,11 +7,13 @@ cache of keys and values by its type: transformers called it `past_key_values` u
 
 import dataclasses
 import difflib
+import re
 import warnings
 from collections.abc import Iterable
 from typing import Any
 
 import torch
+import transformers
 from transformers import Cache
 from transformers.modeling_outputs import Seq2SeqLMOutput
 from transformers.utils import logging
@@ -69,3 +71,16 @@ def warn_of_misspelt(keywords: Iterable[str], known: Iterable[str] = ()) -> None
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.8)
         if near and name not in names:
             logger.warning_once(f"`{name}` is ignored: no argument has this name. Did you mean `{near[0]}`?")
+
+
+def check_beams_know_two_vocabularies() -> None:
+    """Raise where the beam search of transformers takes the target's vocabulary for as large as the source's.
+
+    Raises:
+        ValueError: the release is older than 5.20.
+    """
+    if tuple(map(int, re.findall(r"\d+", transformers.__version__)[:2])) < (5, 20):
+        raise ValueError(
+            f"Source and target have vocabularies of different sizes, for which the beam search of transformers "
+            f"{transformers.__version__} is wrong. Give `num_beams=1`, or upgrade: pip install --upgrade transformers"
+        )

@@ -4,15 +4,14 @@ The paper (Vaswani et al., 2017, section 6.1) searches with 4 beams and ends eve
 source + 50 tokens. Letters of the shape comments: B batch, S source length, T target length, V target vocabulary.
 """
 
-import contextlib
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from transformers import GenerationConfig, GenerationMixin, PreTrainedConfig, StoppingCriteria, StoppingCriteriaList
 
-from .compatibility import warn_of_misspelt
+from .compatibility import check_beams_know_two_vocabularies, warn_of_misspelt
 from .inputs import check_source
 from .positional_encoding import count_positions
 from .transition_scores import transition_scores
@@ -130,27 +129,6 @@ class Request:
         return level(name, missing) is not missing
 
 
-@contextlib.contextmanager
-def _target_vocabulary(model: Any) -> Iterator[None]:
-    """Let transformers search the target's vocabulary where its size is another than the source's.
-
-    It reads `config.vocab_size` for that (watermarks; beam search of 5.17). So it reads a copy of the configuration
-    meanwhile: always the same, since compiled code asks which one it is.
-    """
-    # The copy has taken the place if the model generates in another thread at the same time.
-    config = vars(model.config).get("_copied_from", model.config)
-    if config.target_vocab_size == config.vocab_size:
-        yield
-        return
-    seen = vars(model).get("_config_of_target") or copy.copy(config)
-    vars(seen).update(vars(config), vocab_size=config.target_vocab_size, _copied_from=config)
-    model._config_of_target = model.config = seen
-    try:
-        yield
-    finally:
-        model.config = config
-
-
 class SineformerGenerationMixin(GenerationMixin):
     """`generate` with the length limit of each source, and with positions that do not count padding."""
 
@@ -180,6 +158,8 @@ class SineformerGenerationMixin(GenerationMixin):
         keywords = kwargs if inputs is None else {**kwargs, "input_ids": inputs}
         check_source(keywords.get("input_ids"))
         request = Request(keywords, generation_config, self.generation_config, self.config)
+        if (request.value("num_beams") or 1) > 1 and self.config.target_vocab_size != self.config.vocab_size:
+            check_beams_know_two_vocabularies()
         length, limits = request.max_length(), None
         if length is None and (limits := request.limits()) is not None:
             length = int(limits.max())
@@ -196,8 +176,7 @@ class SineformerGenerationMixin(GenerationMixin):
             generation_config = copy.deepcopy(generation_config)
             vars(generation_config).update(decided)
         mixin: Any = super()
-        with _target_vocabulary(self):
-            return mixin.generate(inputs, generation_config, logits_processor, stopping_criteria, *args, **kwargs)
+        return mixin.generate(inputs, generation_config, logits_processor, stopping_criteria, *args, **kwargs)
 
     def prepare_inputs_for_generation(self, input_ids: torch.Tensor, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """As `GenerationMixin.prepare_inputs_for_generation`, with positions where the target has a mask: with a
