@@ -1,11 +1,12 @@
 """Convert a Marian or OPUS-MT checkpoint of transformers into a Sineformer folder, tokenizer included.
 
-python scripts/convert_marian.py Helsinki-NLP/opus-mt-en-de runs/en-de
-python scripts/translate.py --model runs/en-de "A man is riding a horse."
+sineformer-convert-marian Helsinki-NLP/opus-mt-en-de runs/en-de
+sineformer-translate --model runs/en-de "A man is riding a horse."
 """
 
 import argparse
 import sys
+from functools import partial
 
 from transformers.utils.logging import disable_progress_bar
 
@@ -31,5 +32,7 @@ def main() -> int:
     return 0
 
 
+command = partial(run_command, main)
+
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(command())

@@ -1,6 +1,6 @@
 """Convert the state dict of a model around torch.nn.Transformer into a Sineformer folder, without a tokenizer.
 
-python scripts/convert_torch_transformer.py model.pt runs/mine --heads 8 --pad_token_id 1 --start_token_id 2 \
+sineformer-convert-torch-transformer model.pt runs/mine --heads 8 --pad_token_id 1 --start_token_id 2 \
 --eos_token_id 3
 
 Save your tokenizer into the folder with `save_pretrained` afterwards.
@@ -8,6 +8,7 @@ Save your tokenizer into the folder with `save_pretrained` afterwards.
 
 import argparse
 import sys
+from functools import partial
 from typing import Any
 
 from transformers.utils.logging import disable_progress_bar
@@ -54,5 +55,7 @@ def main() -> int:
     return 0
 
 
+command = partial(run_command, main)
+
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(command())

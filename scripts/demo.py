@@ -1,6 +1,6 @@
 """The whole way in one command: trains on the embedded task, then loads the result where Sineformer is not installed.
 
-    python scripts/demo.py [--output_dir DIR] [--key value ...]
+    sineformer-demo [--output_dir DIR] [--key value ...]
 
 Flags override the recipe `training/recipes/embedded_demo.yaml`, as in scripts/train.py; --resume goes on with a demo
 that was stopped.
@@ -9,6 +9,7 @@ that was stopped.
 import argparse
 import sys
 import textwrap
+from functools import partial
 from pathlib import Path
 
 from sineformer.training.command_line import needs_extra, path, run_command
@@ -61,5 +62,7 @@ def main() -> int:
     return 0
 
 
+command = partial(run_command, main)
+
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(command())

@@ -1,14 +1,15 @@
 """Measure a model on test sets, for publication: a report as JSON and Markdown, and the translations.
 
-python scripts/evaluate_model.py --model DIR --data test.en test.de --output_dir report
-python scripts/evaluate_model.py --model DIR --data test.en test.de --compare OTHER_DIR --output_dir report
-python scripts/evaluate_model.py --model DIR --data hub ID test --columns en de --output_dir report --update_model_card
+sineformer-evaluate --model DIR --data test.en test.de --output_dir report
+sineformer-evaluate --model DIR --data test.en test.de --compare OTHER_DIR --output_dir report
+sineformer-evaluate --model DIR --data hub ID test --columns en de --output_dir report --update_model_card
 
 It takes one process, without a launcher.
 """
 
 import argparse
 import sys
+from functools import partial
 
 from sineformer.training.command_line import needs_extra, path, path_or_name, positive, run_command
 
@@ -69,5 +70,7 @@ def main() -> int:
     return 0
 
 
+command = partial(run_command, main)
+
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(command())

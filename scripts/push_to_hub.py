@@ -1,6 +1,6 @@
 """Publish a model folder on the Hub, after looking through it.
 
-    python scripts/push_to_hub.py DIR user/name [--dry-run] [--public] [--revision BRANCH] [--commit_message TEXT]
+    sineformer-push DIR user/name [--dry-run] [--public] [--revision BRANCH] [--commit_message TEXT]
 
 The folder must hold a whole model with its code, tokenizer and card, and nothing else; it is loaded in a process
 without Sineformer first. The logs of training (tensorboard/, wandb/, profile/) stay here. The token is that of
@@ -9,6 +9,7 @@ without Sineformer first. The logs of training (tensorboard/, wandb/, profile/) 
 
 import argparse
 import sys
+from functools import partial
 
 from sineformer.training.command_line import path, run_command
 from sineformer.training.publishing import Destination, PublishingError, Upload, plan_upload, send
@@ -52,5 +53,7 @@ def main() -> int:
     return 0
 
 
+command = partial(run_command, main)
+
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(command())

@@ -1,10 +1,11 @@
 """Write the report of a run, finished or under way, into its output folder: report.html and report.png.
 
-python scripts/report_run.py runs/first
+sineformer-report-run runs/first
 """
 
 import argparse
 import sys
+from functools import partial
 
 from sineformer.training.command_line import needs_extra, path, run_command
 
@@ -26,5 +27,7 @@ def main() -> int:
     return 0
 
 
+command = partial(run_command, main)
+
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(command())

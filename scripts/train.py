@@ -1,9 +1,12 @@
-"""Train a translation model: `python scripts/train.py --config RECIPE.yaml [--key value ...]`."""
+"""Train a translation model: `sineformer-train --config RECIPE.yaml [--key value ...]`."""
 
 import sys
+from functools import partial
 
 from sineformer.training.command_line import run_command
 from sineformer.training.train import main
 
+command = partial(run_command, main, clear_up=False)
+
 if __name__ == "__main__":
-    sys.exit(run_command(main, clear_up=False))
+    sys.exit(command())

@@ -1,12 +1,13 @@
 """Translate with a trained model; one line out for every line in.
 
-python scripts/translate.py --model DIR "A man is riding a horse."
-python scripts/translate.py --model DIR --input in.txt --output out.txt
-cat in.txt | python scripts/translate.py --model DIR > out.txt
+sineformer-translate --model DIR "A man is riding a horse."
+sineformer-translate --model DIR --input in.txt --output out.txt
+cat in.txt | sineformer-translate --model DIR > out.txt
 """
 
 import argparse
 import sys
+from functools import partial
 
 import torch
 
@@ -54,5 +55,7 @@ def main() -> int:
     return 0
 
 
+command = partial(run_command, main)
+
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(command())

@@ -11,6 +11,7 @@ later, ends it at once. `--resume` goes on from the latest checkpoint. The exit 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     several."""
     arguments = sys.argv[1:] if argv is None else argv
     if "--help" in arguments or "-h" in arguments:
-        print_help("train", __doc__)
+        print_help(os.path.basename(sys.argv[0]), __doc__)
         return 0
     return leave(_train(arguments))
 

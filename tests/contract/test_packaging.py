@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from configparser import ConfigParser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDERS = ("configuration", "modeling", "training", "scripts")
 ROOT_FILES = {"__init__.py", "py.typed", "model_card.md"}
+# They measure or test the project itself.
+NEED_A_CLONE = (
+    *("benchmark_int8", "benchmark_memory", "benchmark_recipes", "benchmark_training"),
+    "hf_suite",
+)
 PUBLIC_NAMES = {
     "SineformerConfig",
     "SineformerDecoder",
@@ -56,6 +62,27 @@ def _contents(wheel: Path) -> set[str]:
 def test_the_wheel_holds_every_file_of_the_package_and_no_other(wheel: Path, project_files: list[str]) -> None:
     owned = {f"sineformer/{name}" for name in project_files if name.split("/")[0] in FOLDERS or name in ROOT_FILES}
     assert _contents(wheel) == owned
+
+
+def _console_commands(wheel: Path) -> dict[str, str]:
+    """The console commands of a wheel and what they call."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/entry_points.txt"))
+        found = ConfigParser()
+        found.read_string(archive.read(name).decode())
+    return dict(found["console_scripts"])
+
+
+def test_each_script_is_a_console_command_or_for_work_in_a_clone(wheel: Path, project_files: list[str]) -> None:
+    commands = _console_commands(wheel)
+    scripts = {Path(name).stem for name in project_files if name.startswith("scripts/")} - {"__init__"}
+    called = [target.removeprefix("sineformer.scripts.").removesuffix(":command") for target in commands.values()]
+    assert sorted([*called, *NEED_A_CLONE]) == sorted(scripts)
+
+
+def test_the_readme_names_the_console_commands(wheel: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`(sineformer-[a-z-]+)`", readme)) == set(_console_commands(wheel))
 
 
 def test_the_source_distribution_builds_the_same_wheel(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,15 +19,21 @@ if TYPE_CHECKING:
 
 OF_FINISHED_MODELS = ("translate", "convert_marian", "convert_torch_transformer", "push_to_hub")
 OTHERS = ("train", "evaluate_model", "report_run", "demo", "benchmark_int8", "benchmark_memory")
+COMMANDS_OF_FINISHED_MODELS = {
+    f"sineformer-{name}" for name in ("translate", "convert-marian", "convert-torch-transformer", "push")
+}
 # Each would take seconds to import torch in a process of its own.
 RUN_ALL = """
-import contextlib, io, runpy, sys
+import contextlib, io, pathlib, runpy, sys
 for name in sys.argv[1:]:
     sys.argv = [name, "--help"]
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:
-            runpy.run_module(f"sineformer.{name}", run_name="__main__")
+            if name.startswith("sineformer-"):
+                runpy.run_path(str(pathlib.Path(sys.executable).with_name(name)), run_name="__main__")
+            else:
+                runpy.run_module(f"sineformer.{name}", run_name="__main__")
             status = None
         except SystemExit as end:
             status = end.code
@@ -42,8 +47,7 @@ for name in sys.argv[1:]:
 def plain_install(link_environment: Callable[..., BarePython], wheel: Path, pip: Pip) -> BarePython:
     """torch, transformers, what these need, Sineformer from its wheel, and sentencepiece for Marian's tokenizer."""
     python = link_environment("plain", "sentencepiece")
-    packages = sysconfig.get_path("purelib", vars={"base": str(python.home / "venv")})
-    pip("install", "--target", packages, str(wheel))
+    pip("--python", str(python.executable), "install", str(wheel))
     return python
 
 
@@ -53,16 +57,36 @@ def run(python: BarePython, name: str, *arguments: str | Path, **changes: str) -
     return subprocess.run(command, cwd=python.home, env=environment, capture_output=True, text=True)
 
 
-def test_scripts_for_finished_models_show_their_help_and_others_name_the_extra(plain_install: BarePython) -> None:
-    names = [*(f"scripts.{name}" for name in (*OF_FINISHED_MODELS, *OTHERS)), "training.train"]
-    lines = [line.split("|") for line in plain_install.run(RUN_ALL, *names).splitlines()]
-    assert [name for name, *_ in lines] == names
-    for name, status, first, count in lines[: len(OF_FINISHED_MODELS)]:
-        assert (name, status, first.partition(":")[0], int(count) > 5) == (name, "0", "usage", True)
-    for name, status, line, count in lines[len(OF_FINISHED_MODELS) :]:
+def check_help(python: BarePython, complete: list[str], lacking: list[str]) -> None:
+    """Check that some commands show their help, and that others name the extra that they lack in one line."""
+    lines = [line.split("|") for line in python.run(RUN_ALL, *complete, *lacking).splitlines()]
+    assert [name for name, *_ in lines] == [*complete, *lacking]
+    for name, status, first, count in lines[: len(complete)]:
+        program = name if name.startswith("sineformer-") else ""
+        assert (name, status, int(count) > 5) == (name, "0", True)
+        assert first.startswith(f"usage: {program}")
+    for name, status, line, count in lines[len(complete) :]:
         assert (name, status, int(count)) == (name, "1", 1)
         assert line.startswith("error: this needs ")
         assert line.endswith(": pip install 'sineformer[train]'")
+
+
+def test_scripts_for_finished_models_show_their_help_and_others_name_the_extra(plain_install: BarePython) -> None:
+    names = [*(f"scripts.{name}" for name in (*OF_FINISHED_MODELS, *OTHERS)), "training.train"]
+    check_help(plain_install, names[: len(OF_FINISHED_MODELS)], names[len(OF_FINISHED_MODELS) :])
+
+
+def test_console_commands_do_the_same(plain_install: BarePython) -> None:
+    commands = {path.name for path in plain_install.executable.parent.glob("sineformer-*")}
+    assert commands > COMMANDS_OF_FINISHED_MODELS
+    check_help(plain_install, sorted(COMMANDS_OF_FINISHED_MODELS), sorted(commands - COMMANDS_OF_FINISHED_MODELS))
+
+
+def test_a_console_command_whose_reader_is_gone_ends_quietly(plain_install: BarePython) -> None:
+    line = f"{plain_install.executable.parent}/sineformer-push --help | true; echo ${{PIPESTATUS[0]}}"
+    environment = plain_install.environment
+    done = subprocess.run(["bash", "-c", line], env=environment, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("141\n", "")
 
 
 @pytest.mark.slow
