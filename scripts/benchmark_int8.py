@@ -25,9 +25,9 @@ with needs_extra("train"):
     from accelerate import Accelerator
 
     from sineformer.training.arguments import DataArguments
-    from sineformer.training.batching import Seq2SeqCollator, encode_pairs
+    from sineformer.training.batching import EvaluationSet, Seq2SeqCollator, encode_pairs
     from sineformer.training.data import read_split
-    from sineformer.training.evaluation import EvaluationSet, Evaluator
+    from sineformer.training.evaluation import Evaluator
 
 
 def in_int8(model: nn.Module) -> nn.Module:

@@ -32,7 +32,7 @@ with needs_extra("train"):
 
     from sineformer.training.batching import Seq2SeqCollator, TokenBudgetBatchSampler
     from sineformer.training.data import load_data
-    from sineformer.training.recipe import read_settings
+    from sineformer.training.preflight import read_settings
     from sineformer.training.streaming import Batching, StreamedBatches
 
 WORDS = 50_000

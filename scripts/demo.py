@@ -18,7 +18,7 @@ from sineformer.training.elsewhere import ElsewhereError, translate_elsewhere
 with needs_extra("train"):
     from sineformer.training.data import read_split
     from sineformer.training.evaluation import score_translations
-    from sineformer.training.recipe import read_settings
+    from sineformer.training.preflight import read_settings
     from sineformer.training.train import main as train
 
 RECIPE = Path(__file__).parent.parent / "training" / "recipes" / "embedded_demo.yaml"

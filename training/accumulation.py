@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -25,25 +25,7 @@ from accelerate.utils import DistributedType, gather_object
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch.nn.parallel import DistributedDataParallel
 
-
-class MicroBatch(NamedTuple):
-    """What one process computes at once: which examples of the training data these are (their numbers; of a stream,
-    their places), and the model's inputs."""
-
-    examples: list[int] | list[str]
-    inputs: dict[str, torch.Tensor]
-
-    def cut(self, parts: int) -> list[MicroBatch]:
-        """So many parts of nearly equal size, or one for each example if these are fewer."""
-        if parts == 1:
-            return [self]
-        number = min(parts, len(self.examples)) or 1
-        numbers = torch.arange(len(self.examples)).tensor_split(number)
-        inputs = {key: value.tensor_split(number) for key, value in self.inputs.items()}
-        return [
-            MicroBatch([self.examples[row] for row in rows], {key: values[index] for key, values in inputs.items()})
-            for index, rows in enumerate(numbers)
-        ]
+from .batching import MicroBatch
 
 
 class MemoryShortageError(RuntimeError):

@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..configuration.configuration_sineformer import SineformerConfig
-from .cleaning import Limits
-from .rows import ColumnNames
-from .skipped_steps import Skips
 
 SPLITS = ("train", "validation", "test")
 LATEST = "latest"
 NO_TRACKER = "none"
+DROPOUTS = ("dropout", "attention_dropout", "activation_dropout", "encoder_layerdrop", "decoder_layerdrop")
 
 
 def setting(text: str, default: Any, **more: Any) -> Any:
@@ -104,12 +102,12 @@ class DataArguments:
     train_size: int = setting("Pairs to draw from the embedded task for training.", 40_000)
     validation_size: int = setting("Pairs of the embedded task for validation.", 500)
     test_size: int = setting("Pairs of the embedded task for the test.", 1_000)
-    max_characters: int = setting("Longest usable sentence, in characters.", Limits.max_characters)
+    max_characters: int = setting("Longest usable sentence, in characters.", 2_000)
     max_length: int = setting("Longest usable sentence, in tokens, end token included.", 256)
     max_length_ratio: float = setting(
         "Largest usable ratio of the lengths of both sides, in letters: a Chinese character counts as three, one of "
         "kana, Hangul or another wide script as two.",
-        Limits.max_length_ratio,
+        5.0,
     )
     streaming: bool = setting("Read training data as they are needed, never as a whole; for those without end.", False)
     shuffle_buffer: int = setting("Pairs of a stream that are in memory, over all processes.", 100_000)
@@ -125,13 +123,6 @@ class DataArguments:
     def files_of(self, split: str) -> list[Path]:
         """The data files of a split, below `data_dir`."""
         return [Path(self.data_dir) / name for name in getattr(self, f"{split}_files")]
-
-    @property
-    def columns(self) -> ColumnNames | None:
-        """The named columns, if the settings name any."""
-        if self.source_column is None or self.target_column is None:
-            return None
-        return ColumnNames(self.source_column, self.target_column)
 
 
 @dataclass
@@ -170,7 +161,7 @@ class OptimisationArguments:
     gradient_accumulation_steps: int = setting("Batches per process and step.", 1)
     max_grad_norm: float = setting("Largest norm of the gradient; 0 leaves it as it is.", 0.0)
     max_skipped_steps: int = setting(
-        "Skip up to so many steps in a row whose loss or gradient is not finite; one more ends the run.", Skips.limit
+        "Skip up to so many steps in a row whose loss or gradient is not finite; one more ends the run.", 10
     )
     label_smoothing: float = setting("Label smoothing (section 5.4).", 0.1)
     r_drop: float = setting(

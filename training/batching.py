@@ -6,6 +6,8 @@ reason). Here and below B is the batch, S the source length and T the target len
 `epoch_plan.py` decides which examples make a batch.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -114,6 +116,15 @@ def _offsets(lengths: Indices) -> Indices:
 
 
 @dataclass(frozen=True)
+class EvaluationSet:
+    """Sentence pairs to measure on, as text and as token ids in the same order."""
+
+    name: str
+    text: ParallelText
+    pairs: EncodedPairs
+
+
+@dataclass(frozen=True)
 class OffsetLengths:
     """`PairLengths` from where each pair begins, on each side; what lies behind the last pair included."""
 
@@ -125,6 +136,26 @@ class OffsetLengths:
     def __getitem__(self, pairs: slice | Indices) -> Lengths:
         sides = (offsets[1:][pairs] - offsets[:-1][pairs] for offsets in self.offsets)
         return np.stack(list(sides), axis=1)
+
+
+class MicroBatch(NamedTuple):
+    """What one process computes at once: which examples of the training data these are (their numbers; of a stream,
+    their places), and the model's inputs."""
+
+    examples: list[int] | list[str]
+    inputs: dict[str, torch.Tensor]
+
+    def cut(self, parts: int) -> list[MicroBatch]:
+        """So many parts of nearly equal size, or one for each example if these are fewer."""
+        if parts == 1:
+            return [self]
+        number = min(parts, len(self.examples)) or 1
+        numbers = torch.arange(len(self.examples)).tensor_split(number)
+        inputs = {key: value.tensor_split(number) for key, value in self.inputs.items()}
+        return [
+            MicroBatch([self.examples[row] for row in rows], {key: values[index] for key, values in inputs.items()})
+            for index, rows in enumerate(numbers)
+        ]
 
 
 class PaddingShare(NamedTuple):

@@ -21,12 +21,10 @@ from safetensors.torch import load_file
 from ..modeling.tokenization_sineformer import TARGET_FOLDER
 from .adapter import has_adapter, load_adapter, merged_weights, save_adapter
 from .durable import MANIFEST, WRITING, flush, remove_folder, write_folder, write_manifest
-from .evaluation import Scores
-from .output_folder import ADAPTER_FOLDER, CHECKPOINTS
+from .evaluation import Scores, is_better
+from .output_folder import ADAPTER_FOLDER, BEST, CHECKPOINTS, state_folders
 from .tokenizer import Tokenizers, save_tokenizers
 
-STATE = "step-"
-BEST = "best-"
 WEIGHTS_FILE = "model.safetensors"
 
 
@@ -50,18 +48,6 @@ def load_weights(model: Any, folder: Path) -> None:
         weights = load_file(folder / WEIGHTS_FILE)
         tied = {name: weights[source] for name, source in model.all_tied_weights_keys.items()}
         model.load_state_dict(weights | tied)
-
-
-def is_better(candidate: Scores, best: Scores, metric: str) -> bool:
-    """Whether the candidate beats the best in `metric`: the lower loss, or the higher BLEU or chrF.
-
-    The loss decides between equals, such as two early checkpoints with a BLEU of zero.
-    """
-
-    def merit(scores: Scores) -> tuple[float, float]:
-        return (-scores.loss if metric == "loss" else getattr(scores, metric), -scores.loss)
-
-    return merit(candidate) > merit(best)
 
 
 def best_name(step: int, is_mean: bool = False) -> str:
@@ -133,23 +119,6 @@ def _copy(entry: Path, target: Path) -> None:
     shutil.copyfile(entry, aside)
     flush(aside)
     os.replace(aside, target)
-
-
-def state_folder(output_dir: Path, step: int) -> Path:
-    """Where the checkpoint of a step is."""
-    return output_dir / CHECKPOINTS / f"{STATE}{step}"
-
-
-def state_folders(output_dir: Path) -> list[Path]:
-    """The checkpoints that a run can go on from, the latest first."""
-    found = ((_step_of(path), path) for path in (output_dir / CHECKPOINTS).glob(f"{STATE}*"))
-    return [path for step, path in sorted(found, reverse=True) if step >= 0]
-
-
-def _step_of(folder: Path) -> int:
-    """The step in the name of a checkpoint; -1 if there is none, as while it is being written."""
-    number = folder.name.partition("-")[2]
-    return int(number) if number.isdecimal() else -1
 
 
 def remove_old_checkpoints(best: BestCheckpoint, keep: int, best_of: Callable[[Path], str | None]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from .arguments import DataArguments
 from .rows import NOT_UTF8, Row, is_unicode
 
 OnBadRows = Literal["drop", "refuse"]
@@ -44,8 +45,8 @@ class Limits:
     least `ratio_floor` letters there: "Ja." for "Yes, I think so." is a translation, ten words for two hundred are not.
     """
 
-    max_characters: int = 2000
-    max_length_ratio: float = 5.0
+    max_characters: int = DataArguments.max_characters
+    max_length_ratio: float = DataArguments.max_length_ratio
     ratio_floor: int = 20
 
 

@@ -18,13 +18,12 @@ from accelerate.utils import broadcast_object_list
 
 from .arguments import SPLITS, DataArguments, Settings
 from .arrow_tables import hub_table, read_hub, rows_of_stream
-from .batching import EncodedPairs, encode_pairs
+from .batching import EncodedPairs, EvaluationSet, encode_pairs
 from .bpe_dropout import BpeDropoutPairs
 from .cleaning import CleaningReport, Limits, ParallelText, clean, read_sample
 from .corpus_cache import Corpus, TextSource, cached_corpus, cached_tokenizers, key_of
 from .durable import checksum
 from .embedded_task import load_split
-from .evaluation import EvaluationSet
 from .overlap import PairHashes, note_overlap, note_repeats
 from .rows import ColumnNames, Row
 from .sources import read_files, read_pairs
@@ -229,12 +228,19 @@ def _rows(data: DataArguments, split: str) -> Iterator[Row]:
         size: int = getattr(data, f"{split}_size")
         return read_pairs(load_split(split, size, EMBEDDED_SEED), f"embedded {split} data")
     if data.dataset == "files":
-        return read_files(data.files_of(split), data.columns)
+        return read_files(data.files_of(split), columns_of(data))
     return read_hub(data.dataset, _columns(data), getattr(data, f"{split}_split"), data.dataset_config)
 
 
+def columns_of(data: DataArguments) -> ColumnNames | None:
+    """The named columns, if the settings name any."""
+    if data.source_column is None or data.target_column is None:
+        return None
+    return ColumnNames(data.source_column, data.target_column)
+
+
 def _columns(data: DataArguments) -> ColumnNames:
-    return data.columns or ColumnNames(data.source_language, data.target_language)
+    return columns_of(data) or ColumnNames(data.source_language, data.target_language)
 
 
 def _identity(data: DataArguments) -> Any:
@@ -273,6 +279,12 @@ def _from_main_process(accelerator: Accelerator, make: Callable[[], Tokenizers])
         raise tokenizers
     assert tokenizers is not None, "the main process has made them"
     return tokenizers
+
+
+def data_digests(data: Data) -> dict[str, str]:
+    """The SHA-256 of every split, as it was left after cleaning, and of the vocabulary."""
+    held_out = {name: text_digest(held_out.text) for name, held_out in data.held_out.items()}
+    return {"train": data.train.digest, **held_out, "vocabulary": data.tokenizers.digest()}
 
 
 def _evaluation_set(name: str, text: ParallelText, report: CleaningReport, tokenizers: Tokenizers) -> EvaluationSet:

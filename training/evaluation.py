@@ -22,8 +22,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 
 from ..modeling.loss import IGNORED
 from .arguments import Settings
-from .batching import EncodedPairs, Seq2SeqCollator, evaluation_batches
-from .cleaning import ParallelText
+from .batching import EncodedPairs, EvaluationSet, Seq2SeqCollator, evaluation_batches
 from .languages import WESTERN, bleu_tokenizer, needs_a_language
 from .scoring import exact_match
 from .tokenizer import Tokenizers
@@ -31,15 +30,6 @@ from .translation import source_batches, translate_batch
 
 METRICS = Path(__file__).parent / "metrics"
 LOSS_POSITIONS = 2_048  # of a batch; logits for a large vocabulary take 4 * 37,000 bytes for each
-
-
-@dataclass(frozen=True)
-class EvaluationSet:
-    """Sentence pairs to measure on, as text and as token ids in the same order."""
-
-    name: str
-    text: ParallelText
-    pairs: EncodedPairs
 
 
 @dataclass(frozen=True)
@@ -72,6 +62,18 @@ class Scores:
 def perplexity(loss: float) -> float:
     """Perplexity for a mean cross-entropy in nats."""
     return math.exp(min(loss, 700.0))  # beyond that, floats overflow
+
+
+def is_better(candidate: Scores, best: Scores, metric: str) -> bool:
+    """Whether the candidate beats the best in `metric`: the lower loss, or the higher BLEU or chrF.
+
+    The loss decides between equals, such as two early checkpoints with a BLEU of zero.
+    """
+
+    def merit(scores: Scores) -> tuple[float, float]:
+        return (-scores.loss if metric == "loss" else getattr(scores, metric), -scores.loss)
+
+    return merit(candidate) > merit(best)
 
 
 def choose_tokenizer(settings: Settings, references: Sequence[str]) -> str:

@@ -13,9 +13,8 @@ from transformers import GenerationConfig
 from ..configuration.configuration_sineformer import SineformerConfig
 from ..modeling.modeling_sineformer import SineformerForConditionalGeneration
 from .adapter import add_adapter
-from .arguments import EvaluationArguments, FineTuningArguments, Settings
+from .arguments import DROPOUTS, EvaluationArguments, FineTuningArguments, Settings
 from .durable import CheckpointError, checksum
-from .finetuning import DROPOUTS
 from .freezing import freeze
 from .pretrained import PretrainedError, find_model, load_config, load_model
 from .processes import on_main_process

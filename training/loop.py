@@ -25,13 +25,13 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
 from ..modeling.loss import IGNORED
-from .accumulation import Accumulation, MicroBatch
-from .batching import TokenBudgetBatchSampler
+from .accumulation import Accumulation
+from .batching import MicroBatch, TokenBudgetBatchSampler
 from .interruption import Stopped
-from .progress import Fill, RunLog, StepReport
+from .progress import Fill, RunLog, Skipped, StepReport
 from .r_drop import twice
 from .sharding import whole
-from .skipped_steps import Skipped, Skips
+from .skipped_steps import Skips
 from .streaming import StreamedBatches
 
 

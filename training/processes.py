@@ -28,8 +28,6 @@ from accelerate.utils import (
     gather_object,
 )
 
-from .arguments import Settings
-from .data import DataError
 from .durable import CheckpointError
 from .sharding import insist_on
 from .zero import ZeroAccelerator, zero_problem
@@ -55,7 +53,9 @@ class LaunchError(ValueError):
     """The processes cannot train together as Accelerate was told."""
 
 
-def build_accelerator(settings: Settings) -> Accelerator:
+def build_accelerator(
+    mixed_precision: str, use_cpu: bool, ema_decay: float = 0.0, average_checkpoints: int = 1
+) -> Accelerator:
     """Where and in which precision the run computes, and what of it is in shares (sharding.py, zero.py).
 
     Raises:
@@ -63,27 +63,26 @@ def build_accelerator(settings: Settings) -> Accelerator:
     """
     if _is_set(_OTHER_WAY):
         raise LaunchError("Megatron-LM is not supported; training/accelerate/fsdp2.yaml spreads a model over processes")
-    problem = zero_problem(settings) if _is_set(_ZERO) else None
+    problem = zero_problem(mixed_precision, ema_decay) if _is_set(_ZERO) else None
     if problem is not None:
         raise LaunchError(problem)
     version = os.environ.get("FSDP_VERSION", "1")
     if _is_set(_SHARES) and version != "2":
         raise LaunchError(f"fsdp_version is {version}; it has to be 2, as in training/accelerate/fsdp2.yaml")
-    if _is_set(_SHARES) and (settings.optimisation.ema_decay or settings.optimisation.average_checkpoints > 1):
+    if _is_set(_SHARES) and (ema_decay or average_checkpoints > 1):
         raise LaunchError("ema_decay and average_checkpoints need whole weights; leave them out, or FSDP")
     options = {
         # Accelerate joins several processes on CPUs to one run only if told so; otherwise each would train alone.
-        "cpu": settings.run.use_cpu or not torch.accelerator.is_available(),
+        "cpu": use_cpu or not torch.accelerator.is_available(),
         "kwargs_handlers": [
             # The only buffers are tables of positions: constant, and larger in a process that has seen longer text.
             DistributedDataParallelKwargs(broadcast_buffers=False),
             InitProcessGroupKwargs(timeout=LONGEST_WAIT),
         ],
     }
-    precision = settings.optimisation.mixed_precision
     if _is_set(_ZERO):
-        return ZeroAccelerator(precision, **options)
-    accelerator = Accelerator(mixed_precision=precision, **options)
+        return ZeroAccelerator(mixed_precision, **options)
+    accelerator = Accelerator(mixed_precision=mixed_precision, **options)
     if _is_set(_SHARES):
         _expect_shares(accelerator)
     return accelerator
@@ -201,12 +200,12 @@ def check_same_data(accelerator: Accelerator, digests: dict[str, str]) -> None:
     from the same model.
 
     Raises:
-        DataError: in all of them, naming what differs.
+        LaunchError: in all of them, naming what differs.
     """
     all_digests: list[dict[str, str]] = gather_object([digests])
     differing = [name for name in digests if any(each[name] != digests[name] for each in all_digests)]
     if differing:
-        raise DataError(f"the processes do not have the same data or model; what differs: {', '.join(differing)}")
+        raise LaunchError(f"the processes do not have the same data or model; what differs: {', '.join(differing)}")
 
 
 def check_same_disk(accelerator: Accelerator, file: Path) -> None:

@@ -15,16 +15,44 @@ from typing import Any, NamedTuple
 from accelerate import Accelerator
 from tqdm.auto import tqdm
 
+from .batching import EvaluationSet
 from .durable import flush, writing
-from .evaluation import EvaluationSet, Scores
+from .evaluation import Scores
 from .model_card import Example
 from .output_folder import METRICS_FILE
-from .skipped_steps import Skipped
 from .trackers import track_samples, wandb_id
 
 _SUMS = ("loss_sum", "tokens", "filled", "positions", "gradient_norm", "seconds_summed", "steps")
 SAMPLES = 5
+EXAMPLES_SHOWN = 10
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"  # tqdm's own time left leaves out evaluations
+
+
+class Skipped(NamedTuple):
+    """A skipped step.
+
+    Attributes:
+        loss: of the step.
+        gradient_norm: of the step.
+        examples: places of those in the micro-batches that have such a loss; if none has, of all.
+        in_a_row: steps that were skipped since the last one taken, this one included.
+        total: steps that the run skipped so far.
+        finite_weights: whether a later step can come out better.
+    """
+
+    loss: float
+    gradient_norm: float
+    examples: list[str]
+    in_a_row: int
+    total: int
+    finite_weights: bool
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.examples[:EXAMPLES_SHOWN]) + (", ..." if len(self.examples) > EXAMPLES_SHOWN else "")
+        return (
+            f"the loss is {self.loss}, the norm of the gradient {self.gradient_norm}. "
+            f"{len(self.examples)} examples are in the batches concerned: {shown}"
+        )
 
 
 @dataclasses.dataclass

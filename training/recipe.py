@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 import functools
 import itertools
 import os
@@ -22,8 +23,6 @@ import yaml
 from transformers import HfArgumentParser
 
 from .arguments import CONCERNS, PATHS, Settings
-from .checks import nearest, problems_of
-from .finetuning import take_over
 
 NULL = ("", "~", "null")
 # Far beyond what a recipe needs, and what is still read and reported on in seconds.
@@ -176,12 +175,17 @@ def _typed(entries: Iterable[_Entry], parser: _OneValueParser, problems: list[st
     return values
 
 
-def read_settings(argv: Sequence[str]) -> Settings:
-    """Settings from a command line: `[--config RECIPE.yaml] [--key value ...]`, flags before recipe before defaults.
+def nearest(key: str, known: list[str]) -> str:
+    """The end of an error message that suggests the known key most like `key`; empty if none is like it."""
+    close = difflib.get_close_matches(key.lower(), known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def read_values(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The values of a command line and its recipe, by key, and what is wrong with keys and types, one line each.
 
     Raises:
-        RecipeError: with everything that is wrong: unknown or doubled keys, wrong types, values out of range,
-            missing files, combinations that cannot work, an output folder that is in use.
+        RecipeError: the recipe cannot be read.
     """
     flags = list(_flag_entries(argv))
     configs = [entry for entry in flags if entry.key == "config"]
@@ -193,12 +197,12 @@ def read_settings(argv: Sequence[str]) -> Settings:
     from_file = _typed(itertools.chain(*(_recipe_entries(path, problems) for path in recipes)), parser, problems)
     values = from_file | _typed((entry for entry in flags if entry.key != "config"), parser, problems)
     values |= {key: _with_home(values[key]) for key in PATHS if key in values}
-    problems += take_over(values)
-    settings = Settings(**{name: _construct(concern, values) for name, concern in CONCERNS.items()})
-    problems += problems_of(settings)
-    if problems:
-        raise RecipeError(problems)
-    return settings
+    return values, problems
+
+
+def settings_of(values: dict[str, Any]) -> Settings:
+    """The settings with these values, and defaults for all others."""
+    return Settings(**{name: _construct(concern, values) for name, concern in CONCERNS.items()})
 
 
 def _with_home(value: Any) -> Any:

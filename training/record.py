@@ -10,10 +10,8 @@ from pathlib import Path
 import yaml
 
 from .arguments import DataArguments, Settings
-from .data import Data
 from .durable import write_file
 from .output_folder import SETTINGS_FILE, VERSIONS_FILE
-from .text_digest import text_digest
 
 LIBRARIES = (
     *("sineformer", "torch", "transformers", "tokenizers", "accelerate"),
@@ -27,12 +25,6 @@ def write_settings(folder: Path, settings: Settings) -> None:
     values = settings.as_dict() | {"overwrite_output_dir": False, "resume_from_checkpoint": None}
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     write_file(folder / SETTINGS_FILE, text)
-
-
-def data_digests(data: Data) -> dict[str, str]:
-    """The SHA-256 of every split, as it was left after cleaning, and of the vocabulary."""
-    held_out = {name: text_digest(held_out.text) for name, held_out in data.held_out.items()}
-    return {"train": data.train.digest, **held_out, "vocabulary": data.tokenizers.digest()}
 
 
 def recorded_split(folder: Path, digest: str) -> tuple[str, DataArguments] | None:

@@ -10,10 +10,10 @@ from typing import Any
 import yaml
 
 from .arguments import LATEST, Settings
-from .checkpoint import best_name, state_folders
+from .checkpoint import best_name
 from .durable import CheckpointError, damage_of, remove_folder
 from .optimizer import ENDING_AT_ZERO
-from .output_folder import CHECKPOINTS, SETTINGS_FILE
+from .output_folder import CHECKPOINTS, SETTINGS_FILE, state_folders
 from .training_state import FORMAT, read_state
 
 # What may differ between a run and its continuation: it changes neither what is learnt nor what that is measured by.

@@ -12,8 +12,7 @@ from typing import Any
 
 import yaml
 
-from .checkpoint import is_better
-from .evaluation import Scores
+from .evaluation import Scores, is_better
 from .output_folder import CHECKPOINTS, METRICS_FILE, SETTINGS_FILE, VERSIONS_FILE
 
 TRAIN, VALIDATION, VALIDATION_MEAN = "train", "validation", "validation_mean"

@@ -8,40 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-EXAMPLES_SHOWN = 10
+from .arguments import OptimisationArguments
+from .progress import Skipped
 
 
 class NonFiniteError(RuntimeError):
     """The loss or the gradient of too many steps, or a weight, is infinite or not a number."""
-
-
-class Skipped(NamedTuple):
-    """A skipped step.
-
-    Attributes:
-        loss: of the step.
-        gradient_norm: of the step.
-        examples: places of those in the micro-batches that have such a loss; if none has, of all.
-        in_a_row: steps that were skipped since the last one taken, this one included.
-        total: steps that the run skipped so far.
-        finite_weights: whether a later step can come out better.
-    """
-
-    loss: float
-    gradient_norm: float
-    examples: list[str]
-    in_a_row: int
-    total: int
-    finite_weights: bool
-
-    def __str__(self) -> str:
-        shown = ", ".join(self.examples[:EXAMPLES_SHOWN]) + (", ..." if len(self.examples) > EXAMPLES_SHOWN else "")
-        return (
-            f"the loss is {self.loss}, the norm of the gradient {self.gradient_norm}. "
-            f"{len(self.examples)} examples are in the batches concerned: {shown}"
-        )
 
 
 @dataclass
@@ -54,7 +27,7 @@ class Skips:
         total: of the run.
     """
 
-    limit: int = 10
+    limit: int = OptimisationArguments.max_skipped_steps
     in_a_row: int = 0
     total: int = 0
 

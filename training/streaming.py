@@ -31,8 +31,7 @@ from accelerate.utils import gather_object
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..modeling.loss import IGNORED
-from .accumulation import MicroBatch
-from .batching import Seq2SeqCollator, encode_usable
+from .batching import MicroBatch, Seq2SeqCollator, encode_usable
 from .cleaning import CleaningReport, Limits, ParallelText, usable_rows_of_stream
 from .epoch_plan import check_budget, plan_batches, round_up
 from .interruption import SIGNALS

@@ -22,8 +22,9 @@ with needs_extra("train"):
     from .data import DataError
     from .durable import CheckpointError
     from .interruption import STOPPED, Stopped
+    from .preflight import read_settings
     from .processes import LaunchError, is_one_of_several, leave, part, say_error, say_once, say_unexpected_error
-    from .recipe import RecipeError, print_help, read_settings
+    from .recipe import RecipeError, print_help
     from .run import run
     from .run_metrics import ReportError
     from .skipped_steps import NonFiniteError

@@ -27,7 +27,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DeepSpeedPlugin, DistributedType, compare_versions
 
-from .arguments import Settings
 from .sharding import insist_on
 
 OLDEST = "0.19.8"
@@ -36,7 +35,7 @@ _STAGE = "ACCELERATE_DEEPSPEED_ZERO_STAGE"
 _OFFLOAD = ("ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE", "ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_DEVICE")
 
 
-def zero_problem(settings: Settings) -> str | None:
+def zero_problem(mixed_precision: str, ema_decay: float) -> str | None:
     """Why a run cannot train as Accelerate was told to train with DeepSpeed; None if it can."""
     if find_spec("deepspeed") is None or compare_versions("deepspeed", "<", OLDEST):
         return f"DeepSpeed {OLDEST} or later is not installed; pip install 'deepspeed>={OLDEST}'"
@@ -47,9 +46,9 @@ def zero_problem(settings: Settings) -> str | None:
         return f"zero_stage is {stage}; it has to be 2. training/accelerate/fsdp2.yaml spreads the weights, too"
     if any(os.environ.get(device, "none") != "none" for device in _OFFLOAD):
         return "offload_optimizer_device and offload_param_device have to be none"
-    if settings.optimisation.mixed_precision == "fp16":
+    if mixed_precision == "fp16":
         return "mixed_precision: fp16 is not supported with DeepSpeed; take bf16"
-    if settings.optimisation.ema_decay:
+    if ema_decay:
         return "ema_decay is not supported with DeepSpeed, whose weights change after Adam; leave it out, or DeepSpeed"
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return "zero_stage: 2 shares moments among processes, and there is only one; give --num_processes"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sineformer import SineformerConfig, SineformerForConditionalGeneration
-from sineformer.training.recipe import read_settings
+from sineformer.training.preflight import read_settings
 from sineformer.training.tokenizer import train_tokenizers
 
 ROOT = Path(__file__).resolve().parent.parent.parent

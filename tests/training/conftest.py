@@ -16,8 +16,13 @@ from torch.utils.data import DataLoader
 
 from sineformer.configuration.configuration_sineformer import SineformerConfig
 from sineformer.modeling.modeling_sineformer import SineformerForConditionalGeneration
-from sineformer.training.accumulation import MicroBatch
-from sineformer.training.batching import EncodedPairs, Seq2SeqCollator, TokenBudgetBatchSampler, encode_pairs
+from sineformer.training.batching import (
+    EncodedPairs,
+    MicroBatch,
+    Seq2SeqCollator,
+    TokenBudgetBatchSampler,
+    encode_pairs,
+)
 from sineformer.training.cleaning import CleaningReport, ParallelText
 from sineformer.training.embedded_task import load_split
 from sineformer.training.loop import Learner, Limits, Trainer

@@ -18,7 +18,8 @@ from accelerate import Accelerator
 from torch.nn.parallel import DistributedDataParallel
 
 from sineformer import SineformerConfig, SineformerForConditionalGeneration
-from sineformer.training.accumulation import Accumulation, MicroBatch
+from sineformer.training.accumulation import Accumulation
+from sineformer.training.batching import MicroBatch
 from sineformer.training.loop import Learner
 from sineformer.training.optimizer import build_optimizer, build_schedule
 

@@ -18,8 +18,8 @@ from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu
 from sineformer.training import processes, zero
 from sineformer.training.arguments import Settings
 from sineformer.training.durable import CheckpointError
+from sineformer.training.preflight import read_settings
 from sineformer.training.processes import LONGEST_WAIT, LaunchError, build_accelerator, check_same_disk
-from sineformer.training.recipe import read_settings
 from sineformer.training.sharding import insist_on
 
 FOLDER = Path(__file__).parents[2] / "training" / "accelerate"
@@ -93,6 +93,11 @@ def settings(tmp_path: Path) -> Settings:
     return read_settings(["--output_dir", str(tmp_path / "out"), "--use_cpu", "--max_steps", "1"])
 
 
+def build(settings: Settings) -> Accelerator:
+    how = settings.optimisation
+    return build_accelerator(how.mixed_precision, settings.run.use_cpu, how.ema_decay, how.average_checkpoints)
+
+
 def test_weights_in_shares_are_asked_for_in_the_words_of_accelerate(
     monkeypatch: pytest.MonkeyPatch, no_accelerator: None, settings: Settings
 ) -> None:
@@ -102,11 +107,11 @@ def test_weights_in_shares_are_asked_for_in_the_words_of_accelerate(
         if key.startswith(("ACCELERATE_USE_FSDP", "FSDP")):
             monkeypatch.setenv(key, value)
     with pytest.raises(LaunchError, match="there is only one; give --num_processes"):
-        build_accelerator(settings)
+        build(settings)
     monkeypatch.setenv("FSDP_VERSION", "1")
     monkeypatch.setenv("FSDP_RESHARD_AFTER_FORWARD", "FULL_SHARD")
     with pytest.raises(LaunchError, match="fsdp_version is 1; it has to be 2"):
-        build_accelerator(settings)
+        build(settings)
 
 
 def test_ways_to_train_that_would_train_wrongly_are_refused(
@@ -114,7 +119,7 @@ def test_ways_to_train_that_would_train_wrongly_are_refused(
 ) -> None:
     monkeypatch.setenv("ACCELERATE_USE_MEGATRON_LM", "true")
     with pytest.raises(LaunchError, match=r"Megatron-LM is not supported; training/accelerate/fsdp2.yaml"):
-        build_accelerator(settings)
+        build(settings)
 
 
 @pytest.fixture
@@ -138,7 +143,7 @@ def test_nothing_that_deepspeed_is_told_contradicts_the_recipe(
 ) -> None:
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
     monkeypatch.setenv("ACCELERATE_GRADIENT_CLIPPING", "0.1")
-    assert zero.zero_problem(settings) is None
+    assert zero.zero_problem(settings.optimisation.mixed_precision, settings.optimisation.ema_decay) is None
     config = zero.zero_plugin("bf16").deepspeed_config
     assert (config["gradient_accumulation_steps"], config["gradient_clipping"]) == (1, 0.0)
     assert (config["bf16"], config["torch_autocast"]["enabled"]) == ({"enabled": False}, True)
@@ -160,7 +165,7 @@ def test_what_is_told_of_deepspeed_and_not_done_is_refused(
 ) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(LaunchError, match=message):
-        build_accelerator(settings)
+        build(settings)
 
 
 @pytest.mark.parametrize("setting", [{"ema_decay": 0.9}, {"mixed_precision": "fp16"}])
@@ -169,7 +174,7 @@ def test_recipes_that_deepspeed_cannot_follow_are_refused(
 ) -> None:
     optimisation = dataclasses.replace(settings.optimisation, **setting)
     with pytest.raises(LaunchError, match=f"{next(iter(setting))}.* not supported with DeepSpeed"):
-        build_accelerator(dataclasses.replace(settings, optimisation=optimisation))
+        build(dataclasses.replace(settings, optimisation=optimisation))
 
 
 @pytest.mark.parametrize(
@@ -180,7 +185,7 @@ def test_where_deepspeed_is_not_installed_or_too_old_it_is_said_how_it_would_be(
 ) -> None:
     monkeypatch.setattr(zero, name, found)
     with pytest.raises(LaunchError, match=r"DeepSpeed 0.19.8 or later is not installed; pip install 'deepspeed>="):
-        build_accelerator(settings)
+        build(settings)
 
 
 @pytest.mark.parametrize("setting", [{"ema_decay": 0.9}, {"average_checkpoints": 2}])
@@ -191,7 +196,7 @@ def test_averages_are_refused_where_weights_are_in_shares(
     monkeypatch.setenv("FSDP_VERSION", "2")
     optimisation = dataclasses.replace(settings.optimisation, **setting)
     with pytest.raises(LaunchError, match="ema_decay and average_checkpoints need whole weights"):
-        build_accelerator(dataclasses.replace(settings, optimisation=optimisation))
+        build(dataclasses.replace(settings, optimisation=optimisation))
 
 
 def test_a_folder_that_a_process_does_not_come_to_see_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -209,6 +214,6 @@ def test_a_folder_that_a_process_does_not_come_to_see_is_named(monkeypatch: pyte
 def test_others_wait_for_the_main_process_longer_than_the_libraries_would(
     no_accelerator: None, settings: Settings
 ) -> None:
-    accelerator = build_accelerator(settings)
+    accelerator = build(settings)
     assert accelerator.init_handler is not None
     assert accelerator.init_handler.timeout == LONGEST_WAIT > torch.distributed.distributed_c10d.default_pg_timeout

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from sineformer.training.accumulation import Accumulation, MemoryShortageError, MicroBatch
+from sineformer.training.accumulation import Accumulation, MemoryShortageError
+from sineformer.training.batching import MicroBatch
 from sineformer.training.loop import Learner, Limits
 
 

@@ -16,7 +16,8 @@ from sineformer.training.adapter import add_adapter, load_adapter, merged_weight
 from sineformer.training.arguments import FineTuningArguments
 from sineformer.training.checkpoint import load_weights, prepare_output_dir, save_model
 from sineformer.training.model_folder import folder_problems
-from sineformer.training.recipe import RecipeError, read_settings
+from sineformer.training.preflight import read_settings
+from sineformer.training.recipe import RecipeError
 from sineformer.training.tokenizer import load_tokenizers
 from sineformer.training.train import main
 

@@ -3,17 +3,10 @@ from typing import Any
 
 import pytest
 
-from sineformer.training.checkpoint import (
-    BestCheckpoint,
-    end_checkpoints,
-    is_better,
-    prepare_output_dir,
-    remove_old_checkpoints,
-    state_folder,
-    state_folders,
-)
+from sineformer.training.checkpoint import BestCheckpoint, end_checkpoints, prepare_output_dir, remove_old_checkpoints
 from sineformer.training.durable import damage_of
-from sineformer.training.evaluation import Scores
+from sineformer.training.evaluation import Scores, is_better
+from sineformer.training.output_folder import state_folder, state_folders
 from sineformer.training.tokenizer import load_tokenizers
 
 

@@ -18,11 +18,10 @@ from accelerate import Accelerator
 from sineformer.training import corpus_cache
 from sineformer.training.arguments import Settings, TokenizerArguments
 from sineformer.training.batching import EncodedPairs
-from sineformer.training.data import Data, DataError, load_data
+from sineformer.training.data import Data, DataError, data_digests, load_data
 from sineformer.training.embedded_task import load_split
 from sineformer.training.overlap import REPEATED
-from sineformer.training.recipe import read_settings
-from sineformer.training.record import data_digests
+from sineformer.training.preflight import read_settings
 from sineformer.training.vocabulary import draw_sample, train_vocabulary
 
 ARRAYS = ("source_ids", "source_offsets", "target_ids", "target_offsets")

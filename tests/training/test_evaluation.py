@@ -7,8 +7,8 @@ import torch
 from accelerate import Accelerator
 
 from sineformer.training import evaluation
-from sineformer.training.batching import Seq2SeqCollator, encode_pairs
-from sineformer.training.evaluation import EvaluationSet, Evaluator, Scores
+from sineformer.training.batching import EvaluationSet, Seq2SeqCollator, encode_pairs
+from sineformer.training.evaluation import Evaluator, Scores
 from sineformer.training.tokenizer import Tokenizers
 from sineformer.training.translation import SourceBatch, translate_lines
 

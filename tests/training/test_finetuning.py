@@ -21,8 +21,9 @@ from sineformer.training.cleaning import CleaningReport, ParallelText
 from sineformer.training.conversion.marian import convert_marian
 from sineformer.training.durable import CheckpointError
 from sineformer.training.initial_model import load_base_model
+from sineformer.training.preflight import read_settings
 from sineformer.training.pretrained import load_model
-from sineformer.training.recipe import RecipeError, read_settings
+from sineformer.training.recipe import RecipeError
 from sineformer.training.tokenizer import load_tokenizers
 from sineformer.training.train import main
 

@@ -27,7 +27,8 @@ from pyarrow import parquet
 from sineformer.training.arguments import CONCERNS
 from sineformer.training.arrow_tables import read_hub
 from sineformer.training.cleaning import CONTROL_CHARACTER, Limits, clean
-from sineformer.training.recipe import RecipeError, read_settings
+from sineformer.training.preflight import read_settings
+from sineformer.training.recipe import RecipeError
 from sineformer.training.rows import ColumnNames, Row, is_unicode
 from sineformer.training.sources import read_files
 from sineformer.training.train import main

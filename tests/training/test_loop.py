@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sineformer.training.accumulation import MicroBatch
-from sineformer.training.batching import EncodedPairs, Seq2SeqCollator
+from sineformer.training.batching import EncodedPairs, MicroBatch, Seq2SeqCollator
 from sineformer.training.interruption import Stopped
 from sineformer.training.loop import Limits, Position, Trainer, grouped
 

@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard
 
 from sineformer.training.evaluation import Scores
 from sineformer.training.model_card import Example, RunRecord, write_model_card
-from sineformer.training.recipe import read_settings
+from sineformer.training.preflight import read_settings
 
 VALIDATION = Scores(1.5, 61.0, 70.0, 5.0, "bleu|signature", "chrf|signature", 500, 1)
 TEST = Scores(1.25, 63.456, 71.234, 7.5, "bleu|signature", "chrf|signature", 1000, 4)

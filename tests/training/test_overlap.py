@@ -15,7 +15,7 @@ from sineformer.training import overlap
 from sineformer.training.cleaning import CleaningReport, ParallelText
 from sineformer.training.data import load_data
 from sineformer.training.overlap import PairHashes, note_overlap, note_repeats
-from sineformer.training.recipe import read_settings
+from sineformer.training.preflight import read_settings
 from sineformer.training.rows import Row
 
 TRAIN = [("a", "A"), ("b", "B"), ("a", "A"), ("a", "Z"), ("c", "C"), ("b", "B"), ("a", "A")]

@@ -7,8 +7,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from sineformer.training.accumulation import MicroBatch
-from sineformer.training.batching import EncodedPairs, Seq2SeqCollator, encode_pairs
+from sineformer.training.batching import EncodedPairs, MicroBatch, Seq2SeqCollator, encode_pairs
 from sineformer.training.loop import Learner
 from sineformer.training.optimizer import build_optimizer, build_schedule
 from sineformer.training.r_drop import twice

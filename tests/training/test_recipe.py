@@ -4,7 +4,8 @@ import pytest
 
 from sineformer.configuration.configuration_sineformer import SineformerConfig
 from sineformer.training.arguments import CONCERNS, PATHS
-from sineformer.training.recipe import RecipeError, print_help, read_settings
+from sineformer.training.preflight import read_settings
+from sineformer.training.recipe import RecipeError, print_help
 
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"
 

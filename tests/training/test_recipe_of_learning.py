@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sineformer.training.recipe import RecipeError, read_settings
+from sineformer.training.preflight import read_settings
+from sineformer.training.recipe import RecipeError
 from sineformer.training.resume import _changes
 
 

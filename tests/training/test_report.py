@@ -11,7 +11,7 @@ from sineformer.training.cleaning import ParallelText
 from sineformer.training.evaluation import Scores
 from sineformer.training.languages import bleu_tokenizer
 from sineformer.training.model_card import Example, RunRecord, write_model_card
-from sineformer.training.recipe import read_settings
+from sineformer.training.preflight import read_settings
 from sineformer.training.report import (
     card_problem,
     markdown,

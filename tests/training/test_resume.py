@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 
 from sineformer.training.durable import damage_of, remove_folder, write_manifest
 from sineformer.training.interruption import STOPPED
+from sineformer.training.preflight import read_settings
 from sineformer.training.progress import RunLog
-from sineformer.training.recipe import read_settings
 from sineformer.training.resume import choose_checkpoint
 from sineformer.training.run import report
 from sineformer.training.train import main

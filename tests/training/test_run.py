@@ -14,7 +14,7 @@ from transformers import AutoModelForSeq2SeqLM, GenerationConfig
 
 from sineformer.training.embedded_task import load_split
 from sineformer.training.evaluation import score_translations
-from sineformer.training.recipe import read_settings
+from sineformer.training.preflight import read_settings
 from sineformer.training.run import run
 from sineformer.training.tokenizer import load_tokenizers
 from sineformer.training.train import main

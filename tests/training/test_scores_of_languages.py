@@ -12,7 +12,7 @@ from sacrebleu.metrics import BLEU
 
 from sineformer.training.assessment import Wishes, evaluate_model
 from sineformer.training.evaluation import choose_tokenizer
-from sineformer.training.recipe import read_settings
+from sineformer.training.preflight import read_settings
 from sineformer.training.train import main
 
 WORDS = [{"dog": "狗", "cat": "猫", "king": "国王"}, {"small": "小", "old": "老"}, {"sleeps": "睡觉", "runs": "跑步"}]

@@ -15,8 +15,8 @@ from accelerate.optimizer import AcceleratedOptimizer
 
 from sineformer.training.loop import Learner, Limits
 from sineformer.training.optimizer import build_optimizer
-from sineformer.training.progress import Fill, RunLog, StepReport
-from sineformer.training.skipped_steps import NonFiniteError, Skipped, Skips
+from sineformer.training.progress import Fill, RunLog, Skipped, StepReport
+from sineformer.training.skipped_steps import NonFiniteError, Skips
 from sineformer.training.train import main
 
 

@@ -16,13 +16,13 @@ import pytest
 import torch
 
 from sineformer.training import streaming
-from sineformer.training.accumulation import MicroBatch
 from sineformer.training.arguments import DataArguments
 from sineformer.training.arrow_tables import rows_of_stream
-from sineformer.training.batching import Seq2SeqCollator
+from sineformer.training.batching import MicroBatch, Seq2SeqCollator
 from sineformer.training.cleaning import Limits
 from sineformer.training.data import _lanes
-from sineformer.training.recipe import RecipeError, read_settings
+from sineformer.training.preflight import read_settings
+from sineformer.training.recipe import RecipeError
 from sineformer.training.rows import ColumnNames, Row
 from sineformer.training.streaming import Batching, StreamedBatches, StreamError, TextStream, deal
 from sineformer.training.tokenizer import save_tokenizers

@@ -15,7 +15,8 @@ from accelerate import Accelerator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sineformer.training.model_card import Example
-from sineformer.training.recipe import RecipeError, read_settings
+from sineformer.training.preflight import read_settings
+from sineformer.training.recipe import RecipeError
 from sineformer.training.trackers import PatientWandBTracker, close_trackers, start_trackers, track_samples, wandb_id
 
 SAMPLES = [Example("A <b>dog</b>.", "Ein Hund.", "Ein | Hündchen.")]
@@ -29,7 +30,7 @@ USE_WANDB = """
 import sys
 from accelerate import Accelerator
 from sineformer.training.model_card import Example
-from sineformer.training.recipe import read_settings
+from sineformer.training.preflight import read_settings
 from sineformer.training.trackers import PatientWandBTracker, start_trackers, track_samples, wandb_id
 folder, earlier, *steps = sys.argv[1:]
 settings = read_settings(["--output_dir", folder, "--max_steps", "1", "--report_to", "wandb", "--resume"])

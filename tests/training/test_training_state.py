@@ -12,8 +12,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 
-from sineformer.training.accumulation import MicroBatch
-from sineformer.training.batching import Seq2SeqCollator, encode_pairs
+from sineformer.training.batching import MicroBatch, Seq2SeqCollator, encode_pairs
 from sineformer.training.checkpoint import BestCheckpoint, save_model
 from sineformer.training.evaluation import Scores
 from sineformer.training.loop import Learner, Position

@@ -14,7 +14,7 @@ from sineformer.training import streaming
 from sineformer.training.batching import Seq2SeqCollator
 from sineformer.training.data import DataError, load_data
 from sineformer.training.embedded_task import load_split
-from sineformer.training.recipe import read_settings
+from sineformer.training.preflight import read_settings
 from sineformer.training.streaming import Batching, StreamedBatches, StreamError, TextStream
 from sineformer.training.train import main
 

@@ -1,9 +1,9 @@
-"""What the settings of a run take over from the model that it begins from."""
+"""The settings of a run: read, completed from the model that it begins from, and checked."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,31 @@ from ..configuration.configuration_sineformer import SineformerConfig
 from ..modeling.generation import default_generation_config
 from ..modeling.modeling_sineformer import SineformerForConditionalGeneration
 from .adapter import adapter_problems
-from .arguments import ModelArguments
+from .arguments import DROPOUTS, ModelArguments, Settings
+from .checks import problems_of
 from .freezing import problems_of_parts
 from .pretrained import CONFIG, PretrainedError, find_model, load_config
+from .recipe import RecipeError, read_values, settings_of
 
 GENERATION_CONFIG = "generation_config.json"
 # They change how the model is trained or searched, not what its weights mean.
-DROPOUTS = ("dropout", "attention_dropout", "activation_dropout", "encoder_layerdrop", "decoder_layerdrop")
 MAY_DIFFER = (*DROPOUTS, "num_beams", "length_penalty")
+
+
+def read_settings(argv: Sequence[str]) -> Settings:
+    """Settings from a command line: `[--config RECIPE.yaml] [--key value ...]`, flags before recipe before defaults.
+
+    Raises:
+        RecipeError: with everything that is wrong: unknown or doubled keys, wrong types, values out of range,
+            missing files, combinations that cannot work, an output folder that is in use.
+    """
+    values, problems = read_values(argv)
+    problems += take_over(values)
+    settings = settings_of(values)
+    problems += problems_of(settings)
+    if problems:
+        raise RecipeError(problems)
+    return settings
 
 
 def take_over(values: dict[str, Any]) -> list[str]:
