@@ -16,8 +16,12 @@ from transformers.activations import ACT2FN
 
 from ..configuration.configuration_sineformer import SineformerConfig
 from ..modeling.modeling_sineformer import SineformerForConditionalGeneration
-from .adapter import is_peft_missing
-from .arguments import (
+from .data.loading import columns_of
+from .data.readers.sources import read_files
+from .evaluation.languages import tokenizer_problem
+from .learning.adapter import is_peft_missing
+from .learning.optimizer import ENDING_AT_ZERO
+from .settings.arguments import (
     NO_TRACKER,
     SPLITS,
     DataArguments,
@@ -28,11 +32,7 @@ from .arguments import (
     RunArguments,
     Settings,
 )
-from .data import columns_of
-from .languages import tokenizer_problem
-from .optimizer import ENDING_AT_ZERO
-from .output_folder import TRACKERS, state_folders
-from .sources import read_files
+from .system.output_folder import TRACKERS, state_folders
 
 LARGEST_INTEGER = 2**31 - 1
 EMBEDDED_LANGUAGES = ("en", "de")

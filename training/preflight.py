@@ -13,12 +13,12 @@ from transformers import GenerationConfig
 from ..configuration.configuration_sineformer import SineformerConfig
 from ..modeling.generation import default_generation_config
 from ..modeling.modeling_sineformer import SineformerForConditionalGeneration
-from .adapter import adapter_problems
-from .arguments import DROPOUTS, ModelArguments, Settings
 from .checks import problems_of
-from .freezing import problems_of_parts
-from .pretrained import CONFIG, PretrainedError, find_model, load_config
-from .recipe import RecipeError, read_values, settings_of
+from .learning.adapter import adapter_problems
+from .learning.freezing import problems_of_parts
+from .pretrained.loading import CONFIG, PretrainedError, find_model, load_config
+from .settings.arguments import DROPOUTS, ModelArguments, Settings
+from .settings.recipe import RecipeError, read_values, settings_of
 
 GENERATION_CONFIG = "generation_config.json"
 # They change how the model is trained or searched, not what its weights mean.

@@ -15,32 +15,38 @@ from torch.utils.data import DataLoader
 from transformers.utils.logging import disable_progress_bar
 
 from ..modeling.modeling_sineformer import SineformerForConditionalGeneration
-from .arguments import Settings
-from .averaging import Averages
-from .batching import EvaluationSet, Seq2SeqCollator, TokenBudgetBatchSampler
-from .bpe_dropout import BpeDropoutPairs, BpeDropoutSampler
-from .checkpoint import BestCheckpoint, end_checkpoints, prepare_output_dir, remove_old_checkpoints, save_model
-from .data import Data, DataError, data_digests, load_data
-from .durable import remove_leftovers, write_folder, write_manifest, writing
-from .evaluation import Evaluator, Scores, choose_tokenizer
-from .freezing import trained_share
-from .initial_model import fresh_model, load_base_model
-from .interruption import Stopped, StopSignals
-from .loop import Learner, Limits, Trainer
-from .model_card import Example, RunRecord, write_model_card
-from .optimizer import build_optimizer, build_schedule
-from .output_folder import METRICS_FILE, PROFILE_FOLDER, REPORT_FILES, SETTINGS_FILE, TRACKERS, state_folder
-from .processes import build_accelerator, check_same_data, check_same_disk, on_main_process
-from .profiling import profiling
-from .progress import RunLog, pick_samples
-from .record import write_settings, write_versions
-from .resume import check_data, choose_checkpoint, has_finished, remove_later
-from .run_metrics import ReportError
-from .sharding import WholeModel
-from .skipped_steps import Skips
-from .streaming import Batching, StreamedBatches, TextStream
-from .trackers import close_trackers, start_trackers
-from .training_state import TrainingState, best_name_of, random_state, read_state
+from .checkpoints.checkpoint import (
+    BestCheckpoint,
+    end_checkpoints,
+    prepare_output_dir,
+    remove_old_checkpoints,
+    save_model,
+)
+from .checkpoints.resume import check_data, choose_checkpoint, has_finished, remove_later
+from .checkpoints.state import TrainingState, best_name_of, random_state, read_state
+from .data.batching import EvaluationSet, Seq2SeqCollator, TokenBudgetBatchSampler
+from .data.bpe_dropout import BpeDropoutPairs, BpeDropoutSampler
+from .data.loading import Data, DataError, data_digests, load_data
+from .data.streaming import Batching, StreamedBatches, TextStream
+from .evaluation.evaluator import Evaluator, Scores, choose_tokenizer
+from .evaluation.model_card import Example, RunRecord, write_model_card
+from .learning.averaging import Averages
+from .learning.freezing import trained_share
+from .learning.initial_model import fresh_model, load_base_model
+from .learning.loop import Learner, Limits, Trainer
+from .learning.optimizer import build_optimizer, build_schedule
+from .learning.skipped_steps import Skips
+from .monitoring.metrics_file import ReportError
+from .monitoring.profiling import profiling
+from .monitoring.run_log import RunLog, pick_samples
+from .monitoring.trackers import close_trackers, start_trackers
+from .settings.arguments import Settings
+from .settings.record import write_settings, write_versions
+from .system.files import remove_leftovers, write_folder, write_manifest, writing
+from .system.output_folder import METRICS_FILE, PROFILE_FOLDER, REPORT_FILES, SETTINGS_FILE, TRACKERS, state_folder
+from .system.processes import build_accelerator, check_same_data, check_same_disk, on_main_process
+from .system.sharding import WholeModel
+from .system.signals import Stopped, StopSignals
 
 CARD_EXAMPLES = 8
 
@@ -95,7 +101,7 @@ def report(accelerator: Accelerator, settings: Settings) -> None:
     """Show the run so far in `report.html`. The model or the checkpoint is there already; the other processes
     wait only for the end."""
     if accelerator.is_main_process:
-        from .run_report import write_run_report  # with matplotlib, which takes long to import
+        from .monitoring.html_report import write_run_report  # with matplotlib, which takes long to import
 
         write_run_report(Path(str(settings.run.output_dir)))
 
