@@ -18,16 +18,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from sineformer.training.command_line import needs_extra, path_or_name, positive, run_command
-from sineformer.training.translator import TranslationError, load_translator
+from sineformer.training.pretrained.translator import TranslationError, load_translator
+from sineformer.training.system.command_line import needs_extra, path_or_name, positive, run_command
 
 with needs_extra("train"):
     from accelerate import Accelerator
 
-    from sineformer.training.arguments import DataArguments
-    from sineformer.training.batching import Seq2SeqCollator, encode_pairs
-    from sineformer.training.data import read_split
-    from sineformer.training.evaluation import EvaluationSet, Evaluator
+    from sineformer.training.data.batching import EvaluationSet, Seq2SeqCollator, encode_pairs
+    from sineformer.training.data.loading import read_split
+    from sineformer.training.evaluation.evaluator import Evaluator
+    from sineformer.training.settings.arguments import DataArguments
 
 
 def in_int8(model: nn.Module) -> nn.Module:

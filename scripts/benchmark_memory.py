@@ -25,15 +25,15 @@ from typing import Any
 
 import numpy as np
 
-from sineformer.training.command_line import needs_extra, path, run_command
+from sineformer.training.system.command_line import needs_extra, path, run_command
 
 with needs_extra("train"):
     from accelerate import Accelerator
 
-    from sineformer.training.batching import Seq2SeqCollator, TokenBudgetBatchSampler
-    from sineformer.training.data import load_data
-    from sineformer.training.recipe import read_settings
-    from sineformer.training.streaming import Batching, StreamedBatches
+    from sineformer.training.data.batching import Seq2SeqCollator, TokenBudgetBatchSampler
+    from sineformer.training.data.loading import load_data
+    from sineformer.training.data.streaming import Batching, StreamedBatches
+    from sineformer.training.preflight import read_settings
 
 WORDS = 50_000
 SYLLABLES = [first + last for first in "bdfgklmnprstvz" for last in ("a", "e", "i", "o", "u", "en", "er", "al")]

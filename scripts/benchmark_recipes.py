@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sineformer.training.command_line import path, positive, run_command
-from sineformer.training.output_folder import METRICS_FILE
+from sineformer.training.system.command_line import path, positive, run_command
+from sineformer.training.system.output_folder import METRICS_FILE
 
 # Learning rates of the schedules are those of the recipe, but for noam, where it is the factor of the paper.
 VARIANTS: dict[str, str] = {

@@ -23,7 +23,7 @@ from torch import nn
 from transformers import MarianConfig, MarianMTModel
 
 from sineformer import SineformerConfig, SineformerForConditionalGeneration
-from sineformer.training.command_line import positive, run_command
+from sineformer.training.system.command_line import positive, run_command
 
 SIZES: dict[str, Any] = {
     "d_model": 128,

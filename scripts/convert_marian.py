@@ -10,9 +10,9 @@ from functools import partial
 
 from transformers.utils.logging import disable_progress_bar
 
-from sineformer.training.command_line import path, path_or_name, run_command
-from sineformer.training.conversion.marian import convert_marian
-from sineformer.training.conversion.output import ConversionError
+from sineformer.training.pretrained.conversion.marian import convert_marian
+from sineformer.training.pretrained.conversion.output import ConversionError
+from sineformer.training.system.command_line import path, path_or_name, run_command
 
 
 def main() -> int:

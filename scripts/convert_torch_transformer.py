@@ -13,10 +13,10 @@ from typing import Any
 
 from transformers.utils.logging import disable_progress_bar
 
-from sineformer.training.command_line import path, run_command
-from sineformer.training.conversion.output import ConversionError
-from sineformer.training.conversion.torch_transformer import LAYOUTS, TorchModel, convert_torch_transformer
-from sineformer.training.conversion.vocabularies import VocabularyNames
+from sineformer.training.pretrained.conversion.output import ConversionError
+from sineformer.training.pretrained.conversion.torch_transformer import LAYOUTS, TorchModel, convert_torch_transformer
+from sineformer.training.pretrained.conversion.vocabularies import VocabularyNames
+from sineformer.training.system.command_line import path, run_command
 
 
 def make_parser() -> argparse.ArgumentParser:

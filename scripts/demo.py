@@ -12,13 +12,13 @@ import textwrap
 from functools import partial
 from pathlib import Path
 
-from sineformer.training.command_line import needs_extra, path, run_command
-from sineformer.training.elsewhere import ElsewhereError, translate_elsewhere
+from sineformer.training.pretrained.bare_process import ElsewhereError, translate_elsewhere
+from sineformer.training.system.command_line import needs_extra, path, run_command
 
 with needs_extra("train"):
-    from sineformer.training.data import read_split
-    from sineformer.training.evaluation import score_translations
-    from sineformer.training.recipe import read_settings
+    from sineformer.training.data.loading import read_split
+    from sineformer.training.evaluation.evaluator import score_translations
+    from sineformer.training.preflight import read_settings
     from sineformer.training.train import main as train
 
 RECIPE = Path(__file__).parent.parent / "training" / "recipes" / "embedded_demo.yaml"

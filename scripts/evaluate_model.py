@@ -11,13 +11,13 @@ import argparse
 import sys
 from functools import partial
 
-from sineformer.training.command_line import needs_extra, path, path_or_name, positive, run_command
+from sineformer.training.system.command_line import needs_extra, path, path_or_name, positive, run_command
 
 with needs_extra("train"):
-    from sineformer.training.assessment import EvaluationError, Wishes, evaluate_model
-    from sineformer.training.processes import is_one_of_several, say_error
-    from sineformer.training.report import MARKDOWN_FILE
-    from sineformer.training.translator import TranslationError
+    from sineformer.training.evaluation.evaluate_model import EvaluationError, Wishes, evaluate_model
+    from sineformer.training.evaluation.report import MARKDOWN_FILE
+    from sineformer.training.pretrained.translator import TranslationError
+    from sineformer.training.system.processes import is_one_of_several, say_error
 
 DATA_HELP = (
     "a test set: two files of lines, or TSV, CSV, JSONL or Parquet files; or: embedded; or: hub ID SPLIT "

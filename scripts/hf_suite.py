@@ -13,7 +13,6 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
-from sineformer.training.command_line import run_command
 from sineformer.training.hf_suite import (
     SuiteResult,
     SuiteUnavailableError,
@@ -22,6 +21,7 @@ from sineformer.training.hf_suite import (
     save_subject,
     skipped_by_reason,
 )
+from sineformer.training.system.command_line import run_command
 
 NOT_THERE = (
     "The tests of generation and export are no part of what transformers publishes, and so not counted here. The tests "

@@ -11,8 +11,8 @@ import argparse
 import sys
 from functools import partial
 
-from sineformer.training.command_line import path, run_command
-from sineformer.training.publishing import Destination, PublishingError, Upload, plan_upload, send
+from sineformer.training.pretrained.publishing import Destination, PublishingError, Upload, plan_upload, send
+from sineformer.training.system.command_line import path, run_command
 
 
 def describe(upload: Upload, destination: Destination) -> str:

@@ -7,11 +7,11 @@ import argparse
 import sys
 from functools import partial
 
-from sineformer.training.command_line import needs_extra, path, run_command
+from sineformer.training.system.command_line import needs_extra, path, run_command
 
 with needs_extra("train"):
-    from sineformer.training.run_metrics import ReportError
-    from sineformer.training.run_report import write_run_report
+    from sineformer.training.monitoring.html_report import write_run_report
+    from sineformer.training.monitoring.metrics_file import ReportError
 
 
 def main() -> int:

@@ -3,7 +3,7 @@
 import sys
 from functools import partial
 
-from sineformer.training.command_line import run_command
+from sineformer.training.system.command_line import run_command
 from sineformer.training.train import main
 
 command = partial(run_command, main, clear_up=False)

@@ -11,16 +11,16 @@ from functools import partial
 
 import torch
 
-from sineformer.training.command_line import path, path_or_name, positive, run_command
-from sineformer.training.compressed import COMPRESSIONS
-from sineformer.training.translation import translate_lines
-from sineformer.training.translator import (
+from sineformer.training.data.readers.compressed import COMPRESSIONS
+from sineformer.training.pretrained.translation import translate_lines
+from sineformer.training.pretrained.translator import (
     TranslationError,
     check_sentences,
     load_translator,
     open_output,
     read_lines,
 )
+from sineformer.training.system.command_line import path, path_or_name, positive, run_command
 
 INPUT_HELP = (
     f"text file, one sentence per line, plain or compressed ({', '.join(COMPRESSIONS)}); left out: standard input"

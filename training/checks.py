@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import math
 import os
@@ -17,8 +16,12 @@ from transformers.activations import ACT2FN
 
 from ..configuration.configuration_sineformer import SineformerConfig
 from ..modeling.modeling_sineformer import SineformerForConditionalGeneration
-from .adapter import is_peft_missing
-from .arguments import (
+from .data.loading import columns_of
+from .data.readers.sources import read_files
+from .evaluation.languages import tokenizer_problem
+from .learning.adapter import is_peft_missing
+from .learning.optimizer import ENDING_AT_ZERO
+from .settings.arguments import (
     NO_TRACKER,
     SPLITS,
     DataArguments,
@@ -29,11 +32,7 @@ from .arguments import (
     RunArguments,
     Settings,
 )
-from .checkpoint import state_folders
-from .languages import tokenizer_problem
-from .optimizer import ENDING_AT_ZERO
-from .output_folder import TRACKERS
-from .sources import read_files
+from .system.output_folder import TRACKERS, state_folders
 
 LARGEST_INTEGER = 2**31 - 1
 EMBEDDED_LANGUAGES = ("en", "de")
@@ -66,12 +65,6 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **{key: (lambda value: value >= 0, "must not be negative") for key in _NOT_NEGATIVE},
     "activation_function": (lambda value: value in ACT2FN, "must be a name that transformers.activations.ACT2FN knows"),
 }
-
-
-def nearest(key: str, known: list[str]) -> str:
-    """The end of an error message that suggests the known key most like `key`; empty if none is like it."""
-    close = difflib.get_close_matches(key.lower(), known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def problems_of(settings: Settings) -> Iterator[str]:
@@ -159,7 +152,7 @@ def _data_problems(data: DataArguments) -> Iterator[str]:
             yield f"{split}_files: only read with 'dataset: files', but dataset is {data.dataset!r}"
         elif data.dataset == "files" and (files or split != "test"):
             try:
-                read_files(files, data.columns)
+                read_files(files, columns_of(data))
             except ValueError as error:
                 yield f"{split}_files: {error}"
     if (data.source_column is None) != (data.target_column is None):

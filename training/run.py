@@ -15,39 +15,38 @@ from torch.utils.data import DataLoader
 from transformers.utils.logging import disable_progress_bar
 
 from ..modeling.modeling_sineformer import SineformerForConditionalGeneration
-from .arguments import Settings
-from .averaging import Averages
-from .batching import Seq2SeqCollator, TokenBudgetBatchSampler
-from .bpe_dropout import BpeDropoutPairs, BpeDropoutSampler
-from .checkpoint import (
+from .checkpoints.checkpoint import (
     BestCheckpoint,
     end_checkpoints,
     prepare_output_dir,
     remove_old_checkpoints,
     save_model,
-    state_folder,
 )
-from .data import Data, DataError, load_data
-from .durable import remove_leftovers, write_folder, write_manifest, writing
-from .evaluation import EvaluationSet, Evaluator, Scores, choose_tokenizer
-from .freezing import trained_share
-from .initial_model import fresh_model, load_base_model
-from .interruption import Stopped, StopSignals
-from .loop import Learner, Limits, Trainer
-from .model_card import Example, RunRecord, write_model_card
-from .optimizer import build_optimizer, build_schedule
-from .output_folder import METRICS_FILE, PROFILE_FOLDER, REPORT_FILES, SETTINGS_FILE, TRACKERS
-from .processes import build_accelerator, check_same_data, check_same_disk, on_main_process
-from .profiling import profiling
-from .progress import RunLog, pick_samples
-from .record import data_digests, write_settings, write_versions
-from .resume import check_data, choose_checkpoint, has_finished, remove_later
-from .run_metrics import ReportError
-from .sharding import WholeModel
-from .skipped_steps import Skips
-from .streaming import Batching, StreamedBatches, TextStream
-from .trackers import close_trackers, start_trackers
-from .training_state import TrainingState, best_name_of, random_state, read_state
+from .checkpoints.resume import check_data, choose_checkpoint, has_finished, remove_later
+from .checkpoints.state import TrainingState, best_name_of, random_state, read_state
+from .data.batching import EvaluationSet, Seq2SeqCollator, TokenBudgetBatchSampler
+from .data.bpe_dropout import BpeDropoutPairs, BpeDropoutSampler
+from .data.loading import Data, DataError, data_digests, load_data
+from .data.streaming import Batching, StreamedBatches, TextStream
+from .evaluation.evaluator import Evaluator, Scores, choose_tokenizer
+from .evaluation.model_card import Example, RunRecord, write_model_card
+from .learning.averaging import Averages
+from .learning.freezing import trained_share
+from .learning.initial_model import fresh_model, load_base_model
+from .learning.loop import Learner, Limits, Trainer
+from .learning.optimizer import build_optimizer, build_schedule
+from .learning.skipped_steps import Skips
+from .monitoring.metrics_file import ReportError
+from .monitoring.profiling import profiling
+from .monitoring.run_log import RunLog, pick_samples
+from .monitoring.trackers import close_trackers, start_trackers
+from .settings.arguments import Settings
+from .settings.record import write_settings, write_versions
+from .system.files import remove_leftovers, write_folder, write_manifest, writing
+from .system.output_folder import METRICS_FILE, PROFILE_FOLDER, REPORT_FILES, SETTINGS_FILE, TRACKERS, state_folder
+from .system.processes import build_accelerator, check_same_data, check_same_disk, on_main_process
+from .system.sharding import WholeModel
+from .system.signals import Stopped, StopSignals
 
 CARD_EXAMPLES = 8
 
@@ -57,8 +56,8 @@ def run(settings: Settings) -> Scores | None:
     None if the run to go on with has finished.
 
     Raises:
-        LaunchError: before training, if the processes cannot train together as Accelerate was told.
-        DataError: before training, if the data cannot be used or is not the same in all processes.
+        LaunchError: before training, if the processes cannot train together, or do not have the same data.
+        DataError: before training, if the data cannot be used.
         CheckpointError: before training, if it cannot begin or go on from the model or checkpoint that the settings ask
             for; later, if one cannot be written.
         NonFiniteError: too many steps in a row were not finite; the best model so far is in the folder `checkpoints`.
@@ -66,7 +65,8 @@ def run(settings: Settings) -> Scores | None:
         ReportError: the report of the run cannot be written; everything else is there.
         Stopped: by a signal, with a checkpoint.
     """
-    accelerator = build_accelerator(settings)
+    how, use_cpu = settings.optimisation, settings.run.use_cpu
+    accelerator = build_accelerator(how.mixed_precision, use_cpu, how.ema_decay, how.average_checkpoints)
     disable_progress_bar()  # of saving and loading: it would tear the bar of the training
     set_seed(settings.run.seed)
     if on_main_process(accelerator, lambda: has_finished(settings)):
@@ -101,7 +101,7 @@ def report(accelerator: Accelerator, settings: Settings) -> None:
     """Show the run so far in `report.html`. The model or the checkpoint is there already; the other processes
     wait only for the end."""
     if accelerator.is_main_process:
-        from .run_report import write_run_report  # with matplotlib, which takes long to import
+        from .monitoring.html_report import write_run_report  # with matplotlib, which takes long to import
 
         write_run_report(Path(str(settings.run.output_dir)))
 

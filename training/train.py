@@ -15,19 +15,20 @@ import os
 import sys
 from collections.abc import Sequence
 
-from .command_line import needs_extra, run_command
+from .system.command_line import needs_extra, run_command
 
 with needs_extra("train"):
-    from .accumulation import MemoryShortageError
-    from .data import DataError
-    from .durable import CheckpointError
-    from .interruption import STOPPED, Stopped
-    from .processes import LaunchError, is_one_of_several, leave, part, say_error, say_once, say_unexpected_error
-    from .recipe import RecipeError, print_help, read_settings
+    from .data.loading import DataError
+    from .data.streaming import StreamError
+    from .learning.accumulation import MemoryShortageError
+    from .learning.skipped_steps import NonFiniteError
+    from .monitoring.metrics_file import ReportError
+    from .preflight import read_settings
     from .run import run
-    from .run_metrics import ReportError
-    from .skipped_steps import NonFiniteError
-    from .streaming import StreamError
+    from .settings.recipe import RecipeError, print_help
+    from .system.files import CheckpointError
+    from .system.processes import LaunchError, is_one_of_several, leave, part, say_error, say_once, say_unexpected_error
+    from .system.signals import STOPPED, Stopped
 
 FAILED = 1
 WRONG_SETTINGS = 2

@@ -1,4 +1,7 @@
-"""The one-way arrow configuration <- modeling <- training <- scripts: a folder imports only what is on its left."""
+"""The one-way arrow configuration <- modeling <- training <- scripts: a folder imports only what is on its left.
+
+Inside `training` the arrow goes on from room to room.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ import sineformer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDERS = ["configuration", "modeling", "training", "scripts"]
+# Of `training`; the files beside them may import from all of them.
+ROOMS = ["system", "settings", "data", "pretrained", "evaluation", "monitoring", "learning", "checkpoints"]
 SOURCES = sorted(path.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 
 
@@ -71,6 +76,74 @@ def test_every_way_of_importing_against_the_arrow_is_seen(source: str) -> None:
 )
 def test_imports_along_the_arrow_are_allowed(source: str) -> None:
     assert backward_imports(source, Path("modeling/attention.py")) == []
+
+
+def imports_from_above(source: str, file: Path) -> list[str]:
+    """The imports of a file in a room of `training` from a later room, or from what puts the rooms together."""
+    allowed = ROOMS[: ROOMS.index(file.parts[1]) + 1]
+    ours = [name.split(".") for name in imported_modules(source, file) if name.startswith("sineformer.training")]
+    return [".".join(name) for name in ours if len(name) < 3 or name[2] not in allowed]
+
+
+IN_ROOMS = [file for file in SOURCES if file.parts[0] == "training" and len(file.parts) > 2]
+
+
+@pytest.mark.parametrize("file", IN_ROOMS, ids=str)
+def test_a_room_of_training_imports_only_those_below(file: Path) -> None:
+    assert imports_from_above((ROOT / file).read_text(encoding="utf-8"), file) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from ..learning.loop import Learner",
+        "from .. import checkpoints",
+        "from ..run import run",
+        "from sineformer.training import train",
+        "import sineformer.training",
+        "def function():\n    from ..evaluation.evaluator import Scores",
+    ],
+)
+def test_every_way_of_importing_from_above_is_seen(source: str) -> None:
+    assert imports_from_above(source, Path("training/data/cleaning.py")) != []
+
+
+def test_rooms_are_all_there_and_hold_files() -> None:
+    assert {file.parts[1] for file in IN_ROOMS} == set(ROOMS)
+
+
+def _loaded_with(file: Path) -> Iterator[str]:
+    """The names that a file imports as it is loaded itself, not later inside its functions."""
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    tree.body = [node for node in tree.body if not isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    return imported_modules(ast.unparse(tree), file)
+
+
+def _file_of(name: str) -> Path | None:
+    """The file of the package that a dotted name is, or is something in."""
+    parts = name.split(".")[1:] if name.startswith("sineformer.") else []
+    while parts:
+        for path in (Path(*parts).with_suffix(".py"), Path(*parts, "__init__.py")):
+            if (ROOT / path).is_file():
+                return path
+        parts.pop()
+    return None
+
+
+def test_finished_models_need_no_extra() -> None:
+    files = [file for file in IN_ROOMS if file.parts[1] == "pretrained"]
+    libraries = set()
+    for file in files:  # which grows
+        for name in _loaded_with(file):
+            found = _file_of(name)
+            if found is None:
+                libraries.add(name.split(".")[0])
+            elif found not in files:
+                files.append(found)
+    providers = metadata.packages_distributions()
+    needed = {canonicalize_name(each) for name in libraries for each in providers.get(name, [])}
+    assert "torch" in needed
+    assert needed <= _declared_distributions("sineformer") | _declared_distributions("transformers")
 
 
 def _declared_distributions(name: str, *extras: str) -> set[str]:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from sineformer import SineformerConfig, SineformerForConditionalGeneration
-from sineformer.training.recipe import read_settings
-from sineformer.training.tokenizer import train_tokenizers
+from sineformer.training.data.tokenizer import train_tokenizers
+from sineformer.training.preflight import read_settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

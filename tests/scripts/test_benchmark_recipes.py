@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sineformer.scripts.benchmark_recipes import VARIANTS, flags_of
-from sineformer.training.recipe import read_settings
+from sineformer.training.preflight import read_settings
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -13,9 +13,9 @@ import torch
 from huggingface_hub import ModelCard
 from sacrebleu.metrics import BLEU, CHRF, TER
 
-from sineformer.training import report
-from sineformer.training.moses import lower_case_bleu
-from sineformer.training.translator import load_translator
+from sineformer.training.evaluation import report
+from sineformer.training.evaluation.moses import lower_case_bleu
+from sineformer.training.pretrained.translator import load_translator
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "evaluate_model.py"
 PAIRS = [

@@ -16,14 +16,19 @@ from torch.utils.data import DataLoader
 
 from sineformer.configuration.configuration_sineformer import SineformerConfig
 from sineformer.modeling.modeling_sineformer import SineformerForConditionalGeneration
-from sineformer.training.accumulation import MicroBatch
-from sineformer.training.batching import EncodedPairs, Seq2SeqCollator, TokenBudgetBatchSampler, encode_pairs
-from sineformer.training.cleaning import CleaningReport, ParallelText
-from sineformer.training.embedded_task import load_split
-from sineformer.training.loop import Learner, Limits, Trainer
-from sineformer.training.optimizer import build_optimizer, build_schedule
-from sineformer.training.progress import RunLog, StepReport
-from sineformer.training.tokenizer import Tokenizers, train_tokenizers
+from sineformer.training.data.batching import (
+    EncodedPairs,
+    MicroBatch,
+    Seq2SeqCollator,
+    TokenBudgetBatchSampler,
+    encode_pairs,
+)
+from sineformer.training.data.cleaning import CleaningReport, ParallelText
+from sineformer.training.data.embedded_task import load_split
+from sineformer.training.data.tokenizer import Tokenizers, train_tokenizers
+from sineformer.training.learning.loop import Learner, Limits, Trainer
+from sineformer.training.learning.optimizer import build_optimizer, build_schedule
+from sineformer.training.monitoring.run_log import RunLog, StepReport
 
 
 @pytest.fixture(autouse=True)

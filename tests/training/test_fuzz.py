@@ -24,12 +24,13 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from sineformer.training.arguments import CONCERNS
-from sineformer.training.arrow_tables import read_hub
-from sineformer.training.cleaning import CONTROL_CHARACTER, Limits, clean
-from sineformer.training.recipe import RecipeError, read_settings
-from sineformer.training.rows import ColumnNames, Row, is_unicode
-from sineformer.training.sources import read_files
+from sineformer.training.data.cleaning import CONTROL_CHARACTER, Limits, clean
+from sineformer.training.data.readers.arrow_tables import read_hub
+from sineformer.training.data.readers.rows import ColumnNames, Row, is_unicode
+from sineformer.training.data.readers.sources import read_files
+from sineformer.training.preflight import read_settings
+from sineformer.training.settings.arguments import CONCERNS
+from sineformer.training.settings.recipe import RecipeError
 from sineformer.training.train import main
 
 SEED = 1

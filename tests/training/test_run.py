@@ -12,13 +12,13 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import AutoModelForSeq2SeqLM, GenerationConfig
 
-from sineformer.training.embedded_task import load_split
-from sineformer.training.evaluation import score_translations
-from sineformer.training.recipe import read_settings
+from sineformer.training.data.embedded_task import load_split
+from sineformer.training.data.tokenizer import load_tokenizers
+from sineformer.training.evaluation.evaluator import score_translations
+from sineformer.training.preflight import read_settings
+from sineformer.training.pretrained.translation import translate_lines
 from sineformer.training.run import run
-from sineformer.training.tokenizer import load_tokenizers
 from sineformer.training.train import main
-from sineformer.training.translation import translate_lines
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -9,10 +9,10 @@ import signal
 import sys
 from typing import Any
 
-from sineformer.training import checkpoint
 from sineformer.training import run as runs
-from sineformer.training.data import Data, DataError, load_data
-from sineformer.training.loop import Learner
+from sineformer.training.checkpoints import checkpoint
+from sineformer.training.data.loading import Data, DataError, load_data
+from sineformer.training.learning.loop import Learner
 from sineformer.training.train import main
 
 

@@ -26,14 +26,15 @@ import torch
 from accelerate import Accelerator
 from failing_run import arrange_failure
 
-from sineformer.training import evaluation, run
-from sineformer.training.batching import Seq2SeqCollator, encode_pairs
-from sineformer.training.cleaning import CleaningReport, ParallelText
-from sineformer.training.embedded_task import load_split
-from sineformer.training.loop import Learner, MicroBatch
-from sineformer.training.pretrained import load_model
-from sineformer.training.processes import part
-from sineformer.training.progress import StepReport
+from sineformer.training import run
+from sineformer.training.data.batching import Seq2SeqCollator, encode_pairs
+from sineformer.training.data.cleaning import CleaningReport, ParallelText
+from sineformer.training.data.embedded_task import load_split
+from sineformer.training.evaluation import evaluator as evaluation
+from sineformer.training.learning.loop import Learner, MicroBatch
+from sineformer.training.monitoring.run_log import StepReport
+from sineformer.training.pretrained.loading import load_model
+from sineformer.training.system.processes import part
 from sineformer.training.train import main
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from datasets import Dataset
 
-from sineformer.training.embedded_task import load_split
+from sineformer.training.data.embedded_task import load_split
 
 EPOCHS = ["--num_epochs", "2", "--gradient_accumulation_steps", "2", "--max_tokens", "100"]
 STREAM = ["--streaming", "true", "--tokenizer_sample", "150", "--shuffle_buffer", "40"]

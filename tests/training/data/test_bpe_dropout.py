@@ -1,0 +1,187 @@
+"""BPE-dropout: other subwords of the same text, decided by seed and epoch alone."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from sineformer.training.data.batching import EncodedPairs, encode_pairs
+from sineformer.training.data.bpe_dropout import BpeDropoutPairs, BpeDropoutSampler, Merges
+from sineformer.training.data.cleaning import CleaningReport, ParallelText
+from sineformer.training.data.embedded_task import load_split
+from sineformer.training.data.tokenizer import BYTE_TOKENS, Tokenizers, normalise, train_tokenizers
+
+# Characters that the vocabulary lacks, spaces of all kinds, marks, digits, long words, and special tokens as text.
+ODD = [
+    *(
+        "äöü straße",
+        "日本語 text",
+        "  two  spaces ",
+        "tab\tline\u2028",
+        "1234567",
+        "...!?--",
+        "<s></s> <0x41>",
+        "e\u0301",
+    ),
+    *("aaaaaaaaaaaaaaa", "the" * 30, "🙂👩‍👩‍👧", "\u00a0non\u2009breaking", "a", "Donaudampfschifffahrtsgesellschaft"),
+]
+
+
+@pytest.fixture(scope="module")
+def text() -> ParallelText:
+    pairs = [*load_split("train", 150, seed=5), *zip(ODD, reversed(ODD), strict=True)]
+    sources, targets = (list(side) for side in zip(*pairs, strict=True))
+    return ParallelText(sources, targets, ["pairs.txt"] * len(pairs), list(range(1, len(pairs) + 1)))
+
+
+@pytest.fixture(scope="module")
+def tokenizers(text: ParallelText) -> Tokenizers:
+    """Two different ones, which have not seen the odd texts."""
+    return train_tokenizers(text.sources[:150], text.targets[:150], 500, 400)
+
+
+@pytest.fixture(scope="module")
+def pairs(text: ParallelText, tokenizers: Tokenizers) -> EncodedPairs:
+    return encode_pairs(text, tokenizers, 1_000, CleaningReport())
+
+
+def all_ids(pairs: Any, side: str) -> list[list[int]]:
+    return [pairs[index][side].tolist() for index in range(len(pairs))]
+
+
+def test_without_dropout_text_is_cut_as_the_tokenizer_cuts_it(pairs: EncodedPairs, tokenizers: Tokenizers) -> None:
+    dropped = BpeDropoutPairs(pairs, tokenizers, 0.0, 1, 1_000)
+    for side in ("input_ids", "labels"):
+        assert all_ids(dropped, side) == all_ids(pairs, side)
+    assert np.array_equal(dropped.lengths_on_demand[:], pairs.lengths)
+
+
+def test_with_a_probability_of_one_nothing_is_merged(pairs: EncodedPairs, tokenizers: Tokenizers) -> None:
+    dropped = BpeDropoutPairs(pairs, tokenizers, 1.0, 1, 10_000)
+    for side, tokenizer in (("input_ids", tokenizers.source), ("labels", tokenizers.target)):
+        for ids in all_ids(dropped, side):
+            tokens = tokenizer.convert_ids_to_tokens(ids)
+            assert tokens[-1] == "</s>"
+            assert all(len(token) == 1 or token.startswith("<0x") for token in tokens[:-1])
+
+
+@pytest.mark.parametrize("dropout", [0.1, 0.5, 1.0])
+def test_the_text_is_the_same_however_it_is_cut(
+    pairs: EncodedPairs, tokenizers: Tokenizers, text: ParallelText, dropout: float
+) -> None:
+    dropped = BpeDropoutPairs(pairs, tokenizers, dropout, 1, 10_000)
+    for side, tokenizer, texts in (
+        ("input_ids", tokenizers.source, text.sources),
+        ("labels", tokenizers.target, text.targets),
+    ):
+        decoded = tokenizer.batch_decode(all_ids(dropped, side), skip_special_tokens=True, use_source_tokenizer=True)
+        assert decoded == [normalise(each) for each in texts]
+        assert all_ids(dropped, side) != all_ids(pairs, side)
+
+
+def test_each_merge_is_passed_over_with_the_probability(tokenizers: Tokenizers) -> None:
+    merges = Merges(tokenizers.source)
+    rank = int(np.flatnonzero(merges.ranks == 0)[0])
+    left, right = divmod(int(merges.keys[rank]), merges.size)
+    symbols = np.tile(np.array([left, right], np.int32), 20_000)
+    merged, lengths = merges.merge(symbols, np.full(20_000, 2), 0.3, np.random.default_rng(1))
+    assert set(lengths.tolist()) == {1, 2}
+    assert (lengths == 2).mean() == pytest.approx(0.3, abs=0.02)
+    assert set(merged[np.cumsum(lengths) - 1].tolist()) == {right, int(merges.products[0])}
+
+
+def test_an_epoch_is_decided_by_seed_and_number_alone(pairs: EncodedPairs, tokenizers: Tokenizers) -> None:
+    first, second = (BpeDropoutPairs(pairs, tokenizers, 0.1, 1, 1_000) for _ in range(2))
+    epochs = []
+    for epoch in range(4):
+        first.set_epoch(epoch)
+        epochs.append(all_ids(first, "input_ids"))
+    second.set_epoch(3)
+    assert all_ids(second, "input_ids") == epochs[3]
+    second.set_epoch(1)
+    assert all_ids(second, "input_ids") == epochs[1]
+    assert all(epochs[one] != epochs[other] for one in range(4) for other in range(one))
+    assert all_ids(BpeDropoutPairs(pairs, tokenizers, 0.1, 2, 1_000), "input_ids") != epochs[0]
+
+
+def test_sides_that_would_be_too_long_stay_as_they_are(pairs: EncodedPairs, tokenizers: Tokenizers) -> None:
+    unlimited = BpeDropoutPairs(pairs, tokenizers, 0.9, 1, 10_000)
+    lengths = unlimited.lengths_on_demand[:]
+    limit = int(np.median(lengths))
+    dropped, too_long = BpeDropoutPairs(pairs, tokenizers, 0.9, 1, limit), lengths > limit
+    for number, side in enumerate(("input_ids", "labels")):
+        plain, cut = all_ids(pairs, side), all_ids(unlimited, side)
+        expected = [plain[i] if too_long[i, number] else cut[i] for i in range(len(pairs))]
+        assert all_ids(dropped, side) == expected
+
+
+def test_no_epoch_has_a_pair_that_its_padding_takes_beyond_the_budget(
+    pairs: EncodedPairs, tokenizers: Tokenizers
+) -> None:
+    budget = int(BpeDropoutPairs(pairs, tokenizers, 0.9, 1, 10_000).lengths_on_demand[:].max())
+    assert budget % 8, "otherwise padding adds nothing"
+    dropped = BpeDropoutPairs(pairs, tokenizers, 0.9, 1, budget)
+    sampler = BpeDropoutSampler(dropped.lengths_on_demand, budget, 1, pad_to_multiple_of=8)
+    for epoch in range(4):
+        sampler.set_epoch(epoch)
+        assert dropped.lengths_on_demand[:].max() <= budget // 8 * 8
+        assert sorted(index for batch in sampler for index in batch) == list(range(len(pairs)))
+
+
+def test_batches_fit_the_lengths_of_their_epoch(pairs: EncodedPairs, tokenizers: Tokenizers) -> None:
+    dropped = BpeDropoutPairs(pairs, tokenizers, 0.5, 1, 200)
+    sampler = BpeDropoutSampler(dropped.lengths_on_demand, 400, 1)
+    assert dropped.max_length == 200, "the budget of a batch is no reason for longer sentences"
+    for epoch in (0, 1, 2):
+        sampler.set_epoch(epoch)
+        assert dropped.epoch == epoch
+        batches = list(sampler)
+        assert sorted(index for batch in batches for index in batch) == list(range(len(pairs)))
+        lengths = [[(len(dropped[i]["input_ids"]), len(dropped[i]["labels"])) for i in batch] for batch in batches]
+        for batch in lengths:
+            assert len(batch) * max(map(max, batch)) <= 400
+        if epoch == 1:
+            planned = batches
+    sampler.set_epoch(1, start_batch=3)
+    assert list(sampler) == planned[3:]
+
+
+def test_text_is_cut_alike_in_parts_of_any_size(
+    pairs: EncodedPairs, tokenizers: Tokenizers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sineformer.training.data.bpe_dropout.SENTENCES_AT_ONCE", 7)
+    assert all_ids(BpeDropoutPairs(pairs, tokenizers, 0.0, 1, 1_000), "labels") == all_ids(pairs, "labels")
+
+
+def test_merges_of_a_large_vocabulary_are_kept_apart() -> None:
+    # Products of two of its ids take more than 32 bits.
+    vocabulary = {token: number for number, token in enumerate(BYTE_TOKENS)} | {"a": 70_000, "b": 70_001, "ab": 70_002}
+    backend = Tokenizer(models.BPE(vocabulary, [("a", "b")], byte_fallback=True))
+    merges = Merges(PreTrainedTokenizerFast(tokenizer_object=backend))
+    symbols = np.array(merges.characters("abba"), np.int32)
+    merged, lengths = merges.merge(symbols, np.array([4]), 0.0, np.random.default_rng(1))
+    assert (merged.tolist(), lengths.tolist()) == ([70_002, 70_001, 70_000], [3])
+
+
+def test_without_any_merge_a_word_stays_characters() -> None:
+    vocabulary = {token: number for number, token in enumerate([*BYTE_TOKENS, "a"])}
+    merges = Merges(PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE(vocabulary, []))))
+    symbols = np.array(merges.characters("aa"), np.int32)
+    assert merges.merge(symbols, np.array([2]), 0.0, np.random.default_rng(1))[0].tolist() == [256, 256]
+
+
+def test_a_tokenizer_without_merges_and_bytes_is_refused(pairs: EncodedPairs) -> None:
+    for model in (models.WordLevel({"a": 0, "e": 1}, unk_token="e"), models.BPE({"a": 0, "e": 1}, [])):
+        foreign = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model), eos_token="e")
+        with pytest.raises(ValueError, match="bpe_dropout: the tokenizer is no BPE that falls back to bytes"):
+            BpeDropoutPairs(pairs, Tokenizers(foreign, foreign), 0.1, 1, 100)
+
+
+def test_a_tokenizer_that_merges_otherwise_is_refused(pairs: EncodedPairs, tokenizers: Tokenizers) -> None:
+    backend = Tokenizer.from_str(tokenizers.source.backend_tokenizer.to_str())
+    backend.pre_tokenizer = pre_tokenizers.Split(" ", behavior="isolated")
+    other = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>")
+    with pytest.raises(ValueError, match="bpe_dropout: the tokenizer does not merge characters as"):
+        BpeDropoutPairs(pairs, Tokenizers(other, tokenizers.target), 0.1, 1, 100)

@@ -1,0 +1,99 @@
+from typing import Any
+
+import pytest
+import torch
+from transformers import get_cosine_schedule_with_warmup, get_inverse_sqrt_schedule, get_linear_schedule_with_warmup
+
+from sineformer.training.learning.optimizer import build_optimizer, build_schedule, inverse_square_root, linear
+
+
+def test_the_schedule_is_equation_3_of_the_paper() -> None:
+    d_model, warmup_steps = 512, 4000
+    peak = (d_model * warmup_steps) ** -0.5
+    for step in (1, 2, 100, 3999, 4000, 4001, 16_000, 100_000):
+        paper = d_model**-0.5 * min(step**-0.5, step * warmup_steps**-1.5)
+        assert peak * inverse_square_root(step, warmup_steps) == pytest.approx(paper, rel=1e-12)
+
+
+def test_the_first_step_already_learns_and_the_peak_is_at_the_end_of_warm_up() -> None:
+    model = torch.nn.Linear(2, 2)
+    optimizer = build_optimizer(model, learning_rate=0.5)
+    schedule = build_schedule(optimizer, warmup_steps=4)
+    rates = []
+    for _ in range(16):
+        rates.append(optimizer.param_groups[0]["lr"])
+        model(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+        schedule.step()
+    assert rates[:4] == pytest.approx([0.125, 0.25, 0.375, 0.5])
+    assert rates[15] == pytest.approx(0.25)
+
+
+def test_the_linear_schedule_rises_to_the_peak_and_ends_one_step_before_zero() -> None:
+    rates = [linear(step, warmup_steps=4, planned_steps=10) for step in range(1, 13)]
+    assert rates[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert rates[4:10] == pytest.approx([6 / 7, 5 / 7, 4 / 7, 3 / 7, 2 / 7, 1 / 7])
+    assert rates[10:] == [0.0, 0.0]
+
+
+def rates_of(schedule: Any, steps: int) -> list[float]:
+    """The learning rate before each of so many steps, and after the last."""
+    rates = []
+    for _ in range(steps + 1):
+        rates.append(schedule.get_last_lr()[0])
+        schedule.optimizer.step()
+        schedule.step()
+    return rates
+
+
+def adam() -> torch.optim.Optimizer:
+    return build_optimizer(torch.nn.Linear(2, 2), learning_rate=0.5)
+
+
+def test_schedules_are_those_of_transformers_with_the_first_step_counted_as_one() -> None:
+    theirs = {
+        "inverse_sqrt": get_inverse_sqrt_schedule(adam(), 5),
+        "linear": get_linear_schedule_with_warmup(adam(), 5, 21),
+        "cosine": get_cosine_schedule_with_warmup(adam(), 5, 21),
+    }
+    for kind, schedule in theirs.items():
+        ours = rates_of(build_schedule(adam(), 5, kind, planned_steps=20), 20)
+        assert ours == pytest.approx(rates_of(schedule, 21)[1:], abs=1e-12), kind
+        assert max(ours) == ours[4] == 0.5
+        assert (ours[20] == pytest.approx(0, abs=1e-12)) == (kind != "inverse_sqrt")
+
+
+def test_the_second_half_of_a_cosine_is_the_annealing_of_torch() -> None:
+    torchs = rates_of(torch.optim.lr_scheduler.CosineAnnealingLR(adam(), T_max=16), 16)
+    ours = rates_of(build_schedule(adam(), 5, "cosine", planned_steps=20), 20)
+    assert ours[4:] == pytest.approx(torchs, abs=1e-12)
+
+
+def test_noam_is_equation_3_times_the_learning_rate() -> None:
+    rates = rates_of(build_schedule(adam(), 4, "noam", d_model=64), 16)
+    expected = [0.5 * 64**-0.5 * min(step**-0.5, step * 4**-1.5) for step in range(1, 18)]
+    assert rates == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_warm_up_longer_than_the_run_goes_on_rising() -> None:
+    for kind in ("linear", "cosine"):
+        rates = rates_of(build_schedule(adam(), 10, kind, planned_steps=4), 3)
+        assert rates == pytest.approx([0.05, 0.1, 0.15, 0.2]), kind
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine", "noam", "exponential"])
+def test_a_schedule_that_is_unknown_or_lacks_what_it_needs_is_refused(kind: str) -> None:
+    with pytest.raises(ValueError, match=f"no schedule '{kind}' for planned_steps None and d_model None"):
+        build_schedule(adam(), 5, kind)
+
+
+def test_adam_has_the_parameters_of_section_5_3_and_updates_as_written_there() -> None:
+    model = torch.nn.Linear(3, 1, bias=False)
+    before = model.weight.detach().clone()
+    optimizer = build_optimizer(model, learning_rate=0.1)
+    model.weight.grad = torch.tensor([[0.5, -2.0, 1e-10]])
+    optimizer.step()
+    # After one step both moments are unbiased: the update is lr * g / (|g| + epsilon).
+    expected = before - 0.1 * torch.tensor([[1.0, -1.0, 1e-10 / (1e-10 + 1e-9)]])
+    torch.testing.assert_close(model.weight.detach(), expected, rtol=1e-5, atol=1e-6)
+    assert optimizer.defaults["betas"] == (0.9, 0.98)

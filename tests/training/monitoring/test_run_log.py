@@ -1,0 +1,114 @@
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from accelerate import Accelerator
+
+from sineformer.training.evaluation.evaluator import Scores
+from sineformer.training.evaluation.model_card import Example
+from sineformer.training.monitoring.run_log import Fill, RunLog, StepReport
+
+SCORES = Scores(1.0, 50.0, 60.0, 25.0, "b", "c", 4, 1)
+SAMPLES = [Example("A dog.", "Ein Hund.", "Ein Hündchen.\u2028")]
+
+
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_report_sums_up_its_steps_by_their_tokens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = RunLog(Accelerator(cpu=True), tmp_path, logging_steps=2, planned_steps=4, max_minutes=None)
+    log.step(1, 0.25, StepReport(4.0, 1.0, 100), Fill(90, 100), 0.1, seconds=1.0)
+    assert not (tmp_path / "metrics.jsonl").exists()
+    log.step(2, 0.5, StepReport(2.0, 3.0, 300), Fill(30, 100), 0.2, seconds=1.0)
+    log.step(3, 0.75, StepReport(9.0, 9.0, 100), Fill(9, 9), 0.3, seconds=1.0)
+    (line,) = lines_of(tmp_path)
+    assert line.pop("seconds") >= 0
+    assert line == {
+        "kind": "train",
+        "step": 2,
+        "loss": 2.5,
+        "learning_rate": 0.2,
+        "gradient_norm": 3.0,
+        "tokens_per_second": 200.0,
+        "padding_share": pytest.approx(0.4),
+        "epoch": 0.5,
+    }
+    shown = capsys.readouterr().err
+    assert shown.startswith("step 2/4, epoch 0.50: loss 2.500, lr 2.00e-01, 200 tokens/s, 00:0")
+    assert shown.count("\n") == 1, "without a terminal there are plain lines, no bar"
+
+
+def test_an_evaluation_is_recorded_with_signatures_and_perplexity(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = RunLog(Accelerator(cpu=True), tmp_path, 50, None, 1.0)
+    log.evaluation("validation", 7, SCORES, SAMPLES, is_best=True)
+    (line,) = lines_of(tmp_path)
+    assert (line["kind"], line["step"], line["bleu"], line["bleu_signature"]) == ("validation", 7, 50.0, "b")
+    assert line["samples"] == [{"source": "A dog.", "reference": "Ein Hund.", "translation": "Ein Hündchen.\u2028"}]
+    assert line["perplexity"] == pytest.approx(2.71828, rel=1e-5)
+    expected = (
+        "validation at step 7: loss 1.000, perplexity 2.72, BLEU 50.00, chrF 60.00, exact 25.0 %, the best so far\n"
+    )
+    assert capsys.readouterr().err == expected
+
+
+def test_the_time_left_is_that_of_the_nearer_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.monotonic", lambda: 0.0)
+    log = RunLog(Accelerator(cpu=True), tmp_path, 1, planned_steps=100, max_minutes=2.0)
+    monkeypatch.setattr("time.monotonic", lambda: 60.0)
+    assert log._time_left(50) == "01:00"
+    assert log._time_left(10) == "01:00"  # the steps would take nine minutes more, but time is up after one
+    assert log._time_left(80) == "00:15"
+
+
+def test_other_processes_say_and_write_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Second:
+        is_main_process = False
+        trackers: tuple[()] = ()
+
+        def log(self, values: dict[str, float], step: int) -> None:
+            """Accelerate's trackers, which keep to the main process themselves."""
+
+    log = RunLog(Second(), tmp_path, 1, 10, None)  # type: ignore[arg-type]
+    log.step(1, 0.1, StepReport(4.0, 1.0, 100), Fill(90, 100), 0.1, seconds=1.0)
+    log.evaluation("validation", 1, SCORES, SAMPLES)
+    log.message("hello")
+    assert capsys.readouterr().err == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_trackers_get_the_numbers(tmp_path: Path) -> None:
+    seen: list[tuple[dict[str, float], int]] = []
+
+    class Tracked:
+        is_main_process = True
+        trackers: tuple[()] = ()
+
+        def log(self, values: dict[str, float], step: int) -> None:
+            seen.append((values, step))
+
+    log = RunLog(Tracked(), tmp_path, 1, 10, None)  # type: ignore[arg-type]
+    log.step(1, 0.1, StepReport(4.0, 1.0, 100), Fill(90, 100), 0.1, seconds=1.0)
+    log.evaluation("validation", 1, SCORES, SAMPLES)
+    assert seen[0][0]["train/loss"] == 4.0
+    assert seen[1][0]["validation/bleu"] == 50.0
+    assert "validation/bleu_signature" not in seen[1][0]
+
+
+def test_a_bar_goes_on_from_the_step_of_the_checkpoint_with_the_time_left_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    stopped = RunLog(Accelerator(cpu=True), tmp_path, 1, planned_steps=40, max_minutes=None)
+    log = RunLog(Accelerator(cpu=True), tmp_path, 1, planned_steps=40, max_minutes=None)
+    log.restore(stopped.state(), step=10)
+    assert "10/40" in capsys.readouterr().err.split("\r")[-1]
+    log.step(20, 0.5, StepReport(2.0, 1.0, 100), Fill(9, 10), 0.1, seconds=1.0)
+    log.bar.refresh()
+    assert re.search(r"20/40 \[00:0\d, 00:0\d left, loss 2\.000, lr", capsys.readouterr().err.split("\r")[-1])
+    assert log.bar.initial == 10, "the steps before the stop are none of this process's pace"
+    log.close()

@@ -1,0 +1,274 @@
+from pathlib import Path
+
+import pytest
+
+from sineformer.configuration.configuration_sineformer import SineformerConfig
+from sineformer.training.preflight import read_settings
+from sineformer.training.settings.arguments import CONCERNS, PATHS
+from sineformer.training.settings.recipe import RecipeError, print_help
+
+RECIPES = Path(__file__).parents[3] / "training" / "recipes"
+
+
+def problems(*argv: str) -> list[str]:
+    with pytest.raises(RecipeError) as caught:
+        read_settings([*argv])
+    assert all(problem in str(caught.value) for problem in caught.value.problems)
+    return caught.value.problems
+
+
+@pytest.fixture
+def enough(tmp_path: Path) -> list[str]:
+    """Flags without which nothing runs."""
+    return ["--output_dir", str(tmp_path / "out"), "--max_steps", "5"]
+
+
+def recipe(folder: Path, text: str) -> list[str]:
+    path = folder / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    return ["--config", str(path)]
+
+
+def test_flags_override_the_recipe_and_the_recipe_overrides_defaults(tmp_path: Path, enough: list[str]) -> None:
+    config = recipe(tmp_path, "d_model: 64\nlearning_rate: 1e-3\ntrain_size: 7\nnormalize_before: true\n")
+    settings = read_settings([*config, *enough, "--d_model", "128", "--train-size=9"])
+    assert settings.model.d_model == 128
+    assert settings.data.train_size == 9
+    assert settings.model.normalize_before is True
+    assert settings.optimisation.learning_rate == 1e-3  # which YAML alone would read as text
+    assert settings.optimisation.warmup_steps == 4000
+
+
+def test_model_defaults_are_those_of_the_configuration(enough: list[str]) -> None:
+    fields = read_settings(enough).model.config_fields()
+    config = SineformerConfig()
+    assert {key: getattr(config, key) for key in fields} == fields
+
+
+def test_every_key_belongs_to_one_concern_only() -> None:
+    keys = [key for concern in CONCERNS.values() for key in concern.__dataclass_fields__]
+    assert len(keys) == len(set(keys))
+
+
+def test_lists_come_from_yaml_and_from_several_values(tmp_path: Path, enough: list[str]) -> None:
+    for name in ("a.en", "a.de"):
+        (tmp_path / name).write_text("x\n")
+    config = recipe(tmp_path, f"dataset: files\ndata_dir: {tmp_path}\ntrain_files: [a.en, a.de]\n")
+    settings = read_settings([*config, *enough, "--validation_files", "a.en", "a.de"])
+    assert (
+        settings.data.files_of("train")
+        == settings.data.files_of("validation")
+        == [tmp_path / "a.en", tmp_path / "a.de"]
+    )
+
+
+def test_null_unsets_what_may_be_missing_and_nothing_else(tmp_path: Path, enough: list[str]) -> None:
+    config = recipe(tmp_path, "num_epochs: 3\npatience: null\ntest_files:\nsave_minutes: NULL\n")
+    assert read_settings([*config, *enough]).data.test_files == []
+    assert read_settings([*config, *enough]).run.save_minutes is None
+    assert read_settings([*config, *enough, "--num_epochs", "null"]).optimisation.num_epochs is None
+    assert problems(*enough, "--seed", "null") == ["command line: seed: invalid int value: 'null'"]
+
+
+def test_all_problems_are_reported_together_with_place_and_nearest_key(tmp_path: Path) -> None:
+    config = recipe(
+        tmp_path,
+        "d_modl: 128\ndropout: lots\nmixed_precision: fp8\nlearning_rate: -1\nlabel_smoothing: 1.5\ntrain_files: [x]\n"
+        "seed: 1\nseed: 2\n",
+    )
+    found = problems(*config, "--warmup_steps", "0", "--no_such_thing", "3", "--max_minutes", "soon")
+    place = f"{tmp_path / 'recipe.yaml'}"
+    expected = [
+        f"{place}:1: unknown key 'd_modl'; did you mean 'd_model'?",
+        f"{place}:2: dropout: invalid float value: 'lots'",
+        f"{place}:3: mixed_precision: invalid choice: 'fp8'",
+        f"{place}:8: seed is given twice",
+        "command line: unknown key 'no_such_thing'",
+        "command line: max_minutes: invalid float value: 'soon'",
+        "learning_rate: must be a positive number, got -1.0",
+        "label_smoothing: must be in [0, 1), got 1.5",
+        "warmup_steps: must be at least 1, got 0",
+        "train_files: only read with 'dataset: files'",
+        "nothing says when to stop",
+        "output_dir: say where the model goes",
+    ]
+    for text in expected:
+        assert any(text in problem for problem in found), f"missing: {text}"
+    assert len(found) == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        (["--d_model", "30"], "`d_model` (30) is not divisible by `encoder_attention_heads`"),
+        (["--activation_function", "rlu"], "activation_function: must be a name"),
+        (["--dataset", "files"], "train_files: no files: cannot tell how to read this"),
+        (["--source_column", "en"], "source_column, target_column: set both or neither"),
+        (["--target_language", "fr"], "the embedded task goes from en to de"),
+        (["--target_language", "en"], "both are 'en'"),
+        (["--mixed_precision", "fp16", "--use_cpu"], "fp16 needs a GPU"),
+        (["--max_tokens", "100"], "a sentence of max_length tokens must fit into a batch"),
+        (["--d_model"], "d_model: expected one argument"),
+        (["--d_model", "64", "32"], "d_model: takes one value, got 2: 64 32"),
+        (["--eval_steps", "2.5"], "eval_steps: invalid int value: '2.5'"),
+        (["--normalize_before", "perhaps"], "normalize_before: Truthy value expected"),
+        (["--attn_implementation", "spda"], 'attn_implementation: Specified `attn_implementation="spda"` is not supp'),
+        (["--source_column", "x", "--target_column", "x"], "source_column, target_column: both are 'x'"),
+        (["--D_MODEL", "8"], "unknown key 'D_MODEL'; did you mean 'd_model'?"),
+        (["--seed", "-1"], "seed: must not be negative, got -1"),
+        (["--seed", "4294967296"], "seed: must be at most 2147483647, got 4294967296"),
+        (["--vocab_size", "0"], "vocab_size: must be at least 1, got 0"),
+        (["--num_epochs", "3.0"], "num_epochs: invalid int value: '3.0'"),
+        (["--train_size", "0x10"], "train_size: invalid int value: '0x10'"),
+        (["--patience", "1:30"], "patience: invalid int value: '1:30'"),
+        (["--learning_rate", "nan"], "learning_rate: must be a positive number, got nan"),
+        (["--learning_rate", ".nan"], "learning_rate: invalid float value: '.nan'"),
+        (["--learning_rate", "1e999"], "learning_rate: must be a positive number, got inf"),
+        (["--max_minutes", "inf"], "max_minutes: must be a positive number, got inf"),
+        (["--length_penalty", "nan"], "length_penalty: must be a finite number, got nan"),
+        (["--dropout", "nan"], "dropout: must be in [0, 1), got nan"),
+        (["--dropout", "1"], "dropout: must be in [0, 1), got 1.0"),
+        (["--learning_rate", "0"], "learning_rate: must be a positive number, got 0.0"),
+        (["--max_unusable_share", "10"], "max_unusable_share: must be in [0, 1], got 10.0"),
+        (["--bleu_tokenize", "moses"], "bleu_tokenize: 'moses' is none of sacrebleu's tokenizers: none, zh, 13a"),
+        (["--bpe_dropout", "1.1"], "bpe_dropout: must be in [0, 1], got 1.1"),
+        (["--source_language", ""], "source_language: needs a value"),
+        (["--source_language", "null"], "source_language: needs a value"),
+        (["--data_dir", "a\0b"], "data_dir: holds U+0000, which is no text"),
+        (["--dataset_name", "\udcff"], "dataset_name: holds U+DCFF, which is no text"),
+        (["--seed", "9" * 5000], "[...] "),
+    ],
+)
+def test_settings_that_cannot_work_are_named(enough: list[str], flags: list[str], problem: str) -> None:
+    found = problems(*enough, *flags)
+    assert len(found) >= 1
+    assert problem in " ".join(found)
+
+
+def test_words_without_a_flag_are_a_problem(enough: list[str]) -> None:
+    assert problems("fast", *enough) == ["command line: 'fast' belongs to no flag"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("model:\n  d_model: 8\n", "recipe.yaml:1: model: recipes are flat"),
+        ("just text", "a recipe is lines of 'key: value'"),
+        ("d_model: 8\n---\nd_model: 8\n", "not YAML: expected a single document"),
+        ("d_model:\t8\n\tseed: 1\n", "not YAML"),
+        ("d_model: *unknown\n", "not YAML"),
+        ("d_model: \0\n", "not YAML"),
+        ("[" * 90_000, "nested too deep"),
+        ("- " * 40_000, "nested too deep"),
+        ("seed: 1\n" * 20_000, "over 100,000 bytes"),
+        ("a: 1\n" * 1_001, "at most 1,000"),
+        ("- d_model\n", "a recipe is lines of 'key: value'"),
+        ("d_model: [8\n", "not YAML"),
+    ],
+)
+def test_files_that_are_no_recipe_are_refused(tmp_path: Path, text: str, problem: str) -> None:
+    assert problem in problems(*recipe(tmp_path, text))[0]
+
+
+def test_faults_inside_a_recipe_are_reported_with_all_others(tmp_path: Path, enough: list[str]) -> None:
+    text = "model:\n  d_model: 8\n? [a, b]\n: 1\n'': 2\nsize: [[8]]\nseed: []\nself: &me [*me]\nuse_cpu: []\nsaed: 1\n"
+    found = problems(*recipe(tmp_path, text), *enough)
+    place = tmp_path / "recipe.yaml"
+    assert sorted(found) == sorted(
+        [
+            f"{place}:1: model: recipes are flat: give one value or one list",
+            f"{place}:3: a key is one word before a colon",
+            f"{place}:5: a key is one word before a colon",
+            f"{place}:6: size: recipes are flat: give one value or one list",
+            f"{place}:7: seed: invalid int value: ''",
+            f"{place}:8: self: recipes are flat: give one value or one list",
+            next(each for each in found if each.startswith(f"{place}:9: use_cpu: Truthy value expected")),
+            f"{place}:10: unknown key 'saed'; did you mean 'seed'?",
+        ]
+    )
+
+
+def test_aliases_that_multiply_are_never_written_out(tmp_path: Path, enough: list[str]) -> None:
+    laughs = "".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]\n" for n in range(1, 40))
+    found = problems(*recipe(tmp_path, f"l0: &l0 [ha]\n{laughs}"), *enough)
+    assert len(found) == 40
+
+
+@pytest.mark.parametrize("word", ["no", "'no'", "NO"])
+def test_words_that_yaml_takes_for_other_types_stay_words(tmp_path: Path, enough: list[str], word: str) -> None:
+    text = f"source_language: {word}\ntarget_language: 2024-01-01\nmixed_precision: no\ndataset: 017\ndata_dir: 1_000\n"
+    settings = read_settings([*recipe(tmp_path, text), *enough])
+    assert settings.data.source_language == word.strip("'")
+    assert (settings.data.target_language, settings.data.dataset) == ("2024-01-01", "017")
+    assert (settings.optimisation.mixed_precision, settings.data.data_dir) == ("no", "1_000")
+
+
+def test_a_fault_of_the_model_is_told_beside_faults_of_other_keys(enough: list[str]) -> None:
+    found = problems(*enough, "--d_model", "30", "--warmup_steps", "0")
+    assert len(found) == 2
+
+
+def test_an_output_folder_with_an_impossible_name_is_named(tmp_path: Path) -> None:
+    assert "cannot be written to" in problems("--output_dir", str(tmp_path / ("n" * 300)), "--max_steps", "1")[0]
+    (tmp_path / "file").write_text("x")
+    assert "cannot be written to" in problems("--output_dir", str(tmp_path / "file" / "out"), "--max_steps", "1")[0]
+
+
+def test_a_recipe_that_is_missing_or_not_utf8_is_named(tmp_path: Path) -> None:
+    assert "--config: cannot read" in problems("--config", str(tmp_path / "none.yaml"))[0]
+    (tmp_path / "latin.yaml").write_bytes(b"dataset: \xfc\n")
+    assert "--config: cannot read" in problems("--config", str(tmp_path / "latin.yaml"))[0]
+
+
+def test_an_empty_recipe_leaves_the_defaults(tmp_path: Path, enough: list[str]) -> None:
+    assert read_settings([*recipe(tmp_path, "# nothing\n"), *enough]) == read_settings(enough)
+
+
+def test_a_tilde_is_the_home_folder_in_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "data").mkdir()
+    for name in ("a.en", "a.de"):
+        (tmp_path / "data" / name).write_text("x\n")
+    text = "dataset: files\ndata_dir: ~/data\ntrain_files: [a.en, ~/data/a.de]\nvalidation_files: [~/data/a.en, a.de]\n"
+    recipe(tmp_path, f"{text}cache_dir: ~/cache\noutput_dir: ~/run\nresume_from_checkpoint: ~/run/x\nmax_steps: 5\n")
+    settings = read_settings(["--config=~/recipe.yaml"])
+    assert settings.data.files_of("train") == [tmp_path / "data" / "a.en", tmp_path / "data" / "a.de"]
+    assert settings.data.files_of("validation") == settings.data.files_of("train")
+    assert settings.data.cache_dir == str(tmp_path / "cache")
+    assert settings.run.output_dir == str(tmp_path / "run")
+    assert settings.run.resume_from_checkpoint == str(tmp_path / "run" / "x")
+    found = problems("--model_name_or_path", "~/none", "--output_dir", "~/run", "--max_steps", "1")
+    assert f"model_name_or_path: {tmp_path / 'none'} is neither" in found[0]
+    assert read_settings(["--dataset=~/d", "--output_dir=~/run", "--max_steps=1"]).data.dataset == str(tmp_path / "d")
+
+
+def test_every_setting_that_names_a_file_or_a_folder_is_known_as_a_path() -> None:
+    fields = {key for concern in CONCERNS.values() for key in concern.__dataclass_fields__} - {"overwrite_output_dir"}
+    assert {key for key in fields if key.endswith(("_dir", "_files", "_or_path", "_from_checkpoint"))} <= {*PATHS}
+
+
+def test_an_output_folder_in_use_is_refused_unless_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("important")
+    flags = ["--output_dir", str(tmp_path), "--max_steps", "1"]
+    assert "is not empty" in problems(*flags)[0]
+    assert "is a file" in problems("--output_dir", str(tmp_path / "thesis.txt"), "--max_steps", "1")[0]
+    assert read_settings([*flags, "--overwrite_output_dir"]).run.overwrite_output_dir
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_of_the_package_is_valid(path: Path, tmp_path: Path) -> None:
+    flags = ["--config", str(path), "--output_dir", str(tmp_path)]
+    try:
+        read_settings(flags)
+    except RecipeError as error:
+        # A checkout may lack the data; everything else has to fit.
+        others = [problem for problem in error.problems if "no such file" not in problem]
+        assert not others
+
+
+def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    print_help("train", "The end.")
+    shown = capsys.readouterr().out
+    for concern in CONCERNS.values():
+        for key in concern.__dataclass_fields__:
+            assert f"--{key}" in shown

@@ -1,0 +1,67 @@
+"""Keys of a recipe that shape what is learnt: impossible values and combinations are named before anything starts."""
+
+from pathlib import Path
+
+import pytest
+
+from sineformer.training.checkpoints.resume import _changes
+from sineformer.training.preflight import read_settings
+from sineformer.training.settings.recipe import RecipeError
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        ("--lr_scheduler_type cosine --max_minutes 5", "cosine ends at the last step; set max_steps or num_epochs"),
+        ("--lr_scheduler_type linear --max_minutes 5", "linear ends at the last step; set max_steps or num_epochs"),
+        ("--lr_scheduler_type cosine --max_steps 9 --warmup_steps 9", "warmup_steps: cosine has to come down after"),
+        ("--lr_scheduler_type noam --max_steps 9", "learning_rate: with noam it is a factor to equation (3), 1 in"),
+        ("--max_steps 9 --r_drop -1", "r_drop: must not be negative, got -1.0"),
+        ("--max_steps 9 --shuffle_buffer 9", "shuffle_buffer: only for a stream; set streaming: true"),
+        ("--max_steps 9 --lora_alpha 9", "lora_alpha: only for adapters; set lora_r"),
+        ("--max_steps 9 --lora_target_modules fc1", "lora_target_modules: only for adapters; set lora_r"),
+        ("--max_steps 9 --bpe_dropout 1.1", "bpe_dropout: must be in [0, 1], got 1.1"),
+        (
+            "--max_steps 9 --bpe_dropout 0.1 --streaming true --tokenizer_sample 5",
+            "streaming, bpe_dropout: a stream is not held to be cut anew",
+        ),
+        ("--max_steps 9 --ema_decay 1", "ema_decay: must be in [0, 1), got 1.0"),
+        ("--max_steps 9 --average_checkpoints 0", "average_checkpoints: must be at least 1, got 0"),
+        ("--max_steps 9 --encoder_layerdrop 1", "encoder_layerdrop: must be in [0, 1), got 1.0"),
+        ("--max_steps 9 --decoder_layerdrop -0.5", "decoder_layerdrop: must be in [0, 1), got -0.5"),
+    ],
+)
+def test_what_cannot_work_is_named(tmp_path: Path, flags: str, problem: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        read_settings(["--output_dir", str(tmp_path / "out"), *flags.split()])
+    assert len(caught.value.problems) == 1
+    assert problem in caught.value.problems[0]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--lr_scheduler_type cosine --num_epochs 2",
+        "--lr_scheduler_type noam --learning_rate 1 --max_minutes 5",
+        "--max_steps 9 --r_drop 5 --encoder_layerdrop 0.1 --decoder_layerdrop 0.1",
+        "--max_steps 9 --bpe_dropout 1 --ema_decay 0.999 --average_checkpoints 5",
+    ],
+)
+def test_what_can_work_is_taken(tmp_path: Path, flags: str) -> None:
+    read_settings(["--output_dir", str(tmp_path / "out"), *flags.split()])
+
+
+def test_the_models_of_a_mean_stay_those_of_the_first_part_of_a_run() -> None:
+    now = {"eval_steps": 20, "average_checkpoints": 2, "lr_scheduler_type": "inverse_sqrt"}
+    problem = "eval_steps: was 10, is 20; it says which models average_checkpoints is over"
+    assert list(_changes({**now, "eval_steps": 10}, now)) == [problem]
+    alone = {**now, "average_checkpoints": 1}
+    assert list(_changes({**alone, "eval_steps": 10}, alone)) == []
+
+
+@pytest.mark.parametrize("flags", [["--average_checkpoints", "2"], ["--ema_decay", "0.9"]])
+def test_adapters_are_not_averaged_apart(tmp_path: Path, flags: list[str]) -> None:
+    with pytest.raises(RecipeError) as caught:
+        read_settings(["--output_dir", str(tmp_path / "out"), "--max_steps", "9", "--lora_r", "4", *flags])
+    problem = "lora_r: averages of adapters are not those of the weights; leave out ema_decay and average_checkpoints"
+    assert problem in caught.value.problems

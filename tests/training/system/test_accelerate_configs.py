@@ -1,0 +1,219 @@
+"""The settings for `accelerate launch`, as Accelerate itself reads them."""
+
+import dataclasses
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.commands.config.config_args import ClusterConfig, load_config_from_file
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
+from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
+
+from sineformer.training.preflight import read_settings
+from sineformer.training.settings.arguments import Settings
+from sineformer.training.system import processes, zero
+from sineformer.training.system.files import CheckpointError
+from sineformer.training.system.processes import LONGEST_WAIT, LaunchError, build_accelerator, check_same_disk
+from sineformer.training.system.sharding import insist_on
+
+FOLDER = Path(__file__).parents[3] / "training" / "accelerate"
+KINDS = {
+    "cpu.yaml": (DistributedType.NO, 1, 1),
+    "multi_cpu.yaml": (DistributedType.MULTI_GPU, 1, 2),
+    "one_gpu.yaml": (DistributedType.NO, 1, 1),
+    "multi_gpu.yaml": (DistributedType.MULTI_GPU, 1, 8),
+    "several_machines.yaml": (DistributedType.MULTI_GPU, 2, 16),
+    "fsdp2.yaml": (DistributedType.FSDP, 1, 8),
+    "zero2.yaml": (DistributedType.DEEPSPEED, 1, 8),
+}
+
+
+def load(name: str) -> ClusterConfig:
+    return load_config_from_file(str(FOLDER / name))  # refuses unknown keys
+
+
+def environment(monkeypatch: pytest.MonkeyPatch, *flags: str) -> dict[str, Any]:
+    """What processes find in their environment that `accelerate launch` starts with these flags."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    arguments = launch_command_parser().parse_args([*flags, "train.py"])
+    arguments, *_ = _validate_launch_command(arguments)
+    return prepare_multi_gpu_env(arguments)
+
+
+def test_each_is_read_as_what_it_says_and_there_is_no_other() -> None:
+    assert {path.name for path in FOLDER.iterdir()} == KINDS.keys()
+    for name, kind in KINDS.items():
+        config = load(name)
+        assert (config.distributed_type, config.num_machines, config.num_processes) == kind, name
+        assert config.use_cpu == ("cpu" in name)
+        # The recipe says it, for otherwise a run would depend on both.
+        assert config.mixed_precision == "no"
+
+
+def test_unknown_keys_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "wrong.yaml"
+    file.write_text((FOLDER / "cpu.yaml").read_text() + "number_of_processes: 2\n")
+    with pytest.raises(ValueError, match="number_of_processes"):
+        load_config_from_file(str(file))
+
+
+def test_several_machines_meet_at_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = ["--config_file", str(FOLDER / "several_machines.yaml"), "--main_process_ip", "10.0.0.1"]
+    arguments = launch_command_parser().parse_args([*flags, "--machine_rank", "1", "train.py"])
+    arguments, *_ = _validate_launch_command(arguments)
+    prepare_multi_gpu_env(arguments)
+    assert (arguments.nnodes, arguments.node_rank, arguments.nproc_per_node) == ("2", 1, "8")
+    assert arguments.rdzv_endpoint == "10.0.0.1:29500"
+
+
+@pytest.fixture
+def no_accelerator() -> Any:
+    """A process in which Accelerate has not yet been told of anything."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.parametrize("kind", [DistributedType.FSDP, DistributedType.DEEPSPEED])
+def test_accelerate_does_not_forget_what_it_spreads_on_cpus(no_accelerator: None, kind: DistributedType) -> None:
+    accelerator = Accelerator(cpu=True)
+    insist_on(accelerator, kind)
+    accelerator.prepare_optimizer(torch.optim.SGD([torch.zeros(1)], lr=1.0))  # asks for the state
+    assert accelerator.distributed_type == kind
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return read_settings(["--output_dir", str(tmp_path / "out"), "--use_cpu", "--max_steps", "1"])
+
+
+def build(settings: Settings) -> Accelerator:
+    how = settings.optimisation
+    return build_accelerator(how.mixed_precision, settings.run.use_cpu, how.ema_decay, how.average_checkpoints)
+
+
+def test_weights_in_shares_are_asked_for_in_the_words_of_accelerate(
+    monkeypatch: pytest.MonkeyPatch, no_accelerator: None, settings: Settings
+) -> None:
+    told = environment(monkeypatch, "--config_file", str(FOLDER / "fsdp2.yaml"))
+    assert (told["ACCELERATE_USE_FSDP"], told["FSDP_VERSION"]) == ("true", "2")
+    for key, value in told.items():
+        if key.startswith(("ACCELERATE_USE_FSDP", "FSDP")):
+            monkeypatch.setenv(key, value)
+    with pytest.raises(LaunchError, match="there is only one; give --num_processes"):
+        build(settings)
+    monkeypatch.setenv("FSDP_VERSION", "1")
+    monkeypatch.setenv("FSDP_RESHARD_AFTER_FORWARD", "FULL_SHARD")
+    with pytest.raises(LaunchError, match="fsdp_version is 1; it has to be 2"):
+        build(settings)
+
+
+def test_ways_to_train_that_would_train_wrongly_are_refused(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_MEGATRON_LM", "true")
+    with pytest.raises(LaunchError, match=r"Megatron-LM is not supported; training/accelerate/fsdp2.yaml"):
+        build(settings)
+
+
+@pytest.fixture
+def deepspeed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process finds that `accelerate launch` starts, as one of two, with the settings for DeepSpeed."""
+    monkeypatch.setattr(zero, "find_spec", lambda name: name)
+    monkeypatch.setattr(zero, "compare_versions", lambda name, operation, version: False)
+    arguments = launch_command_parser().parse_args(["--config_file", str(FOLDER / "zero2.yaml"), "train.py"])
+    arguments, *_ = _validate_launch_command(arguments)
+    arguments.deepspeed_fields_from_accelerate_config = ",".join(load("zero2.yaml").deepspeed_config)
+    _, told = prepare_deepspeed_cmd_env(arguments)
+    assert (told["ACCELERATE_USE_DEEPSPEED"], told["ACCELERATE_DEEPSPEED_ZERO_STAGE"]) == ("true", "2")
+    for key, value in told.items():
+        if key.startswith(("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_DEEPSPEED", "ACCELERATE_CONFIG_DS")):
+            monkeypatch.setenv(key, value)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+
+def test_nothing_that_deepspeed_is_told_contradicts_the_recipe(
+    monkeypatch: pytest.MonkeyPatch, deepspeed: None, settings: Settings
+) -> None:
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    monkeypatch.setenv("ACCELERATE_GRADIENT_CLIPPING", "0.1")
+    assert zero.zero_problem(settings.optimisation.mixed_precision, settings.optimisation.ema_decay) is None
+    config = zero.zero_plugin("bf16").deepspeed_config
+    assert (config["gradient_accumulation_steps"], config["gradient_clipping"]) == (1, 0.0)
+    assert (config["bf16"], config["torch_autocast"]["enabled"]) == ({"enabled": False}, True)
+    assert not zero.zero_plugin("no").deepspeed_config["torch_autocast"]["enabled"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("ACCELERATE_DEEPSPEED_ZERO_STAGE", "3", r"zero_stage is 3; it has to be 2\. training/accelerate/fsdp2.yaml"),
+        ("ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE", "cpu", "offload_optimizer_device and .* have to be none"),
+        ("ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_DEVICE", "nvme", "and offload_param_device have to be none"),
+        ("ACCELERATE_DEEPSPEED_CONFIG_FILE", "mine.json", "deepspeed_config_file is not read"),
+        ("WORLD_SIZE", "1", "there is only one; give --num_processes"),
+    ],
+)
+def test_what_is_told_of_deepspeed_and_not_done_is_refused(
+    monkeypatch: pytest.MonkeyPatch, deepspeed: None, settings: Settings, variable: str, value: str, message: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(LaunchError, match=message):
+        build(settings)
+
+
+@pytest.mark.parametrize("setting", [{"ema_decay": 0.9}, {"mixed_precision": "fp16"}])
+def test_recipes_that_deepspeed_cannot_follow_are_refused(
+    deepspeed: None, settings: Settings, setting: dict[str, Any]
+) -> None:
+    optimisation = dataclasses.replace(settings.optimisation, **setting)
+    with pytest.raises(LaunchError, match=f"{next(iter(setting))}.* not supported with DeepSpeed"):
+        build(dataclasses.replace(settings, optimisation=optimisation))
+
+
+@pytest.mark.parametrize(
+    ("name", "found"), [("find_spec", lambda name: None), ("compare_versions", lambda name, operation, version: True)]
+)
+def test_where_deepspeed_is_not_installed_or_too_old_it_is_said_how_it_would_be(
+    monkeypatch: pytest.MonkeyPatch, deepspeed: None, settings: Settings, name: str, found: Callable[..., Any]
+) -> None:
+    monkeypatch.setattr(zero, name, found)
+    with pytest.raises(LaunchError, match=r"DeepSpeed 0.19.8 or later is not installed; pip install 'deepspeed>="):
+        build(settings)
+
+
+@pytest.mark.parametrize("setting", [{"ema_decay": 0.9}, {"average_checkpoints": 2}])
+def test_averages_are_refused_where_weights_are_in_shares(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, setting: dict[str, float]
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_VERSION", "2")
+    optimisation = dataclasses.replace(settings.optimisation, **setting)
+    with pytest.raises(LaunchError, match="ema_decay and average_checkpoints need whole weights"):
+        build(dataclasses.replace(settings, optimisation=optimisation))
+
+
+def test_a_folder_that_a_process_does_not_come_to_see_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    accelerator = Accelerator(cpu=True)
+    (tmp_path / "seen").touch()
+    check_same_disk(accelerator, tmp_path / "seen")
+    monkeypatch.setattr(processes, "gather_object", lambda seen: [True, *seen])
+    monkeypatch.setattr(processes, "SHARED_DISK_SECONDS", 0.3)
+    threading.Timer(0.1, (tmp_path / "late").touch).start()
+    check_same_disk(accelerator, tmp_path / "late")
+    with pytest.raises(CheckpointError, match=r"processes 1 do not see .*unseen.*a disk that all machines share"):
+        check_same_disk(accelerator, tmp_path / "unseen")
+
+
+def test_others_wait_for_the_main_process_longer_than_the_libraries_would(
+    no_accelerator: None, settings: Settings
+) -> None:
+    accelerator = build(settings)
+    assert accelerator.init_handler is not None
+    assert accelerator.init_handler.timeout == LONGEST_WAIT > torch.distributed.distributed_c10d.default_pg_timeout

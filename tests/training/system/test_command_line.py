@@ -1,0 +1,142 @@
+"""A command ends as a shell expects: by a closed pipe, by a signal, on a full disk, and without a word of Python's."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sineformer.training.system import command_line
+
+# The file alone: the whole package takes seconds to import.
+BEGIN = f"""
+import importlib.util, os, signal, sys, tempfile, time
+spec = importlib.util.spec_from_file_location("command_line", {command_line.__file__!r})
+command_line = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(command_line)
+"""
+PRINT_MUCH = """
+def main():
+    for number in range(100_000):
+        print(number)
+sys.exit(command_line.run_command(main))
+"""
+PRINT_LITTLE = "sys.exit(command_line.run_command(lambda: print('one line')))"
+WAIT = """
+def main():
+    with tempfile.TemporaryDirectory(dir=sys.argv[1]):
+        print("waits", flush=True)
+        time.sleep(60)
+sys.exit(command_line.run_command(main{more}))
+"""
+both_ways = pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+
+
+def shell(line: str, program: str, unbuffered: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a line of bash in which `$COMMAND` is a Python program."""
+    variables = {"PYTHONUNBUFFERED": unbuffered, "PROGRAM": BEGIN + program}
+    line = line.replace("$COMMAND", f"'{sys.executable}' -c \"$PROGRAM\"")
+    return subprocess.run(["bash", "-c", line], env=os.environ | variables, capture_output=True, text=True)
+
+
+@both_ways
+@pytest.mark.parametrize("program", [PRINT_MUCH, PRINT_LITTLE], ids=["much", "little"])
+def test_a_reader_that_is_gone_ends_it_quietly(program: str, unbuffered: str) -> None:
+    done = shell("$COMMAND | (exec 0<&-; sleep 0.3); echo ${PIPESTATUS[0]}", f"time.sleep(0.2)\n{program}", unbuffered)
+    assert (done.stdout, done.stderr) == ("141\n", "")
+
+
+@both_ways
+def test_what_was_read_is_there(unbuffered: str) -> None:
+    done = shell("$COMMAND | head -n 2; echo ${PIPESTATUS[0]}", PRINT_MUCH, unbuffered)
+    assert (done.stdout, done.stderr) == ("0\n1\n141\n", "")
+
+
+def test_help_that_nobody_reads_ends_quietly_too() -> None:
+    program = "import argparse\nsys.argv[1:] = ['--help']\n"
+    program += "sys.exit(command_line.run_command(argparse.ArgumentParser().parse_args))"
+    done = shell("$COMMAND | (exec 0<&-; sleep 0.3)", f"time.sleep(0.2)\n{program}")
+    assert done.stderr == ""
+
+
+@both_ways
+@pytest.mark.parametrize("program", [PRINT_MUCH, PRINT_LITTLE], ids=["much", "little"])
+def test_a_full_disk_is_one_line(program: str, unbuffered: str) -> None:
+    done = shell("$COMMAND > /dev/full", program, unbuffered)
+    assert (done.returncode, done.stderr) == (1, "error: the output cannot be written: No space left on device\n")
+
+
+def test_other_errors_of_the_system_stay_what_they_are() -> None:
+    done = shell("$COMMAND", "sys.exit(command_line.run_command(lambda: open('/no/such/file')))")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback")
+
+
+def test_a_broken_pipe_of_its_own_is_an_error_to_see() -> None:
+    program = "def main():\n    reader, writer = os.pipe(); os.close(reader); os.write(writer, b'x')\n"
+    done = shell("$COMMAND", program + "sys.exit(command_line.run_command(main))")
+    assert done.stderr.endswith("BrokenPipeError: [Errno 32] Broken pipe\n")
+
+
+def test_errors_do_not_go_to_standard_output_where_standard_error_is_closed() -> None:
+    program = "sys.exit(command_line.run_command(lambda: print('error', file=sys.stderr)))"
+    assert shell("$COMMAND 2>&-", program).stdout == ""
+
+
+def send(number: signal.Signals, folder: Path, more: str = "", begin: str = "") -> subprocess.CompletedProcess[str]:
+    """Send a signal to a program that waits with a temporary folder open."""
+    command = [sys.executable, "-c", BEGIN + begin + WAIT.format(more=more), str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "waits\n"
+        program.send_signal(number)
+        if begin:
+            with pytest.raises(subprocess.TimeoutExpired):
+                program.wait(0.3)
+            program.send_signal(signal.SIGTERM)
+        said, error = program.communicate()
+    return subprocess.CompletedProcess(command, program.returncode, said, error)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_ends_it_quietly_with_nothing_left(number: signal.Signals, tmp_path: Path) -> None:
+    done = send(number, tmp_path)
+    assert (done.returncode, done.stderr) == (-number, "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_processes_that_wait_for_each_other_end_at_once(tmp_path: Path) -> None:
+    done = send(signal.SIGTERM, tmp_path, ", clear_up=False")
+    assert done.returncode == -signal.SIGTERM
+    assert list(tmp_path.iterdir())
+
+
+def test_what_nohup_ignores_stays_ignored(tmp_path: Path) -> None:
+    done = send(signal.SIGHUP, tmp_path, begin="signal.signal(signal.SIGHUP, signal.SIG_IGN)\n")
+    assert done.returncode == -signal.SIGTERM
+
+
+def test_a_missing_library_is_one_line_that_names_the_extra() -> None:
+    done = shell("$COMMAND", "with command_line.needs_extra('train'):\n    import no_such_library.part")
+    expected = "error: this needs no_such_library: pip install 'sineformer[train]'\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", expected)
+
+
+def test_a_missing_module_of_our_own_is_a_fault_to_see() -> None:
+    done = shell("$COMMAND", "with command_line.needs_extra('train'):\n    import sineformer_none, sineformer.none")
+    assert "sineformer_none: pip" in done.stderr
+    with pytest.raises(ModuleNotFoundError), command_line.needs_extra("train"):
+        import sineformer.none  # noqa: F401
+
+
+def test_a_tilde_is_the_home_folder_of_somebody_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/somewhere")
+    assert command_line.path("~/a") == Path("/somewhere/a")
+    assert command_line.path_or_name("~/a") == "/somewhere/a"
+    assert [command_line.path_or_name(name) for name in ("owner/model", "a/~/b", "~no-such-user/a")] == [
+        *("owner/model", "a/~/b", "~no-such-user/a"),
+    ]

@@ -1,0 +1,1 @@
+"""What survives a stop, and how a run goes on from it."""

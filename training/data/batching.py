@@ -1,0 +1,302 @@
+"""From sentence pairs to batches: encoding, order, padding.
+
+A batch is bounded in *positions*, not in sentences: B * S <= max_tokens and B * T <= max_tokens, padding included, so
+that memory and time per batch stay level (section 5.1 of the paper batches by approximate length for the same
+reason). Here and below B is the batch, S the source length and T the target length in tokens, `</s>` included.
+`epoch_plan.py` decides which examples make a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import Dataset
+from transformers import PreTrainedTokenizerFast
+
+from ...modeling.loss import IGNORED
+from .cleaning import CleaningReport, ParallelText
+from .epoch_plan import WINDOW, EpochPlan, Indices, Lengths, PairLengths, check_budget, cut, round_up
+from .tokenizer import Tokenizers
+
+ENCODING_CHUNK = 10_000
+
+Ids = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class EncodedPairs(Dataset[dict[str, Ids]]):
+    """Token ids of all pairs in two flat arrays; pair i lies between offsets i and i + 1.
+
+    `rows[i]` is the index of pair i in the text it was encoded from, since pairs over the token limit are left out.
+    """
+
+    source_ids: Ids
+    source_offsets: Indices
+    target_ids: Ids
+    target_offsets: Indices
+    rows: Indices | Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Ids]:
+        source = slice(self.source_offsets[index], self.source_offsets[index + 1])
+        target = slice(self.target_offsets[index], self.target_offsets[index + 1])
+        return {"input_ids": self.source_ids[source], "labels": self.target_ids[target]}
+
+    @property
+    def lengths(self) -> Lengths:
+        """[N, 2]: source and target tokens of each pair."""
+        return self.lengths_on_demand[:]
+
+    @property
+    def lengths_on_demand(self) -> PairLengths:
+        """The same, computed for those pairs that it is asked for."""
+        return OffsetLengths((self.source_offsets, self.target_offsets))
+
+
+def encode_pairs(text: ParallelText, tokenizers: Tokenizers, max_length: int, report: CleaningReport) -> EncodedPairs:
+    """Encode all pairs but those with more than `max_length` tokens on a side, which are counted in `report`.
+
+    Raises:
+        ValueError: such pairs exist and the report refuses bad rows, or no pair is left.
+    """
+    pairs = encode_usable(text, tokenizers, max_length, report)
+    report.kept = len(pairs)
+    report.settle()
+    return pairs
+
+
+def encode_usable(text: ParallelText, tokenizers: Tokenizers, max_length: int, report: CleaningReport) -> EncodedPairs:
+    """The same for a part of a corpus: what the report says of the whole is left to the caller."""
+    source_ids, source_lengths = _encode(tokenizers.source, "text", text.sources)
+    target_ids, target_lengths = _encode(tokenizers.target, "text_target", text.targets)
+    fits = np.maximum(source_lengths, target_lengths) <= max_length
+    for index in np.flatnonzero(~fits):
+        report.add(f"longer than {max_length} tokens", text.place(int(index)))
+    return EncodedPairs(
+        source_ids=source_ids[np.repeat(fits, source_lengths)],
+        source_offsets=_offsets(source_lengths[fits]),
+        target_ids=target_ids[np.repeat(fits, target_lengths)],
+        target_offsets=_offsets(target_lengths[fits]),
+        rows=np.flatnonzero(fits),
+    )
+
+
+def _encode(tokenizer: PreTrainedTokenizerFast, side: str, texts: list[str]) -> tuple[Ids, Indices]:
+    """All ids in one array, and the number of ids of each text; `side` is what the tokenizer calls such texts."""
+    ids, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
+    for start in range(0, len(texts), ENCODING_CHUNK):
+        encoded = _ids(tokenizer, side, texts[start : start + ENCODING_CHUNK])
+        lengths.append(np.fromiter(map(len, encoded), np.int64, len(encoded)))
+        ids.append(np.fromiter(chain.from_iterable(encoded), np.int32, int(lengths[-1].sum())))
+    return np.concatenate(ids), np.concatenate(lengths)
+
+
+def _ids(tokenizer: PreTrainedTokenizerFast, side: str, texts: list[str]) -> list[list[int]]:
+    if not tokenizer.is_fast:
+        given: Any = {side: texts}
+        return tokenizer(**given, return_attention_mask=False, verbose=False)["input_ids"]
+    # What the call above does, without the offsets that nobody asks for: twice as fast.
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    backend.encode_special_tokens = tokenizer.split_special_tokens
+    return [encoding.ids for encoding in backend.encode_batch_fast(texts)]
+
+
+def _offsets(lengths: Indices) -> Indices:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """Sentence pairs to measure on, as text and as token ids in the same order."""
+
+    name: str
+    text: ParallelText
+    pairs: EncodedPairs
+
+
+@dataclass(frozen=True)
+class OffsetLengths:
+    """`PairLengths` from where each pair begins, on each side; what lies behind the last pair included."""
+
+    offsets: tuple[Indices, Indices]
+
+    def __len__(self) -> int:
+        return len(self.offsets[0]) - 1
+
+    def __getitem__(self, pairs: slice | Indices) -> Lengths:
+        sides = (offsets[1:][pairs] - offsets[:-1][pairs] for offsets in self.offsets)
+        return np.stack(list(sides), axis=1)
+
+
+class MicroBatch(NamedTuple):
+    """What one process computes at once: which examples of the training data these are (their numbers; of a stream,
+    their places), and the model's inputs."""
+
+    examples: list[int] | list[str]
+    inputs: dict[str, torch.Tensor]
+
+    def cut(self, parts: int) -> list[MicroBatch]:
+        """So many parts of nearly equal size, or one for each example if these are fewer."""
+        if parts == 1:
+            return [self]
+        number = min(parts, len(self.examples)) or 1
+        numbers = torch.arange(len(self.examples)).tensor_split(number)
+        inputs = {key: value.tensor_split(number) for key, value in self.inputs.items()}
+        return [
+            MicroBatch([self.examples[row] for row in rows], {key: values[index] for key, values in inputs.items()})
+            for index, rows in enumerate(numbers)
+        ]
+
+
+class PaddingShare(NamedTuple):
+    """Which part of all positions is padding, 0 to 1, on each side."""
+
+    source: float
+    target: float
+
+
+def padding_share(
+    lengths: PairLengths, batches: Sequence[Sequence[int] | Indices], pad_to_multiple_of: int = 1
+) -> PaddingShare:
+    """Padding positions / all positions over `batches`, whichever process they belong to."""
+    sizes = np.array([len(batch) for batch in batches])
+    taken = lengths[np.fromiter(chain.from_iterable(batches), np.int64)]
+    longest = np.maximum.reduceat(taken, np.cumsum(sizes) - sizes, axis=0)
+    positions = (round_up(longest, pad_to_multiple_of) * sizes[:, None]).sum(axis=0)
+    source, target = 1 - taken.sum(axis=0) / positions
+    return PaddingShare(float(source), float(target))
+
+
+class TokenBudgetBatchSampler:
+    """The batches of one process, for `DataLoader(batch_sampler=...)`: lists of example indices.
+
+    In every epoch each example occurs exactly once over all processes, in another batch with other neighbours than in
+    the epoch before. The global order depends on seed, epoch and world_size * accumulation_steps alone: micro-batches
+    come in groups of that many, one group per optimiser step, of which rank r takes number r, r + world_size, ... One
+    process accumulating two batches and two processes with one each therefore take the same steps.
+
+    The sampler deals out the ranks' shares itself: a loader must not be sharded a second time.
+
+    Args:
+        lengths: [N, 2] source and target tokens of each example.
+        max_tokens: most positions of a batch on either side, padding included.
+        seed: with the epoch, decides order and membership; not negative.
+        rank: this process.
+        world_size: number of processes.
+        accumulation_steps: micro-batches per process and optimiser step.
+        pad_to_multiple_of: the collator's setting of this name, so that the budget counts its padding too.
+        window: most examples planned at once.
+
+    Raises:
+        ValueError: an example is longer than `max_tokens`, or there are too few examples for the processes.
+    """
+
+    def __init__(
+        self,
+        lengths: PairLengths,
+        max_tokens: int,
+        seed: int,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        accumulation_steps: int = 1,
+        pad_to_multiple_of: int = 1,
+        window: int = WINDOW,
+    ) -> None:
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank is {rank} of world_size {world_size}; ranks count from 0 to world_size - 1")
+        check_budget(lengths, max_tokens, pad_to_multiple_of)
+        self.lengths, self.max_tokens, self.seed = lengths, max_tokens, seed
+        self.rank, self.world_size = rank, world_size
+        self.group = world_size * accumulation_steps
+        self.multiple, self.window = pad_to_multiple_of, window
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
+        """Plan an epoch; iteration begins at this rank's batch `start_batch`, which is how a stopped run goes on."""
+        seed = self.seed, epoch
+        self.plan = EpochPlan(self.lengths, self.max_tokens, seed, self.group, self.multiple, self.window)
+        start = self.plan.locate(start_batch * self.world_size)
+        if start is None:
+            batches = self.plan.total // self.world_size
+            raise ValueError(f"start_batch is {start_batch}, but epoch {epoch} has {batches} batches per process")
+        self._start = start
+        self.start_batch = start_batch
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps of the whole current epoch, before `start_batch` or after. Epochs differ by a few.
+
+        Of a corpus of several windows, to judge by the first.
+        """
+        return round(self.plan.expected / self.group)
+
+    def share_of_epoch(self, steps: int) -> float:
+        """Which part of the current epoch so many optimiser steps are."""
+        return steps / self.steps_per_epoch
+
+    def is_over(self, steps: int) -> bool:
+        """Whether the current epoch ends after so many optimiser steps."""
+        return self.plan.is_end(steps * self.group)
+
+    def __len__(self) -> int:
+        return self.plan.total // self.world_size - self.start_batch
+
+    def __iter__(self) -> Iterator[list[int]]:
+        window, first = self._start
+        for number in range(window, len(self.plan.windows)):
+            for batch in self.plan.batches(number)[first + self.rank :: self.world_size]:
+                yield batch.tolist()
+            first = 0
+
+    def padding(self) -> PaddingShare:
+        """Of this rank's batches in the first window of the epoch."""
+        return padding_share(self.lengths, self.plan.batches(0)[self.rank :: self.world_size], self.multiple)
+
+
+def evaluation_batches(lengths: Lengths, max_tokens: int, rank: int = 0, world_size: int = 1) -> list[list[int]]:
+    """This rank's batches of example indices, longest first, so that memory runs out at once if ever.
+
+    Every example occurs once over all ranks, whose numbers of batches may differ by one.
+
+    Raises:
+        ValueError: an example is longer than `max_tokens`.
+    """
+    check_budget(lengths, max_tokens)
+    order = np.lexsort((lengths[:, 1], lengths[:, 0]))[::-1]
+    return [batch.tolist() for batch in cut(lengths, order, max_tokens)[rank::world_size]]
+
+
+@dataclass(frozen=True)
+class Seq2SeqCollator:
+    """Pad the pairs of a batch to its longest source and longest target, or to the next multiple above.
+
+    Returns `input_ids` and `attention_mask` [B, S] and `labels` [B, T], padded with -100, all `torch.long`.
+    """
+
+    pad_token_id: int
+    pad_to_multiple_of: int = 1
+
+    def __call__(self, pairs: Sequence[Mapping[str, Ids]]) -> dict[str, torch.Tensor]:
+        input_ids = self._pad([pair["input_ids"] for pair in pairs], self.pad_token_id)
+        labels = self._pad([pair["labels"] for pair in pairs], IGNORED)
+        lengths = torch.tensor([len(pair["input_ids"]) for pair in pairs])
+        mask = (torch.arange(input_ids.shape[1]) < lengths[:, None]).long()
+        return {"input_ids": input_ids, "attention_mask": mask, "labels": labels}
+
+    def _pad(self, sequences: list[Ids], value: int) -> torch.Tensor:
+        longest = -(-max(map(len, sequences)) // self.pad_to_multiple_of) * self.pad_to_multiple_of
+        padded = np.full((len(sequences), longest), value, np.int64)
+        for row, sequence in zip(padded, sequences, strict=True):
+            row[: len(sequence)] = sequence
+        return torch.from_numpy(padded)

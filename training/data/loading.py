@@ -1,0 +1,292 @@
+"""From the settings to everything a run reads: cleaned text, tokenizers, token ids, evaluation sets."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import math
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from ..settings.arguments import SPLITS, DataArguments, Settings
+from ..system.files import checksum
+from .batching import EncodedPairs, EvaluationSet, encode_pairs
+from .bpe_dropout import BpeDropoutPairs
+from .cache import Corpus, TextSource, cached_corpus, cached_tokenizers, key_of
+from .cleaning import CleaningReport, Limits, ParallelText, clean, read_sample
+from .embedded_task import load_split
+from .overlap import PairHashes, note_overlap, note_repeats
+from .readers.arrow_tables import hub_table, read_hub, rows_of_stream
+from .readers.rows import ColumnNames, Row
+from .readers.sources import read_files, read_pairs
+from .streaming import TextStream, deal
+from .text_digest import text_digest
+from .tokenizer import Tokenizers
+from .vocabulary import train_vocabulary, train_vocabulary_on
+
+EMBEDDED_SEED = 0  # not the run's: runs with different seeds stay comparable
+# These choose no training pair; those that name files are replaced by what is in the files.
+LEAVES_PAIRS_AS_THEY_ARE = (
+    *(
+        "dataset_name",
+        "data_dir",
+        "train_files",
+        "cache_dir",
+        "streaming",
+        "shuffle_buffer",
+        "stream_workers",
+        "max_unusable_share",
+    ),
+    *("validation_files", "validation_split", "validation_size", "test_files", "test_split", "test_size"),
+)
+FIRST_PAIRS = 10_000  # of a stream, read before training starts where no vocabulary is trained on more of them
+NO_LIMITS = Limits(max_characters=sys.maxsize, max_length_ratio=math.inf)
+
+
+class DataError(ValueError):
+    """The data cannot be used as the settings ask."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Everything a run reads.
+
+    Attributes:
+        tokenizers: of source and target.
+        train: the training pairs.
+        held_out: the validation set and, if there is one, the test set, by name.
+    """
+
+    tokenizers: Tokenizers
+    train: Corpus | TextStream
+    held_out: dict[str, EvaluationSet]
+
+
+def load_data(settings: Settings, accelerator: Accelerator, tokenizers: Tokenizers | None = None) -> Data:
+    """Read and clean all splits, train the tokenizers on the training text unless they are given, encode, and report
+    what was left out.
+
+    Raises:
+        DataError: a split cannot be read or has no usable pairs, or the vocabulary cannot be made.
+    """
+    try:
+        held_out_names = [split for split in SPLITS if split != "train" and has_split(settings.data, split)]
+        texts = {split: read_split(settings.data, split) for split in held_out_names}
+        tokenizers, train = _load_train(settings, accelerator, tokenizers)
+        share, seed = settings.tokenizer.bpe_dropout, settings.run.seed
+        if share and isinstance(train, Corpus) and isinstance(train.pairs, EncodedPairs):
+            pairs = BpeDropoutPairs(train.pairs, tokenizers, share, seed, settings.data.max_length)
+            train = dataclasses.replace(train, pairs=pairs)
+        held_out = {name: _evaluation_set(name, *texts[name], tokenizers) for name in texts}
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    if isinstance(train, Corpus):
+        note_overlap(texts, train.hashes)
+        accelerator.print(f"train: {train.report}")
+    else:
+        accelerator.print("train: a stream; pairs that repeat others or are in another split as well are not counted")
+    for name, (_, report) in texts.items():
+        accelerator.print(f"{name}: {report}")
+    return Data(tokenizers, train, held_out)
+
+
+def _load_train(
+    settings: Settings, accelerator: Accelerator, tokenizers: Tokenizers | None
+) -> tuple[Tokenizers, Corpus | TextStream]:
+    with _naming("train"):
+        if settings.data.streaming:
+            return _train_as_stream(settings, accelerator, tokenizers)
+        if settings.data.cache_dir is not None:
+            return _train_from_cache(settings, accelerator, tokenizers)
+        return _train_in_memory(settings, accelerator, tokenizers)
+
+
+@contextlib.contextmanager
+def _naming(split: str) -> Iterator[None]:
+    """Have the errors of a split name it."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{split} data: {error}") from error
+
+
+def _train_in_memory(
+    settings: Settings, accelerator: Accelerator, tokenizers: Tokenizers | None
+) -> tuple[Tokenizers, Corpus]:
+    text, report = _read(settings.data, "train")
+    if tokenizers is None:
+        tokenizers = _from_main_process(accelerator, lambda: train_vocabulary(settings.tokenizer, text.pairs))
+    pairs = encode_pairs(text, tokenizers, settings.data.max_length, report)
+    hashes = PairHashes.of((text.sources[row], text.targets[row]) for row in pairs.rows)
+    corpus = Corpus(pairs, report, text_digest(text), hashes, lambda pair: text.place(int(pairs.rows[pair])))
+    note_repeats(report, hashes, corpus.place)
+    return tokenizers, corpus
+
+
+def _train_from_cache(
+    settings: Settings, accelerator: Accelerator, tokenizers: Tokenizers | None
+) -> tuple[Tokenizers, Corpus]:
+    data, cache = settings.data, Path(str(settings.data.cache_dir))
+    text = TextSource(lambda: _rows(data, "train"), _train_limits(data), lambda: _new_report(data))
+    content = {"data": _content(data), "settings": _what_shapes_text(data)}
+    if tokenizers is None:
+        sizes = dataclasses.asdict(settings.tokenizer)
+        del sizes["bpe_dropout"]  # does not change the vocabulary
+        key = key_of(**content, vocabulary=sizes)
+        tokenizers = _from_main_process(
+            accelerator, lambda: cached_tokenizers(cache, key, lambda: train_vocabulary(settings.tokenizer, text.pairs))
+        )
+    key = key_of(**content, vocabulary=tokenizers.digest())
+    corpus = cached_corpus(cache, key, text, tokenizers, data.max_length)
+    # It may have been made when more was allowed, which changes none of its pairs.
+    corpus.report.max_unusable_share = data.max_unusable_share
+    corpus.report.check_share()
+    return tokenizers, corpus
+
+
+def _train_as_stream(
+    settings: Settings, accelerator: Accelerator, tokenizers: Tokenizers | None
+) -> tuple[Tokenizers, TextStream]:
+    data, sizes = settings.data, settings.tokenizer
+    stream = TextStream(
+        functools.partial(_lanes, data),
+        _train_limits(data),
+        data.max_length,
+        data.shuffle_buffer,
+        data.stream_workers,
+        key_of(data=_identity(data), settings=_what_shapes_text(data)),
+        data.max_unusable_share,
+    )
+
+    def make() -> Tokenizers:
+        count = sizes.tokenizer_sample or FIRST_PAIRS
+        sample = read_sample(_lanes(data, [0], 1)[0], stream.limits, _new_report(data), count)
+        return tokenizers or train_vocabulary_on(sizes, lambda: iter(sample))
+
+    made = _from_main_process(accelerator, make)
+    return tokenizers or made, stream
+
+
+def _lanes(data: DataArguments, lanes: list[int], count: int) -> list[Iterator[Row]]:
+    """The rows of these lanes of the training data, out of so many."""
+    if data.dataset in ("embedded", "files"):
+        return deal(_rows(data, "train"), lanes, count)
+    table = hub_table(data.dataset, data.train_split, data.dataset_config, streaming=True)
+    columns, place = _columns(data), f"{data.dataset} ({data.train_split})"
+    if table.num_shards % count:  # every process reads all files, and leaves out what is not its own
+        return deal(rows_of_stream(table, columns, place), lanes, count)
+    from datasets.distributed import split_dataset_by_node
+
+    return [
+        rows_of_stream(split_dataset_by_node(table, lane, count), columns, f"{place}, part {lane + 1} of {count}")
+        for lane in lanes
+    ]
+
+
+def has_split(data: DataArguments, split: str) -> bool:
+    """Whether the settings name this split; only the test may be missing."""
+    if data.dataset == "embedded":
+        return True
+    return bool(data.files_of(split)) if data.dataset == "files" else getattr(data, f"{split}_split") is not None
+
+
+def read_split(data: DataArguments, split: str) -> tuple[ParallelText, CleaningReport]:
+    """The usable pairs of a split and the account of the others.
+
+    Limits on length hold for training only: a score counts on the whole of an evaluation set.
+
+    Raises:
+        ValueError: the source cannot be read, or has bad rows that the settings refuse, or has no usable ones.
+    """
+    with _naming(split):
+        return _read(data, split)
+
+
+def _read(data: DataArguments, split: str) -> tuple[ParallelText, CleaningReport]:
+    limits = _train_limits(data) if split == "train" else NO_LIMITS
+    return clean(_rows(data, split), limits, data.on_bad_rows, data.max_unusable_share)
+
+
+def _train_limits(data: DataArguments) -> Limits:
+    return Limits(data.max_characters, data.max_length_ratio)
+
+
+def _new_report(data: DataArguments) -> CleaningReport:
+    return CleaningReport(data.on_bad_rows, data.max_unusable_share)
+
+
+def _rows(data: DataArguments, split: str) -> Iterator[Row]:
+    if data.dataset == "embedded":
+        size: int = getattr(data, f"{split}_size")
+        return read_pairs(load_split(split, size, EMBEDDED_SEED), f"embedded {split} data")
+    if data.dataset == "files":
+        return read_files(data.files_of(split), columns_of(data))
+    return read_hub(data.dataset, _columns(data), getattr(data, f"{split}_split"), data.dataset_config)
+
+
+def columns_of(data: DataArguments) -> ColumnNames | None:
+    """The named columns, if the settings name any."""
+    if data.source_column is None or data.target_column is None:
+        return None
+    return ColumnNames(data.source_column, data.target_column)
+
+
+def _columns(data: DataArguments) -> ColumnNames:
+    return columns_of(data) or ColumnNames(data.source_language, data.target_language)
+
+
+def _identity(data: DataArguments) -> Any:
+    """The same without reading the data: it misses what changes neither names nor sizes."""
+    if data.dataset == "files":
+        return [(file.name, file.stat().st_size) for file in data.files_of("train")]
+    return _content(data) if data.dataset == "embedded" else data.dataset
+
+
+def _content(data: DataArguments) -> Any:
+    """What tells this training data from any other, wherever it lies."""
+    if data.dataset == "embedded":
+        return hashlib.sha256(repr(load_split("train", data.train_size, EMBEDDED_SEED)).encode()).hexdigest()
+    if data.dataset == "files":
+        return [("".join(file.suffixes), checksum(file)) for file in data.files_of("train")]
+    return hub_table(data.dataset, data.train_split, data.dataset_config)._fingerprint
+
+
+def _what_shapes_text(data: DataArguments) -> dict[str, Any]:
+    """The settings that the training pairs depend on. A setting that nobody thought of here is one of them."""
+    settings = dataclasses.asdict(data)
+    return {key: value for key, value in settings.items() if key not in LEAVES_PAIRS_AS_THEY_ARE}
+
+
+def _from_main_process(accelerator: Accelerator, make: Callable[[], Tokenizers]) -> Tokenizers:
+    """Made by the main process; the others get its tokenizers, without need of a common disk, or its `ValueError`."""
+    made: list[Tokenizers | ValueError | None] = [None]
+    if accelerator.is_main_process:
+        try:
+            made = [make()]
+        except ValueError as error:
+            made = [error]
+    broadcast_object_list(made)
+    tokenizers = made[0]
+    if isinstance(tokenizers, ValueError):
+        raise tokenizers
+    assert tokenizers is not None, "the main process has made them"
+    return tokenizers
+
+
+def data_digests(data: Data) -> dict[str, str]:
+    """The SHA-256 of every split, as it was left after cleaning, and of the vocabulary."""
+    held_out = {name: text_digest(held_out.text) for name, held_out in data.held_out.items()}
+    return {"train": data.train.digest, **held_out, "vocabulary": data.tokenizers.digest()}
+
+
+def _evaluation_set(name: str, text: ParallelText, report: CleaningReport, tokenizers: Tokenizers) -> EvaluationSet:
+    no_limit = sys.maxsize  # as for characters
+    return EvaluationSet(name, text, encode_pairs(text, tokenizers, no_limit, report))

@@ -1,0 +1,1 @@
+"""Sentence pairs out of files and datasets, each with its place."""

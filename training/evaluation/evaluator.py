@@ -1,0 +1,167 @@
+"""How good a model is: loss and perplexity on the references, BLEU, chrF and exact matches of its translations.
+
+Each process measures its share of the batches; what is gathered covers the set exactly once, however many processes
+there are and however the set divides among them. The batches do not depend on it either: a sum in floating point may,
+on what else is in a batch and on the order of the terms, and so may the choice between two translations.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import evaluate
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import broadcast_object_list, gather_object
+
+from ...modeling.loss import IGNORED
+from ..data.batching import EncodedPairs, EvaluationSet, Seq2SeqCollator, evaluation_batches
+from ..data.tokenizer import Tokenizers
+from ..pretrained.translation import source_batches, translate_batch
+from ..settings.arguments import Settings
+from .languages import WESTERN, bleu_tokenizer, needs_a_language
+from .published_scores import exact_match
+
+METRICS = Path(__file__).parent / "metrics"
+LOSS_POSITIONS = 2_048  # of a batch; logits for a large vocabulary take 4 * 37,000 bytes for each
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What was measured on one evaluation set.
+
+    Attributes:
+        loss: mean cross-entropy of a target token in nats, without label smoothing.
+        bleu, chrf: of sacrebleu, 0 to 100; the signatures say how they were computed.
+        exact_match: percentage of translations equal to their reference.
+        sentences: size of the set.
+        num_beams: beams of the translations.
+    """
+
+    loss: float
+    bleu: float
+    chrf: float
+    exact_match: float
+    bleu_signature: str
+    chrf_signature: str
+    sentences: int
+    num_beams: int
+
+    @property
+    def perplexity(self) -> float:
+        """Perplexity of a target token."""
+        return perplexity(self.loss)
+
+
+def perplexity(loss: float) -> float:
+    """Perplexity for a mean cross-entropy in nats."""
+    return math.exp(min(loss, 700.0))  # beyond that, floats overflow
+
+
+def is_better(candidate: Scores, best: Scores, metric: str) -> bool:
+    """Whether the candidate beats the best in `metric`: the lower loss, or the higher BLEU or chrF.
+
+    The loss decides between equals, such as two early checkpoints with a BLEU of zero.
+    """
+
+    def merit(scores: Scores) -> tuple[float, float]:
+        return (-scores.loss if metric == "loss" else getattr(scores, metric), -scores.loss)
+
+    return merit(candidate) > merit(best)
+
+
+def choose_tokenizer(settings: Settings, references: Sequence[str]) -> str:
+    """Return the tokenizer of BLEU for a run. Warn where it goes with a language that the references are not in, as
+    where a recipe leaves out `target_language`."""
+    language, wanted = settings.data.target_language, settings.evaluation.bleu_tokenize
+    chosen = wanted or bleu_tokenizer(language)
+    if wanted is None and chosen == WESTERN and needs_a_language(references) and PartialState().is_main_process:
+        print(
+            f"warning: target_language is {language!r}, but the validation data are in a script that BLEU with its "
+            f"tokenizer, {chosen}, does not divide into words; set target_language, or bleu_tokenize",
+            file=sys.stderr,
+        )
+    return chosen
+
+
+@functools.cache
+def _metric(name: str) -> Any:
+    """One of our `evaluate` modules, from its file: the network is never asked."""
+    return evaluate.load(str(METRICS / name), keep_in_memory=True)
+
+
+def score_translations(translations: list[str], references: list[str], tokenize: str = WESTERN) -> dict[str, Any]:
+    """BLEU with a tokenizer of sacrebleu, chrF, their signatures, and exact matches: keyword arguments of `Scores`."""
+    bleu = _metric("bleu").compute(predictions=translations, references=references, tokenize=tokenize)
+    chrf = _metric("chrf").compute(predictions=translations, references=references)
+    return {
+        "bleu": bleu["score"],
+        "bleu_signature": bleu["signature"],
+        "chrf": chrf["score"],
+        "chrf_signature": chrf["signature"],
+        "exact_match": exact_match(translations, references),
+    }
+
+
+@dataclass
+class Evaluator:
+    """Measures a model, on all processes together: every process has to call it, and all get the same scores.
+
+    Attributes:
+        accelerator: of the run.
+        tokenizers: of source and target.
+        collator: makes batches of pairs.
+        batch_size: sentences translated at once by one process. A set of fewer leaves the others nothing to do.
+        bleu_tokenize: sacrebleu's name of the tokenizer of BLEU.
+    """
+
+    accelerator: Accelerator
+    tokenizers: Tokenizers
+    collator: Seq2SeqCollator
+    batch_size: int
+    bleu_tokenize: str = WESTERN
+
+    def measure(self, model: Any, data: EvaluationSet, num_beams: int) -> tuple[Scores, list[str]]:
+        """Scores of the model, which is left in the mode it was in, and its translations in the order of the set."""
+        was_training = model.training
+        model.eval()
+        loss = self.mean_loss(model, data.pairs)
+        translations = self.translate(model, data.text.sources, num_beams)
+        model.train(was_training)
+        payload: list[dict[str, Any]] = [{}]
+        if self.accelerator.is_main_process:
+            payload = [score_translations(translations, data.text.targets, self.bleu_tokenize)]
+        broadcast_object_list(payload)
+        scores = Scores(loss=loss, sentences=len(data.text.sources), num_beams=num_beams, **payload[0])
+        return scores, translations
+
+    @torch.inference_mode()
+    def mean_loss(self, model: Any, pairs: EncodedPairs) -> float:
+        """Cross-entropy per target token over all pairs, in nats."""
+        positions = max(LOSS_POSITIONS, int(pairs.lengths.max()))
+        process = self.accelerator.process_index, self.accelerator.num_processes
+        mine: list[tuple[float, int]] = []
+        for indices in evaluation_batches(pairs.lengths, positions, *process):
+            batch = self.collator([pairs[index] for index in indices])
+            tokens = int((batch["labels"] != IGNORED).sum())
+            loss = model(**{key: value.to(model.device) for key, value in batch.items()}).loss
+            mine.append((float(loss) * tokens, tokens))
+        parts: list[tuple[float, int]] = gather_object(mine)
+        return math.fsum(total for total, _ in parts) / sum(tokens for _, tokens in parts)  # exact in any order
+
+    def translate(self, model: Any, sources: Sequence[str], num_beams: int) -> list[str]:
+        """Translations of all sources, in their order."""
+        batches = source_batches(self.tokenizers, sources, self.batch_size)
+        mine = [
+            (line, text)
+            for batch in batches[self.accelerator.process_index :: self.accelerator.num_processes]
+            for line, text in zip(batch.lines, translate_batch(model, self.tokenizers, batch, num_beams), strict=True)
+        ]
+        gathered = dict(gather_object(mine))
+        return [gathered.get(line, "") for line in range(len(sources))]

@@ -1,0 +1,108 @@
+"""The model that training begins with: a fresh one, or one that is there and goes on."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from accelerate import Accelerator
+from transformers import GenerationConfig
+
+from ...configuration.configuration_sineformer import SineformerConfig
+from ...modeling.modeling_sineformer import SineformerForConditionalGeneration
+from ..data.tokenizer import Tokenizers
+from ..pretrained.loading import PretrainedError, find_model, load_config, load_model
+from ..settings.arguments import DROPOUTS, EvaluationArguments, FineTuningArguments, Settings
+from ..system.files import CheckpointError, checksum
+from ..system.processes import on_main_process
+from .adapter import add_adapter
+from .freezing import freeze
+
+
+class BaseModel(NamedTuple):
+    """What a run begins from, ready to train."""
+
+    model: SineformerForConditionalGeneration
+    tokenizers: Tokenizers
+    folder: Path
+
+    def digest(self) -> str:
+        """The SHA-256 of the weights, as they were found."""
+        files = [*self.folder.glob("*.safetensors"), *self.folder.glob("*.bin")]
+        checksums = "".join(map(checksum, sorted(files)))
+        return hashlib.sha256(checksums.encode()).hexdigest()
+
+
+def fresh_model(settings: Settings, tokenizers: Tokenizers) -> SineformerForConditionalGeneration:
+    """A fresh model for these vocabularies, with its generation parameters."""
+    special = {
+        "pad_token_id": tokenizers.target.pad_token_id,
+        "bos_token_id": tokenizers.target.bos_token_id,
+        "eos_token_id": tokenizers.target.eos_token_id,
+        "decoder_start_token_id": tokenizers.target.bos_token_id,
+    }
+    config = SineformerConfig(
+        **settings.model.config_fields(),
+        **special,
+        vocab_size=len(tokenizers.source),
+        decoder_vocab_size=len(tokenizers.target),
+        share_encoder_decoder_embeddings=tokenizers.joint,
+    )
+    config._attn_implementation = settings.model.attn_implementation
+    model = SineformerForConditionalGeneration(config)
+    _set_search(model.generation_config, settings.evaluation)
+    return model
+
+
+def _set_search(generation: GenerationConfig, evaluation: EvaluationArguments) -> None:
+    generation.num_beams, generation.length_penalty = evaluation.num_beams, evaluation.length_penalty
+    if evaluation.num_beams == 1:
+        # transformers saves no settings of a search with beams where there is none.
+        generation.length_penalty, generation.early_stopping = 1.0, None
+
+
+def load_base_model(settings: Settings, accelerator: Accelerator) -> BaseModel | None:
+    """The model that the settings begin from, with parts frozen or adapters added, in every process; None for a fresh
+    one.
+
+    Raises:
+        CheckpointError: it cannot be loaded, or a part of it is to be trained where it is sharded.
+    """
+    finetuning = settings.finetuning
+    if finetuning.model_name_or_path is None:
+        return None
+    if accelerator.is_fsdp2 and (finetuning.freeze or finetuning.lora_r > 0):
+        raise CheckpointError(
+            "freeze, lora_r: only where every process has the whole model; train in one process or with "
+            "training/accelerate/multi_gpu.yaml, not with FSDP"
+        )
+    on_main_process(accelerator, lambda: _find(finetuning))  # downloads it; the others find it there
+    folder = _find(finetuning)
+    model, tokenizers = _load(folder, settings)
+    if finetuning.lora_r > 0:
+        add_adapter(model, finetuning)
+    tied = freeze(model, finetuning.freeze)
+    if tied:
+        accelerator.print(f"frozen too, for being the same matrix: {', '.join(tied)}")
+    return BaseModel(model, tokenizers, folder)
+
+
+def _find(finetuning: FineTuningArguments) -> Path:
+    try:
+        return find_model(str(finetuning.model_name_or_path), finetuning.model_revision)
+    except PretrainedError as error:
+        raise CheckpointError(f"model_name_or_path: {error}") from error
+
+
+def _load(folder: Path, settings: Settings) -> tuple[Any, Tokenizers]:
+    """The model with the dropout and the generation parameters of the settings, and its tokenizers."""
+    config = load_config(folder, **{key: getattr(settings.model, key) for key in DROPOUTS})
+    config._attn_implementation = settings.model.attn_implementation
+    try:
+        model, tokenizers = load_model(folder, torch.float32, config)
+    except PretrainedError as error:
+        raise CheckpointError(f"model_name_or_path: {error}") from error
+    _set_search(model.generation_config, settings.evaluation)
+    return model, tokenizers

@@ -1,0 +1,132 @@
+"""What a run has left in `metrics.jsonl` and beside it, read for its report."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..evaluation.evaluator import Scores, is_better
+from ..system.output_folder import CHECKPOINTS, METRICS_FILE, SETTINGS_FILE, VERSIONS_FILE
+
+TRAIN, VALIDATION, VALIDATION_MEAN = "train", "validation", "validation_mean"
+
+Line = Mapping[str, Any]
+NUMBERS = frozenset(
+    (
+        *("seconds", "epoch", "loss", "learning_rate", "gradient_norm", "tokens_per_second", "padding_share"),
+        *("sentences", "num_beams", "bleu", "chrf", "exact_match", "perplexity"),
+    )
+)
+
+
+class ReportError(RuntimeError):
+    """The report of a run cannot be made; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class RunMetrics:
+    """The log of a run, or of its first part, and the settings it ran with.
+
+    Attributes:
+        name: of its folder.
+        lines: of `metrics.jsonl`, in their order.
+        settings: keys and values of its recipe; empty if there is no record.
+        versions: of the libraries; empty if there is no record.
+        finished: whether it has come to its end.
+    """
+
+    name: str
+    lines: list[Line]
+    settings: Mapping[str, Any]
+    versions: Mapping[str, Any]
+    finished: bool
+
+    @property
+    def training(self) -> list[Line]:
+        """Reports of steps."""
+        return [line for line in self.lines if line["kind"] == TRAIN]
+
+    @property
+    def evaluations(self) -> dict[str, list[Line]]:
+        """Evaluations by name of the set, in the order in which the sets came."""
+        found: dict[str, list[Line]] = {}
+        for line in self.lines:
+            if "bleu" in line:
+                found.setdefault(line["kind"], []).append(line)
+        return found
+
+    @property
+    def incidents(self) -> dict[str, list[Line]]:
+        """Lines of any other kind, such as skipped steps, by their kind."""
+        found: dict[str, list[Line]] = {}
+        for line in self.lines:
+            if line["kind"] != TRAIN and "bleu" not in line:
+                found.setdefault(line["kind"], []).append(line)
+        return found
+
+    @property
+    def best(self) -> Line | None:
+        """The evaluation of the best model so far; None before the first evaluation."""
+        metric = self.settings.get("best_metric", "bleu")
+
+        def better(best: Line, line: Line) -> Line:
+            return line if is_better(_scores(line), _scores(best), metric) else best
+
+        evaluations = [line for kind in (VALIDATION, VALIDATION_MEAN) for line in self.evaluations.get(kind, [])]
+        return functools.reduce(better, evaluations) if evaluations else None
+
+
+def _scores(line: Line) -> Scores:
+    return Scores(**{field.name: line[field.name] for field in dataclasses.fields(Scores)})
+
+
+def read_run(folder: Path) -> RunMetrics:
+    """Read what a run, finished or not, has left in its output folder.
+
+    Raises:
+        ReportError: the folder holds no log of a run, or a damaged one.
+    """
+    log, settings, versions = (folder / name for name in (METRICS_FILE, SETTINGS_FILE, VERSIONS_FILE))
+    try:
+        # What follows the last line end is being written. Sentences may hold other line ends.
+        texts = log.read_text(encoding="utf-8").split("\n")[:-1]
+        lines = [_parse(text, f"{log}:{number}") for number, text in enumerate(texts, start=1)]
+        return RunMetrics(
+            folder.resolve().name,
+            lines,
+            yaml.safe_load(settings.read_text(encoding="utf-8")) if settings.exists() else {},
+            json.loads(versions.read_text(encoding="utf-8")) if versions.exists() else {},
+            finished=not (folder / CHECKPOINTS).exists(),
+        )
+    except FileNotFoundError as error:
+        raise ReportError(f"{log} is missing; give the output folder of a run that has begun to train") from error
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ReportError(f"the record in {folder} cannot be read: {' '.join(str(error).split())}") from error
+
+
+def _parse(text: str, place: str) -> Line:
+    try:
+        line = json.loads(text)
+    except ValueError as error:
+        raise ReportError(f"{place}: no valid JSON ({error}); remove this line") from error
+    if not isinstance(line, dict) or not isinstance(line.get("kind"), str) or not isinstance(line.get("step"), int):
+        raise ReportError(f"{place}: no line of a run, which has a kind and a step; remove it")
+    _check_types(line, place)
+    return line
+
+
+def _check_types(line: Line, place: str) -> None:
+    if line["kind"] == "skipped":
+        return  # shown as it is
+    for key in sorted(NUMBERS & line.keys()):
+        value = line[key]
+        is_word = key == "gradient_norm" and value in ("inf", "-inf", "nan")  # JSON has no such number
+        if isinstance(value, bool) or not (isinstance(value, int | float) or is_word):
+            raise ReportError(f"{place}: {key} is no number but {value!r}; remove this line")

@@ -1,0 +1,278 @@
+"""What a run tells: a progress bar or plain lines, `metrics.jsonl`, and the trackers of Accelerate."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from accelerate import Accelerator
+from tqdm.auto import tqdm
+
+from ..data.batching import EvaluationSet
+from ..evaluation.evaluator import Scores
+from ..evaluation.model_card import Example
+from ..system.files import flush, writing
+from ..system.output_folder import METRICS_FILE
+from .trackers import track_samples, wandb_id
+
+_SUMS = ("loss_sum", "tokens", "filled", "positions", "gradient_norm", "seconds_summed", "steps")
+SAMPLES = 5
+EXAMPLES_SHOWN = 10
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"  # tqdm's own time left leaves out evaluations
+
+
+class Skipped(NamedTuple):
+    """A skipped step.
+
+    Attributes:
+        loss: of the step.
+        gradient_norm: of the step.
+        examples: places of those in the micro-batches that have such a loss; if none has, of all.
+        in_a_row: steps that were skipped since the last one taken, this one included.
+        total: steps that the run skipped so far.
+        finite_weights: whether a later step can come out better.
+    """
+
+    loss: float
+    gradient_norm: float
+    examples: list[str]
+    in_a_row: int
+    total: int
+    finite_weights: bool
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.examples[:EXAMPLES_SHOWN]) + (", ..." if len(self.examples) > EXAMPLES_SHOWN else "")
+        return (
+            f"the loss is {self.loss}, the norm of the gradient {self.gradient_norm}. "
+            f"{len(self.examples)} examples are in the batches concerned: {shown}"
+        )
+
+
+@dataclasses.dataclass
+class StepReport:
+    """One optimiser step: mean loss per target token, norm of the gradient before clipping, and the target tokens
+    of all processes.
+
+    Attributes:
+        skipped: why the weights are as before; None: they are not.
+        parts: that each micro-batch is cut into since memory ran out in this step; None: it did not.
+    """
+
+    loss: float
+    gradient_norm: float
+    target_tokens: int
+    skipped: Skipped | None = None
+    parts: int | None = None
+
+
+def pick_samples(data: EvaluationSet, translations: Sequence[str]) -> list[Example]:
+    """A few translations from all over an evaluation set, always of the same sentences."""
+    count = len(translations)
+    rows = sorted({index * count // SAMPLES for index in range(SAMPLES)})
+    return [Example(data.text.sources[row], data.text.targets[row], translations[row]) for row in rows]
+
+
+class Fill(NamedTuple):
+    """Positions of the batches of a step, source and target, in all processes: those that hold a token, and all."""
+
+    filled: int
+    positions: int
+
+
+class RunLog:
+    """Reports on the main process; on others every method does nothing.
+
+    Args:
+        accelerator: of the run, with its trackers initialised.
+        folder: where `metrics.jsonl` goes.
+        logging_steps: how many steps one report sums up.
+        planned_steps: when training ends; None if only the clock says so.
+        max_minutes: when the clock ends it.
+
+    Attributes:
+        latest: the number of steps done.
+        after_step: called after every one, on every process.
+    """
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        folder: Path,
+        logging_steps: int,
+        planned_steps: int | None,
+        max_minutes: float | None,
+    ) -> None:
+        self.accelerator = accelerator
+        self.main = accelerator.is_main_process
+        self.path = folder / METRICS_FILE
+        self.logging_steps = logging_steps
+        self.planned_steps = planned_steps
+        self.max_seconds = None if max_minutes is None else 60 * max_minutes
+        self.on_terminal = sys.stderr.isatty()
+        self.bar = tqdm(
+            total=planned_steps,
+            unit=" steps",
+            disable=not (self.main and self.on_terminal),
+            dynamic_ncols=True,
+            bar_format=None if planned_steps is None else BAR,
+        )
+        self.started = time.monotonic()
+        self.seconds_training = 0.0
+        self.latest = 0
+        self.after_step: Callable[[], object] = lambda: None
+        self._reset()
+
+    def _reset(self) -> None:
+        self.loss_sum, self.tokens, self.filled, self.positions = 0.0, 0, 0, 0
+        self.gradient_norm, self.seconds_summed, self.steps = 0.0, 0.0, 0
+
+    def seconds(self) -> float:
+        """How long the run has taken, what came before a stop included."""
+        return time.monotonic() - self.started
+
+    def state(self) -> dict[str, Any]:
+        """What a later process needs to go on with this log. On the main process, what is written is on the disk then,
+        its length part of the state."""
+        size = 0
+        if self.main and self.path.exists():
+            flush(self.path)
+            size = self.path.stat().st_size
+        return {
+            "bytes": size,
+            "seconds": self.seconds(),
+            "seconds_training": self.seconds_training,
+            "sums": {key: getattr(self, key) for key in _SUMS},
+            "wandb_id": wandb_id(self.accelerator),
+        }
+
+    def restore(self, state: dict[str, Any], step: int) -> None:
+        """Go on with the log of a run stopped after `step` steps: lines that were written later are cut off."""
+        self.started = time.monotonic() - state["seconds"]
+        self.seconds_training = state["seconds_training"]
+        for key in _SUMS:
+            setattr(self, key, state["sums"][key])
+        self.latest = step
+        self.bar.initial = self.bar.n = step
+        self.bar.refresh()
+        if not self.main:
+            return
+        size = self.path.stat().st_size if self.path.exists() else 0
+        if size < state["bytes"]:
+            self.message(f"warning: lines of {self.path} are lost: it was {state['bytes']} bytes long, now {size}")
+        elif size:
+            os.truncate(self.path, state["bytes"])
+
+    def message(self, text: str) -> None:
+        """A line of text, above the bar if there is one."""
+        if self.main:
+            self.bar.write(text, file=sys.stderr)
+
+    def step(
+        self, number: int, epoch: float, report: StepReport, fill: Fill, learning_rate: float, seconds: float
+    ) -> None:
+        """Take note of one step; every `logging_steps` steps, report those that were not skipped."""
+        self.latest = number
+        self.after_step()
+        if report.parts is not None:
+            self._out_of_memory(number, report.parts)
+        if report.skipped is not None:
+            self._skipped(number, report.skipped)
+        else:
+            self.loss_sum += report.loss * report.target_tokens
+            self.tokens += report.target_tokens
+            self.gradient_norm = report.gradient_norm
+        self.filled += fill.filled
+        self.positions += fill.positions
+        self.seconds_summed += seconds
+        self.seconds_training += seconds
+        self.steps += 1
+        if self.steps < self.logging_steps:
+            return
+        if self.tokens > 0:
+            self._report(number, epoch, learning_rate)
+        self._reset()
+
+    def _report(self, number: int, epoch: float, learning_rate: float) -> None:
+        values: dict[str, Any] = {
+            "loss": self.loss_sum / self.tokens,
+            "learning_rate": learning_rate,
+            # JSON has no word for numbers that are not finite, as gradients in fp16 are at times; `float` reads these.
+            "gradient_norm": self.gradient_norm if math.isfinite(self.gradient_norm) else str(self.gradient_norm),
+            "tokens_per_second": self.tokens / self.seconds_summed,
+            "padding_share": 1 - self.filled / self.positions,
+            "epoch": epoch,
+        }
+        self._record("train", number, values)
+        self._show(number, values)
+
+    def _skipped(self, number: int, skipped: Skipped) -> None:
+        # JSON has no word for numbers that are not finite; `float` reads these.
+        values = {"loss": str(skipped.loss), "gradient_norm": str(skipped.gradient_norm), "examples": skipped.examples}
+        self._record("skipped", number, values | {"in_a_row": skipped.in_a_row, "total": skipped.total})
+        self.message(f"warning: step {number} is skipped, {skipped.total} so far: {skipped}")
+
+    def _out_of_memory(self, number: int, parts: int) -> None:
+        self._record("out_of_memory", number, {"parts": parts})
+        self.message(
+            f"warning: step {number} ran out of memory; from now on every batch is computed in {parts} parts, with the "
+            "same result"
+        )
+
+    def _show(self, number: int, values: dict[str, Any]) -> None:
+        if not self.main:
+            return
+        left = f"{self._time_left(number)} left"
+        shown = (
+            f"loss {values['loss']:.3f}, lr {values['learning_rate']:.2e}, {values['tokens_per_second']:,.0f} tokens/s"
+        )
+        if self.on_terminal:
+            self.bar.set_postfix_str(f"{left}, {shown}", refresh=False)  # a narrow terminal cuts off the end
+            self.bar.update(number - self.bar.n)
+        else:
+            of_all = "" if self.planned_steps is None else f"/{self.planned_steps}"
+            self.message(f"step {number}{of_all}, epoch {values['epoch']:.2f}: {shown}, {left}")
+
+    def _time_left(self, number: int) -> str:
+        """Time to the end at the pace so far, evaluations included, whichever limit comes first; the epochs of a stream
+        have no known end."""
+        elapsed = self.seconds()
+        limits = []
+        if self.planned_steps is not None:
+            limits.append(elapsed / number * (self.planned_steps - number))
+        if self.max_seconds is not None:
+            limits.append(max(0.0, self.max_seconds - elapsed))
+        return tqdm.format_interval(min(limits)) if limits else "unknown time"
+
+    def evaluation(
+        self, name: str, number: int, scores: Scores, samples: Sequence[Example], is_best: bool | None = None
+    ) -> None:
+        """Report scores and some translations; `name` is the evaluation set's."""
+        values = dataclasses.asdict(scores) | {"perplexity": scores.perplexity}
+        self._record(name, number, values | {"samples": [dataclasses.asdict(each) for each in samples]})
+        track_samples(self.accelerator, name, self.latest, samples)
+        best = ", the best so far" if is_best else ""
+        self.message(
+            f"{name} at step {number}: loss {scores.loss:.3f}, perplexity {scores.perplexity:.2f}, "
+            f"BLEU {scores.bleu:.2f}, chrF {scores.chrf:.2f}, exact {scores.exact_match:.1f} %{best}"
+        )
+
+    def _record(self, kind: str, number: int, values: dict[str, Any]) -> None:
+        """One line of `metrics.jsonl`, and the numbers among the values to the trackers."""
+        numbers = {f"{kind}/{key}": value for key, value in values.items() if isinstance(value, int | float)}
+        # Trackers do not go back: Weights & Biases drops what comes after later steps, as the scores of the best model.
+        self.accelerator.log(numbers, step=self.latest)
+        if self.main:
+            line = {"kind": kind, "step": number, "seconds": round(self.seconds(), 2), **values}
+            with writing(str(self.path)), self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, allow_nan=False) + "\n")
+
+    def close(self) -> None:
+        """End the bar."""
+        self.bar.close()

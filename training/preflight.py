@@ -1,0 +1,97 @@
+"""The settings of a run: read, completed from the model that it begins from, and checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import GenerationConfig
+
+from ..configuration.configuration_sineformer import SineformerConfig
+from ..modeling.generation import default_generation_config
+from ..modeling.modeling_sineformer import SineformerForConditionalGeneration
+from .checks import problems_of
+from .learning.adapter import adapter_problems
+from .learning.freezing import problems_of_parts
+from .pretrained.loading import CONFIG, PretrainedError, find_model, load_config
+from .settings.arguments import DROPOUTS, ModelArguments, Settings
+from .settings.recipe import RecipeError, read_values, settings_of
+
+GENERATION_CONFIG = "generation_config.json"
+# They change how the model is trained or searched, not what its weights mean.
+MAY_DIFFER = (*DROPOUTS, "num_beams", "length_penalty")
+
+
+def read_settings(argv: Sequence[str]) -> Settings:
+    """Settings from a command line: `[--config RECIPE.yaml] [--key value ...]`, flags before recipe before defaults.
+
+    Raises:
+        RecipeError: with everything that is wrong: unknown or doubled keys, wrong types, values out of range,
+            missing files, combinations that cannot work, an output folder that is in use.
+    """
+    values, problems = read_values(argv)
+    problems += take_over(values)
+    settings = settings_of(values)
+    problems += problems_of(settings)
+    if problems:
+        raise RecipeError(problems)
+    return settings
+
+
+def take_over(values: dict[str, Any]) -> list[str]:
+    """Fill in what the settings leave to the model that they begin from, if they do: its architecture, the sizes of its
+    vocabulary, its dropout, how it searches, and its commit on the Hub.
+
+    Args:
+        values: of the settings, by key; filled in.
+
+    Returns:
+        What is wrong, one line each: there is no such model, a key contradicts it, or it lacks a part to freeze or to
+        adapt.
+    """
+    name, revision = values.get("model_name_or_path"), values.get("model_revision")
+    if name is None:
+        return []
+    if revision is not None and os.path.isdir(name):
+        return [f"model_revision: only models on the Hub have revisions, and {name} is a folder; leave it out"]
+    try:
+        folder = find_model(name, revision, [CONFIG, GENERATION_CONFIG])
+        config = load_config(folder)
+    except PretrainedError as error:
+        return [f"model_name_or_path: {error}"]
+    if not os.path.isdir(name):
+        values["model_revision"] = folder.name
+    problems = []
+    for key, value in _own_settings(config, folder).items():
+        if values.setdefault(key, value) != value and key not in MAY_DIFFER:
+            has = "none" if value is None else value
+            problems.append(f"{key}: {name} has {has}, got {values[key]}; leave it out, the model decides")
+    return problems + list(_part_problems(config, values))
+
+
+def _own_settings(config: SineformerConfig, folder: Path) -> dict[str, Any]:
+    """What a model says of itself, by the keys of settings."""
+    defaults = ModelArguments().config_fields()
+    own = {key: type(default)(getattr(config, key)) for key, default in defaults.items()}
+    generation = default_generation_config(config)
+    if (folder / GENERATION_CONFIG).is_file():
+        generation = GenerationConfig.from_pretrained(folder)
+    return own | {
+        "vocab_size": config.vocab_size,
+        "target_vocab_size": None if config.share_encoder_decoder_embeddings else config.target_vocab_size,
+        "tokenizer_sample": None,
+        "num_beams": generation.num_beams or 1,
+        "length_penalty": 1.0 if generation.length_penalty is None else generation.length_penalty,
+    }
+
+
+def _part_problems(config: SineformerConfig, values: dict[str, Any]) -> Iterator[str]:
+    with torch.device("meta"):
+        model = SineformerForConditionalGeneration(config)
+    yield from (f"freeze: {problem}" for problem in problems_of_parts(model, values.get("freeze", [])))
+    if values.get("lora_r", 0) > 0 and "lora_target_modules" in values:
+        problems = adapter_problems(model, values["lora_target_modules"])
+        yield from (f"lora_target_modules: {problem}" for problem in problems)

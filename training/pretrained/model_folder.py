@@ -1,0 +1,158 @@
+"""What belongs into a published model folder, and what is wrong with one."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+from huggingface_hub import EvalResult, ModelCard
+from safetensors import SafetensorError
+from transformers import AutoTokenizer
+from transformers.dynamic_module_utils import get_relative_import_files
+
+from ...configuration.configuration_sineformer import SineformerConfig
+from ...modeling.code_files import AUTO_MAP
+from ...modeling.modeling_sineformer import SineformerForConditionalGeneration
+from ...modeling.tokenization_sineformer import TARGET_FOLDER
+from ..data.tokenizer import TOKENIZER_FILES
+from ..system.output_folder import (
+    ADAPTER_FILES,
+    ADAPTER_FOLDER,
+    CARD,
+    METRICS_FILE,
+    PROFILE_FOLDER,
+    REPORT_FILES,
+    SETTINGS_FILE,
+    TRACKERS,
+    VERSIONS_FILE,
+)
+from .bare_process import ElsewhereError, digest_elsewhere, logits_digest
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+WEIGHTS_INDEX = "model.safetensors.index.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+REQUIRED = {CARD, CONFIG, "generation_config.json", TOKENIZER_CONFIG}
+RECORDS = {METRICS_FILE, SETTINGS_FILE, VERSIONS_FILE, *REPORT_FILES, "LICENSE", ".gitattributes"}
+TRAINING_LOGS = {*TRACKERS, PROFILE_FOLDER}  # they say nothing about the model that metrics.jsonl does not
+PICKLES = {".bin", ".ckpt", ".joblib", ".npy", ".npz", ".pickle", ".pkl", ".pt", ".pth"}
+SENTENCES = ("A dog is sleeping.", "Where is the small house of my sister?")
+
+
+def model_files(folder: Path) -> list[PurePosixPath]:
+    """Every file below `folder` but the logs of training, as paths relative to it, sorted."""
+    found = (PurePosixPath(path.relative_to(folder).as_posix()) for path in folder.rglob("*") if not path.is_dir())
+    return sorted(path for path in found if path.parts[0] not in TRAINING_LOGS)
+
+
+def belongs_to_model(path: PurePosixPath) -> bool:
+    """Whether loading a model may take this file, so that one of an earlier model must not stay beside a new one."""
+    tokenizer = path.name in TOKENIZER_FILES and path.parent.name in ("", TARGET_FOLDER)
+    return tokenizer or path.suffix in (".py", ".safetensors") or path.name == WEIGHTS_INDEX
+
+
+def folder_problems(folder: Path) -> list[str]:
+    """Everything that is wrong with a folder for the Hub, one line each, naming the file and the mend.
+
+    It must hold a whole Sineformer model with tokenizer and card, no pickle and nothing else. If it does, it is loaded
+    twice, here and in a process without Sineformer, and must give the same logits bit for bit.
+    """
+    if not (folder / CONFIG).is_file():
+        return [f"{folder} holds no {CONFIG}; give the folder of a finished training"]
+    config, broken = _read_json(folder / CONFIG)
+    index, broken_index = _read_json(folder / WEIGHTS_INDEX) if (folder / WEIGHTS_INDEX).is_file() else ({}, [])
+    code, code_broken = _code_files(folder, config)
+    required = REQUIRED | _weight_files(index) | code
+    whole = [*broken, *broken_index, *code_broken, *_config_problems(config), *_content_problems(folder, required)]
+    card = list(_card_problems(folder / CARD)) if (folder / CARD).is_file() else []
+    return [*whole, *card, *(_loading_problems(folder) if not whole else [])]
+
+
+def _read_json(path: Path) -> tuple[dict[str, Any], list[str]]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        return {}, [f"{path.name}: no valid JSON: {error}"]
+    return (content, []) if isinstance(content, dict) else ({}, [f"{path.name}: no JSON object"])
+
+
+def _weight_files(index: dict[str, Any]) -> set[str]:
+    return {WEIGHTS_INDEX, *index["weight_map"].values()} if index.get("weight_map") else {WEIGHTS}
+
+
+def _config_problems(config: dict[str, Any]) -> Iterator[str]:
+    kind = config.get("model_type")
+    if config and kind != SineformerConfig.model_type:
+        yield f"{CONFIG}: model_type is {kind!r}; this publishes models of type {SineformerConfig.model_type!r}"
+    elif missing := sorted(AUTO_MAP.keys() - config.get("auto_map", {}).keys()):
+        yield f"{CONFIG}: auto_map has no {', '.join(missing)}; save the model with save_pretrained"
+
+
+def _code_files(folder: Path, config: dict[str, Any]) -> tuple[set[str], list[str]]:
+    """The files of the classes that the config names, and all that these import."""
+    classes = [*config.get("auto_map", {}).values()]
+    classes += [each["impl"] for each in config.get("custom_pipelines", {}).values()]
+    files = {f"{name.rpartition('--')[2].split('.')[0]}.py" for name in classes}
+    try:
+        imported = {Path(path).name for name in files for path in get_relative_import_files(folder / name)}
+    except FileNotFoundError as error:
+        return files, [f"{Path(error.filename).name}: missing, but other code needs it; save with save_pretrained"]
+    return files | imported, []
+
+
+def _content_problems(folder: Path, required: set[str]) -> Iterator[str]:
+    for name in sorted(required):
+        if not (folder / name).is_file() and not name.endswith(".py"):
+            yield f"{name}: missing; save model and tokenizer with save_pretrained, or let training write the folder"
+    tokenizers = {f"{prefix}{name}" for name in TOKENIZER_FILES for prefix in ("", f"{TARGET_FOLDER}/")}
+    allowed = required | RECORDS | tokenizers | {f"{ADAPTER_FOLDER}/{name}" for name in ADAPTER_FILES}
+    strange = [path for path in model_files(folder) if str(path) not in allowed]
+    for path in strange:
+        if path.suffix in PICKLES:
+            yield f"{path}: a pickle, which can run code on loading; remove it (weights go into {WEIGHTS})"
+    others = [path for path in strange if path.suffix not in PICKLES]
+    for name in sorted({path.parts[0] + ("/" if len(path.parts) > 1 else "") for path in others}):
+        yield f"{name}: does not belong to a model; move it out of the folder"
+
+
+def _card_problems(path: Path) -> Iterator[str]:
+    try:
+        data = ModelCard.load(path).data
+    except (ValueError, yaml.YAMLError) as error:
+        yield f"{path.name}: the metadata is not valid: {' '.join(str(error).split())}"
+        return
+    for key in ("language", "library_name", "pipeline_tag"):
+        if not data.get(key):
+            yield f"{path.name}: the metadata has no {key}"
+    if not data.get("eval_results"):
+        yield f"{path.name}: the model-index has no results; give every score with its data set and metric"
+    for number, result in enumerate(data.get("eval_results") or [], start=1):
+        yield from (f"{path.name}: model-index, result {number}: {problem}" for problem in _result_problems(result))
+
+
+def _result_problems(result: EvalResult) -> Iterator[str]:
+    for key in ("task_type", "dataset_type", "dataset_name", "metric_type"):
+        if not getattr(result, key):
+            yield f"no {key.replace('_', ' ')}"
+    value = result.metric_value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        yield f"the value of {result.metric_type} is {value!r}, not a number"
+
+
+def _loading_problems(folder: Path) -> Iterator[str]:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model: Any = SineformerForConditionalGeneration.from_pretrained(folder)
+        here = logits_digest(model.eval(), tokenizer, SENTENCES)
+        elsewhere = digest_elsewhere(folder, SENTENCES)
+    except ElsewhereError as error:
+        yield f"the folder does not load where Sineformer is not installed: {error}"
+    except (ValueError, OSError, RuntimeError, SafetensorError) as error:
+        yield f"the folder does not load: {' '.join(str(error).split())}"
+    else:
+        if here != elsewhere:
+            yield "the code in the folder and the installed Sineformer give different logits; save the model again"

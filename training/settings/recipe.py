@@ -1,0 +1,228 @@
+"""Reading settings: a YAML recipe with flat keys, and flags that override it.
+
+Every value, from file or flag, goes through one `HfArgumentParser`, one at a time, so that all problems are found
+before the first is reported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import functools
+import itertools
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, get_type_hints
+
+import yaml
+from transformers import HfArgumentParser
+
+from .arguments import CONCERNS, PATHS, Settings
+
+NULL = ("", "~", "null")
+# Far beyond what a recipe needs, and what is still read and reported on in seconds.
+LARGEST_RECIPE = 100_000  # bytes
+MOST_KEYS = 1_000
+NESTED = re.compile(r"(?:[\[{][^\[\]{}]*){20}")  # PyYAML takes minutes over thousands of brackets
+LONGEST_PROBLEM = 1_000  # characters
+
+
+class RecipeError(ValueError):
+    """All that is wrong with a recipe and its flags.
+
+    Attributes:
+        problems: one line each.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = [_shortened(each) for each in problems]
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        super().__init__("\n".join([f"{count} in the settings:", *(f"  - {each}" for each in self.problems)]))
+
+
+def _shortened(problem: str) -> str:
+    """A problem without the middle of what somebody gave by mistake; its end has the mend."""
+    if len(problem) <= LONGEST_PROBLEM:
+        return problem
+    return f"{problem[: LONGEST_PROBLEM // 2]} [...] {problem[-LONGEST_PROBLEM // 2 :]}"
+
+
+@dataclass
+class _Entry:
+    """One setting as written: where it stands, its key, and its values as text."""
+
+    origin: str
+    key: str
+    values: list[str]
+
+
+class _OneValueParser(HfArgumentParser):
+    """Types of all settings. Raises where argparse would exit, and fills in no defaults."""
+
+    def __init__(self) -> None:
+        super().__init__(list(CONCERNS.values()), allow_abbrev=False, add_help=False)
+        self.types = {key: hint for concern in CONCERNS.values() for key, hint in get_type_hints(concern).items()}
+
+    def error(self, message: str) -> NoReturn:
+        raise argparse.ArgumentTypeError(message.partition(": ")[2] or message)
+
+    def parse_value(self, key: str, values: list[str]) -> Any:
+        """The typed value of one setting; raises `ArgumentTypeError` or `ValueError` with what is wrong with it."""
+        for character in "".join(values):
+            if unicodedata.category(character) in ("Cc", "Cs"):
+                raise ValueError(f"holds U+{ord(character):04X}, which is no text; remove it")
+        is_null = len(values) == 1 and values[0].lower() in NULL
+        if is_null and type(None) in getattr(self.types[key], "__args__", ()):
+            return None
+        if self.types[key] == list[str]:
+            return [] if is_null else values
+        if is_null and self.types[key] is str:
+            raise ValueError("needs a value; leave the key out for its default")
+        if len(values) > 1:
+            raise ValueError(f"takes one value, got {len(values)}: {' '.join(values)}")
+        argv = [f"--{key}={values[0]}"] if values else [f"--{key}"]
+        return getattr(self.parse_args(argv), key)
+
+
+@functools.cache
+def _the_parser() -> _OneValueParser:
+    return _OneValueParser()
+
+
+def _read_recipe(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(LARGEST_RECIPE + 1)
+        text = raw.decode("utf-8")
+    except (OSError, ValueError) as error:
+        raise RecipeError([f"--config: cannot read {path}: {error}; give a recipe in UTF-8"]) from error
+    if len(raw) > LARGEST_RECIPE:
+        raise RecipeError([f"--config: {path} has over {LARGEST_RECIPE:,} bytes, which is no recipe; check the path"])
+    return text
+
+
+def _recipe_entries(path: Path, problems: list[str]) -> Iterator[_Entry]:
+    """The entries of a YAML file, in order; scalars stay text, so that `1e-3` and `3` reach the same type check."""
+    text = _read_recipe(path)
+    if NESTED.search(text):
+        raise RecipeError([f"{path}: recipes are flat, but this one is nested too deep to read"])
+    try:
+        root = yaml.compose(text, Loader=yaml.BaseLoader)
+    except yaml.YAMLError as error:
+        raise RecipeError([f"{path}: not YAML: {' '.join(str(error).split())}"]) from error
+    except RecursionError as error:
+        raise RecipeError([f"{path}: recipes are flat, but this one is nested too deep to read"]) from error
+    if root is None:
+        return
+    if not isinstance(root, yaml.MappingNode) or len(root.value) > MOST_KEYS:
+        raise RecipeError([f"{path}: a recipe is lines of 'key: value', at most {MOST_KEYS:,}"])
+    for key, node in root.value:
+        origin = f"{path}:{key.start_mark.line + 1}"
+        if not isinstance(key, yaml.ScalarNode) or not key.value:
+            problems.append(f"{origin}: a key is one word before a colon")
+        elif isinstance(node, yaml.ScalarNode):
+            yield _Entry(origin, key.value, [node.value])
+        elif isinstance(node, yaml.SequenceNode) and all(isinstance(item, yaml.ScalarNode) for item in node.value):
+            yield _Entry(origin, key.value, [item.value for item in node.value] or [""])
+        else:
+            problems.append(f"{origin}: {key.value}: recipes are flat: give one value or one list")
+
+
+def _flag_entries(argv: Sequence[str]) -> Iterator[_Entry]:
+    """The entries of a command line: `--key value ...` or `--key=value`."""
+    name, values = "", list[str]()
+    for token in [*argv, "--"]:
+        if not token.startswith("--"):
+            values.append(token)
+            continue
+        if name or values:
+            yield _Entry("command line", _key_of(name), values)
+        name, equals, value = token.partition("=")
+        values = [value] if equals else []
+
+
+def _key_of(flag: str) -> str:
+    """The key that a flag sets, under its own name or another of its names."""
+    others = {
+        other: key.name
+        for concern in CONCERNS.values()
+        for key in dataclasses.fields(concern)
+        for other in key.metadata.get("aliases", [])
+    }
+    return others.get(flag, flag.removeprefix("--").replace("-", "_"))
+
+
+def _typed(entries: Iterable[_Entry], parser: _OneValueParser, problems: list[str]) -> dict[str, Any]:
+    """The values of well-formed entries; what is wrong with the others goes to `problems`."""
+    values: dict[str, Any] = {}
+    for entry in entries:
+        if not entry.key:
+            problems.append(f"{entry.origin}: {' '.join(entry.values)!r} belongs to no flag")
+        elif entry.key not in parser.types:
+            problems.append(f"{entry.origin}: unknown key {entry.key!r}{nearest(entry.key, list(parser.types))}")
+        elif entry.key in values:
+            problems.append(f"{entry.origin}: {entry.key} is given twice")
+        else:
+            try:
+                values[entry.key] = parser.parse_value(entry.key, entry.values)
+            except (argparse.ArgumentTypeError, ValueError) as error:
+                problems.append(f"{entry.origin}: {entry.key}: {error}")
+    return values
+
+
+def nearest(key: str, known: list[str]) -> str:
+    """The end of an error message that suggests the known key most like `key`; empty if none is like it."""
+    close = difflib.get_close_matches(key.lower(), known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def read_values(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The values of a command line and its recipe, by key, and what is wrong with keys and types, one line each.
+
+    Raises:
+        RecipeError: the recipe cannot be read.
+    """
+    flags = list(_flag_entries(argv))
+    configs = [entry for entry in flags if entry.key == "config"]
+    if any(len(entry.values) != 1 for entry in configs) or len(configs) > 1:
+        raise RecipeError(["--config: takes one recipe file"])
+    problems: list[str] = []
+    parser = _the_parser()
+    recipes = [Path(os.path.expanduser(entry.values[0])) for entry in configs]
+    from_file = _typed(itertools.chain(*(_recipe_entries(path, problems) for path in recipes)), parser, problems)
+    values = from_file | _typed((entry for entry in flags if entry.key != "config"), parser, problems)
+    values |= {key: _with_home(values[key]) for key in PATHS if key in values}
+    return values, problems
+
+
+def settings_of(values: dict[str, Any]) -> Settings:
+    """The settings with these values, and defaults for all others."""
+    return Settings(**{name: _construct(concern, values) for name, concern in CONCERNS.items()})
+
+
+def _with_home(value: Any) -> Any:
+    """Return a path, or each of a list, with the home folder in the place of `~`."""
+    if isinstance(value, list):
+        return [_with_home(each) for each in value]
+    return None if value is None else os.path.expanduser(value)
+
+
+def _construct(concern: type, values: dict[str, Any]) -> Any:
+    """A dataclass from those of the values that are its fields."""
+    return concern(**{key.name: values[key.name] for key in dataclasses.fields(concern) if key.name in values})
+
+
+def print_help(program: str, epilog: str) -> None:
+    """Print every setting with its type, its default and what it means, and `epilog` as it is."""
+    HfArgumentParser(
+        list(CONCERNS.values()),
+        prog=program,
+        usage=f"{program} [--config RECIPE.yaml] [--key value ...]",
+        description="Trains a translation model. Flags override the recipe.",
+    ).print_help()
+    print(f"\n{epilog}")

@@ -1,0 +1,1 @@
+"""The machine: files and folders, processes, signals, accelerators."""

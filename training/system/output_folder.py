@@ -1,0 +1,34 @@
+"""Name the files and folders that a run leaves in its output folder."""
+
+from pathlib import Path
+
+CARD = "README.md"
+METRICS_FILE = "metrics.jsonl"
+SETTINGS_FILE = "training_args.yaml"
+VERSIONS_FILE = "versions.json"
+REPORT_FILE, PICTURE_FILE = REPORT_FILES = ("report.html", "report.png")
+PROFILE_FOLDER = "profile"
+TENSORBOARD, WANDB = TRACKERS = ("tensorboard", "wandb")  # each leaves a folder of its name
+CHECKPOINTS = "checkpoints"
+STATE = "step-"
+BEST = "best-"
+ADAPTER_FOLDER = "adapter"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_FILES = (ADAPTER_WEIGHTS, "adapter_config.json")
+
+
+def state_folder(output_dir: Path, step: int) -> Path:
+    """Where the checkpoint of a step is."""
+    return output_dir / CHECKPOINTS / f"{STATE}{step}"
+
+
+def state_folders(output_dir: Path) -> list[Path]:
+    """The checkpoints that a run can go on from, the latest first."""
+    found = ((_step_of(path), path) for path in (output_dir / CHECKPOINTS).glob(f"{STATE}*"))
+    return [path for step, path in sorted(found, reverse=True) if step >= 0]
+
+
+def _step_of(folder: Path) -> int:
+    """The step in the name of a checkpoint; -1 if there is none, as while it is being written."""
+    number = folder.name.partition("-")[2]
+    return int(number) if number.isdecimal() else -1
