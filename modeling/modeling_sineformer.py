@@ -196,7 +196,8 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, SineformerGe
 
         Returns:
             `loss`, if there are labels, and `logits` `[B, T, V]`. In training with labels the loss is computed without
-            ever holding all logits: they are computed when somebody looks at them, or asks for a tuple.
+            ever holding all logits: they are computed when somebody looks at them, or asks for a tuple; where several
+            processes train, only for a tuple.
 
         Raises:
             ValueError, TypeError: the inputs are missing, doubled, of a wrong shape or outside the vocabulary.
@@ -232,8 +233,14 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, SineformerGe
             output = Seq2SeqLMOutput(loss=loss, logits=logits, **rest)
         else:
             loss = translation_loss(hidden, self.lm_head, labels, num_items_in_batch, label_smoothing, r_drop)
-            output = TranslationOutput(loss=loss, **rest)
-            if not torch.compiler.is_compiling():
+            # What wraps a model for several processes looks at every field of its output.
+            several = torch.distributed.is_available() and torch.distributed.is_initialized()
+            if not return_dict:
+                output = Seq2SeqLMOutput(loss=loss, logits=self.lm_head(hidden), **rest)
+            elif several or torch.compiler.is_compiling():
+                output = Seq2SeqLMOutput(loss=loss, **rest)
+            else:
+                output = TranslationOutput(loss=loss, **rest)
                 output.postpone_logits(hidden, self.lm_head)
         return output if return_dict else output.to_tuple()
 

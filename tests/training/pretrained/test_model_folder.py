@@ -124,7 +124,7 @@ def test_a_card_that_is_not_complete_is_told(folder: Path, old: str, new: str, p
 @pytest.mark.slow
 def test_code_that_computes_something_else_than_the_installed_one_is_told(folder: Path) -> None:
     code = folder / "modeling_sineformer.py"
-    head = "logits = self.lm_head(outputs.last_hidden_state)"
+    head = "logits = self.lm_head(hidden)"
     assert head in code.read_text()
     code.write_text(code.read_text().replace(head, f"{head} * 1.5"))
     (problem,) = folder_problems(folder)
