@@ -15,9 +15,9 @@ from sineformer.modeling.translation_pipeline import SineformerTranslationPipeli
 if TYPE_CHECKING:
     from sineformer.tests.conftest import BarePython
 
-# The names of the cache: of releases to 5.23, since 5.24, and one that no release has.
 TINY = {"vocab_size": 9, "d_model": 4, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 1}
 TINY |= {"decoder_attention_heads": 1, "encoder_ffn_dim": 4, "decoder_ffn_dim": 4}
+# The names of the cache: of releases to 5.23, since 5.24, and one that no release has.
 NAMES = ["past_key_values", "cache", "memory"]
 
 USE = """
