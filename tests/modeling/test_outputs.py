@@ -57,3 +57,13 @@ def test_a_tuple_has_the_loss_and_then_the_logits(make_model, source, target, tr
     torch.testing.assert_close(loss, expected.loss)
     assert torch.equal(logits, expected.logits)
     assert torch.equal(encoded, expected.encoder_last_hidden_state)
+
+
+def test_several_processes_train_without_logits_unless_for_a_tuple(make_model, source, target, monkeypatch) -> None:
+    # FSDP and DDP look at every field of an output, where they would be computed outside of the wrapped model.
+    model = make_model().train()
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    output = model(input_ids=source, labels=target)
+    assert output.logits is None
+    _, logits, _ = model(input_ids=source, labels=target, return_dict=False)
+    assert logits.shape == (*target.shape, model.config.vocab_size)
