@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
 from datasets import Dataset
 from transformers import (
     AutoModelForSeq2SeqLM,
@@ -21,6 +20,7 @@ from transformers import (
 )
 
 from sineformer import SineformerConfig, SineformerForConditionalGeneration, SineformerTokenizer
+from sineformer.modeling import compatibility
 from sineformer.training.data.tokenizer import train_tokenizers
 
 PAIRS = [
@@ -201,7 +201,8 @@ def test_a_text_that_ends_the_search_is_looked_for_in_the_target(model: Any, tok
 def test_beams_of_a_release_that_takes_the_sources_vocabulary_are_refused(
     model, tokenizer, release, monkeypatch
 ) -> None:
-    monkeypatch.setattr(transformers, "__version__", release)
+    # Importing a part of transformers may run the package again, which leaves two modules of that name.
+    monkeypatch.setattr(compatibility.transformers, "__version__", release)
     batch = tokenizer(SOURCES, return_tensors="pt", padding=True)
     with pytest.raises(ValueError, match=f"{release} is wrong. Give `num_beams=1`, or upgrade"):
         model.generate(**batch, num_beams=2, max_new_tokens=2)
