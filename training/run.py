@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object, set_seed
+from accelerate.utils import set_seed
 from torch.utils.data import DataLoader
 from transformers.utils.logging import disable_progress_bar
 
 from ..modeling.modeling_sineformer import SineformerForConditionalGeneration
-from .checkpoints.checkpoint import (
-    BestCheckpoint,
-    end_checkpoints,
-    prepare_output_dir,
-    remove_old_checkpoints,
-    save_model,
-)
+from .checkpoints.checkpoint import Checkpoint, Origin, end_checkpoints, prepare_output_dir
 from .checkpoints.resume import check_data, choose_checkpoint, has_finished, remove_later
-from .checkpoints.state import TrainingState, best_name_of, random_state, read_state
+from .checkpoints.selection import Selection
+from .checkpoints.state import TrainingState
 from .data.batching import EvaluationSet, Seq2SeqCollator, TokenBudgetBatchSampler
 from .data.bpe_dropout import BpeDropoutPairs, BpeDropoutSampler
 from .data.loading import Data, DataError, data_digests, load_data
 from .data.streaming import Batching, StreamedBatches, TextStream
+from .data.tokenizer import Tokenizers, load_tokenizers
 from .evaluation.evaluator import Evaluator, Scores, choose_tokenizer
 from .evaluation.model_card import Example, RunRecord, write_model_card
 from .learning.averaging import Averages
 from .learning.freezing import trained_share
-from .learning.initial_model import fresh_model, load_base_model
+from .learning.initial_model import BaseModel, fresh_model, load_base_model
 from .learning.loop import Learner, Limits, Trainer
 from .learning.optimizer import build_optimizer, build_schedule
 from .learning.skipped_steps import Skips
@@ -42,8 +36,8 @@ from .monitoring.run_log import RunLog, pick_samples
 from .monitoring.trackers import close_trackers, start_trackers
 from .settings.arguments import Settings
 from .settings.record import write_settings, write_versions
-from .system.files import remove_leftovers, write_folder, write_manifest, writing
-from .system.output_folder import METRICS_FILE, PROFILE_FOLDER, REPORT_FILES, SETTINGS_FILE, TRACKERS, state_folder
+from .system.files import remove_leftovers, writing
+from .system.output_folder import METRICS_FILE, PROFILE_FOLDER, REPORT_FILES, SETTINGS_FILE, TRACKERS
 from .system.processes import build_accelerator, check_same_data, check_same_disk, on_main_process
 from .system.sharding import WholeModel
 from .system.signals import Stopped, StopSignals
@@ -74,13 +68,13 @@ def run(settings: Settings) -> Scores | None:
         return None
     checkpoint = on_main_process(accelerator, lambda: choose_checkpoint(settings, accelerator.num_processes))
     base = load_base_model(settings, accelerator)
-    data = load_data(settings, accelerator, None if base is None else base.tokenizers)
+    data = load_data(settings, accelerator, known_tokenizers(accelerator, base, checkpoint))
     digests = data_digests(data) | ({} if base is None else {"base_model": base.digest()})
     check_same_data(accelerator, digests)
     model = fresh_model(settings, data.tokenizers) if base is None else base.model
     on_main_process(accelerator, lambda: begin(settings, checkpoint, digests))
-    check_same_disk(accelerator, Path(str(settings.run.output_dir)) / SETTINGS_FILE)
-    start_trackers(accelerator, settings, None if checkpoint is None else read_state(checkpoint))
+    check_same_disk(accelerator, settings.run.folder / SETTINGS_FILE)
+    start_trackers(accelerator, settings, None if checkpoint is None else checkpoint.state)
     training = Run(settings, accelerator, data, model, digests)
     try:
         training.train(checkpoint)
@@ -97,34 +91,44 @@ def run(settings: Settings) -> Scores | None:
     return scores
 
 
+def known_tokenizers(
+    accelerator: Accelerator, base: BaseModel | None, checkpoint: Checkpoint | None
+) -> Tokenizers | None:
+    """Return the tokenizers of the base model, or of the checkpoint to resume from; None if they are to be trained."""
+    if base is not None:
+        return base.tokenizers
+    if checkpoint is None:
+        return None
+    return on_main_process(accelerator, lambda: load_tokenizers(checkpoint.folder))
+
+
 def report(accelerator: Accelerator, settings: Settings) -> None:
     """Show the run so far in `report.html`. The model or the checkpoint is there already; the other processes
     wait only for the end."""
     if accelerator.is_main_process:
         from .monitoring.html_report import write_run_report  # with matplotlib, which takes long to import
 
-        write_run_report(Path(str(settings.run.output_dir)))
+        write_run_report(settings.run.folder)
 
 
 def clear_up(accelerator: Accelerator, settings: Settings) -> None:
-    """Do what a run has left undone that was killed after it had finished."""
-    output_dir = Path(str(settings.run.output_dir))
-    on_main_process(accelerator, lambda: end_checkpoints(output_dir))
+    """Finish the clean-up of a run that was killed after its last step."""
+    on_main_process(accelerator, lambda: end_checkpoints(settings.run.folder))
     report(accelerator, settings)
 
 
-def begin(settings: Settings, checkpoint: Path | None, digests: dict[str, str]) -> None:
-    """Make the output folder ready for a new run, or for going on from a checkpoint.
+def begin(settings: Settings, checkpoint: Checkpoint | None, digests: dict[str, str]) -> None:
+    """Make the output folder ready for a new run, or for one that resumes from a checkpoint.
 
     Args:
         settings: of the run.
-        checkpoint: to go on from.
+        checkpoint: to resume from.
         digests: of the data and of the model that the run begins from.
 
     Raises:
         CheckpointError: the checkpoint is of other data, or the folder cannot be written.
     """
-    output_dir = Path(str(settings.run.output_dir))
+    output_dir = settings.run.folder
     if checkpoint is not None:
         check_data(checkpoint, digests)
     with writing(str(output_dir)):
@@ -132,7 +136,7 @@ def begin(settings: Settings, checkpoint: Path | None, digests: dict[str, str]) 
             prepare_output_dir(output_dir, (METRICS_FILE, *REPORT_FILES, *TRACKERS, PROFILE_FOLDER))
         else:
             remove_later(checkpoint)
-            remove_leftovers(checkpoint.parent)
+            remove_leftovers(checkpoint.folder.parent)
         write_settings(output_dir, settings)
         write_versions(output_dir, digests)
 
@@ -151,7 +155,7 @@ class Run:
         self.settings, self.accelerator, self.data, self.model = settings, accelerator, data, model
         self.digests = digests
         self.minutes = 0.0
-        self.output_dir = Path(str(settings.run.output_dir))
+        self.output_dir = settings.run.folder
         # Tensor cores work on multiples of 8.
         multiple = 8 if accelerator.device.type == "cuda" and settings.optimisation.mixed_precision != "no" else 1
         self.collator = Seq2SeqCollator(data.tokenizers.source.pad_token_id, multiple)
@@ -162,7 +166,6 @@ class Run:
         tokenize = choose_tokenizer(settings, data.held_out["validation"].text.targets)
         batch_size = settings.evaluation.eval_batch_size
         self.evaluator = Evaluator(accelerator, data.tokenizers, self.collator, batch_size, tokenize)
-        self.best = BestCheckpoint(self.output_dir, settings.evaluation.best_metric)
         self.log = RunLog(
             accelerator,
             self.output_dir,
@@ -170,6 +173,7 @@ class Run:
             self._planned_steps(),
             settings.optimisation.max_minutes,
         )
+        self.selection = Selection(settings, self.evaluator, data.held_out["validation"], self.log)
 
     def _sampler(self) -> TokenBudgetBatchSampler | StreamedBatches:
         optimisation, seed, train = self.settings.optimisation, self.settings.run.seed, self.data.train
@@ -197,7 +201,7 @@ class Run:
         ends = optimisation.max_steps, optimisation.num_epochs, optimisation.max_minutes
         return Limits(*ends, self.settings.evaluation.eval_steps, run.save_steps, run.save_minutes)
 
-    def train(self, checkpoint: Path | None = None) -> None:
+    def train(self, checkpoint: Checkpoint | None = None) -> None:
         """Train to the end, from a checkpoint if one is given; the best model is in `checkpoints` then.
 
         Raises:
@@ -206,17 +210,18 @@ class Run:
         loader = self._loader()
         with StopSignals() as signals, contextlib.closing(self.log):
             trainer = Trainer(self._learner(), self.sampler, loader, self._limits(), self.log, signals.asked)
-            state = TrainingState(self.whole, trainer.learner, trainer.position, self.best, self.log)
+            model, averages, selection = self.whole, self.averages, self.selection
+            state = TrainingState(model, trainer.learner, trainer.position, averages, selection, self.log)
             if checkpoint is not None:
                 state.restore(checkpoint)
-                self.averages.restore(checkpoint)
-                self.log.message(f"going on from {checkpoint}")
+                self.log.message(f"going on from {checkpoint.folder}")
             with self._profiling():
-                if self._is_patient():
-                    trainer.run(self.validate, lambda: self.save(state))
-            with self.averages.mean() as is_mean:
-                if is_mean:
-                    self._judge("validation_mean", trainer.learner.step, is_mean=True)
+                if selection.is_patient:
+                    trainer.run(
+                        lambda step: selection.validate(step, model, averages),
+                        lambda: state.save(self.settings, self.data.tokenizers, self._origin()),
+                    )
+            selection.validate_mean(trainer.learner.step, model, averages)
             self.minutes = self.log.seconds() / 60
 
     def _profiling(self) -> contextlib.AbstractContextManager[None]:
@@ -243,30 +248,8 @@ class Run:
             generator=torch.Generator(),  # otherwise it draws from the one of dropout whenever it is opened
         )
 
-    def save(self, state: TrainingState) -> None:
-        """Write a checkpoint; every process has to call it."""
-        random_states = gather_object([random_state(self.accelerator)])
-        model, moments = self.whole.up_to_date(), state.moments()
-
-        def write(aside: Path) -> None:
-            save_model(aside, model, self.data.tokenizers)
-            write_settings(aside, self.settings)
-            state.save(aside, moments, random_states, origin)
-            self.averages.save(aside)
-            write_manifest(aside)
-
-        origin = {
-            "processes": self.accelerator.num_processes,
-            "batches_per_step": self.sampler.group,
-            "data": self.digests,
-        }
-        folder = state_folder(self.output_dir, state.learner.step)
-        on_main_process(self.accelerator, lambda: self._write_checkpoint(folder, write))
-
-    def _write_checkpoint(self, folder: Path, write: Callable[[Path], None]) -> None:
-        with writing(f"checkpoint {folder}"):
-            write_folder(folder, write)
-            remove_old_checkpoints(self.best, self.settings.run.save_total_limit, best_name_of)
+    def _origin(self) -> Origin:
+        return Origin(self.accelerator.num_processes, self.sampler.group, self.digests)
 
     def _learner(self) -> Learner:
         optimisation = self.settings.optimisation
@@ -293,57 +276,35 @@ class Run:
             skips=Skips(optimisation.max_skipped_steps),
         )
 
-    def validate(self, step: int) -> bool:
-        """Measure the model, keep it if it is the best so far; False when patience is at its end."""
-        with self.averages.to_be_evaluated():
-            self._judge("validation", step)
-        return self._is_patient()
-
-    def _judge(self, name: str, step: int, is_mean: bool = False) -> None:
-        model, held_out = self.whole.up_to_date(), self.data.held_out["validation"]
-        scores, translations = self.evaluator.measure(model, held_out, self.settings.evaluation.eval_num_beams)
-        is_best = self.best.judge(step, scores, is_mean)
-        if is_best:
-            on_main_process(self.accelerator, lambda: self._write_best(model))
-        self.log.evaluation(name, step, scores, pick_samples(held_out, translations), is_best)
-
-    def _write_best(self, model: Any) -> None:
-        with writing(f"the best model, {self.best.folder}"):
-            self.best.save(model, self.data.tokenizers)
-            remove_old_checkpoints(self.best, self.settings.run.save_total_limit, best_name_of)
-
-    def _is_patient(self) -> bool:
-        patience = self.settings.evaluation.patience
-        return patience is None or self.best.evaluations_since < patience
-
     def finish(self) -> Scores:
-        """Measure the best model on the last held-out set, with the beams it is saved with; move it to the output
-        folder and write its card."""
+        """Measure the best model on the last held-out set, with the beams it is saved with; copy it into the output
+        folder, write its card and remove the checkpoints; returns the scores."""
         self.accelerator.wait_for_everyone()  # the main process has written it
         model: Any = SineformerForConditionalGeneration.from_pretrained(
-            self.best.folder, attn_implementation=self.settings.model.attn_implementation
+            self.selection.folder, attn_implementation=self.settings.model.attn_implementation
         )
         model.to(self.accelerator.device)
         held_out = list(self.data.held_out.values())[-1]
         scores, translations = self.evaluator.measure(model, held_out, self.settings.evaluation.num_beams)
-        self.log.evaluation(held_out.name, self.best.step, scores, pick_samples(held_out, translations))
+        self.log.evaluation(held_out.name, self.selection.best.step, scores, pick_samples(held_out, translations))
         on_main_process(self.accelerator, lambda: self._publish(model, held_out, scores, translations))
         return scores
 
     def _publish(self, model: Any, held_out: EvaluationSet, scores: Scores, translations: list[str]) -> None:
-        assert self.best.scores is not None, "training ends with an evaluation"
+        best = self.selection.best
+        assert best.scores is not None, "training ends with an evaluation"
         with writing(str(self.output_dir)):
-            self.best.publish()
+            self.selection.publish()
             texts = zip(held_out.text.sources, held_out.text.targets, translations, strict=True)
             record = RunRecord(
-                scores={"validation": self.best.scores, held_out.name: scores},
+                scores={"validation": best.scores, held_out.name: scores},
                 examples=[Example(*each) for each in itertools.islice(texts, CARD_EXAMPLES)],
                 config=model.config,
                 parameters=model.num_parameters(),
                 training_pairs=None if isinstance(self.data.train, TextStream) else len(self.data.train.pairs),
-                step=self.best.step,
+                step=best.step,
                 minutes=self.minutes,
-                is_mean=self.best.is_mean,
+                is_mean=best.is_mean,
                 processes=f"{self.accelerator.num_processes} x {self.accelerator.device.type}",
             )
             write_model_card(self.output_dir, self.settings, record)

@@ -112,7 +112,7 @@ def cached_tokenizers(cache: Path, key: str, train: Callable[[], Tokenizers]) ->
     """
     folder = cache / f"tokenizers-{key}"
     _make_sure_of(folder, lambda aside: save_tokenizers(train(), aside))
-    return load_tokenizers(folder)._replace(folder=None)  # for the run they are new ones, as without a cache
+    return load_tokenizers(folder)
 
 
 def cached_corpus(cache: Path, key: str, text: TextSource, tokenizers: Tokenizers, max_length: int) -> Corpus:

@@ -167,7 +167,7 @@ def _train_as_stream(
     )
 
     def make() -> Tokenizers:
-        count = sizes.tokenizer_sample or FIRST_PAIRS
+        count = (sizes.tokenizer_sample if tokenizers is None else None) or FIRST_PAIRS
         sample = read_sample(_lanes(data, [0], 1)[0], stream.limits, _new_report(data), count)
         return tokenizers or train_vocabulary_on(sizes, lambda: iter(sample))
 

@@ -23,10 +23,9 @@ There is no limit of length: positions are sines and cosines.
 import hashlib
 import itertools
 import json
-import shutil
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,12 +49,12 @@ class Tokenizers(NamedTuple):
     a converted Marian model stands in both places too, and has pieces of its own for each side.
 
     Attributes:
-        folder: where they were loaded from; None for new ones.
+        files: contents of the files that they were loaded from, by path in their folder; None for new ones.
     """
 
     source: PreTrainedTokenizerFast
     target: PreTrainedTokenizerFast
-    folder: Path | None = None
+    files: Mapping[str, bytes] | None = None
 
     @property
     def joint(self) -> bool:
@@ -63,10 +62,10 @@ class Tokenizers(NamedTuple):
 
     def digest(self) -> str:
         """The SHA-256 of the vocabulary and of all that turns text into ids."""
-        if self.folder is None or self.source.is_fast:
+        if self.files is None or self.source.is_fast:
             contents = [each.backend_tokenizer.to_str().encode() for each in (self.source, self.target)]
         else:
-            contents = [file.read_bytes() for file in _files(self.folder)]
+            contents = list(self.files.values())
         return hashlib.sha256(b"\n".join(contents)).hexdigest()
 
 
@@ -186,7 +185,8 @@ def train_tokenizers(
 
 def save_tokenizers(tokenizers: Tokenizers, directory: str | Path) -> None:
     """Write the source (or joint) tokenizer to `directory` and a separate target one to its folder `target_tokenizer`.
-    The files of tokenizers that were loaded are copied as they are, unless they lack what `SineformerTokenizer` writes.
+    The files of tokenizers that were loaded are written as they were, unless they lack what `SineformerTokenizer`
+    writes: transformers would add how they were loaded.
 
     Raises:
         ValueError: a joint tokenizer over a folder that holds a separate target one, which would be taken for its
@@ -197,27 +197,27 @@ def save_tokenizers(tokenizers: Tokenizers, directory: str | Path) -> None:
         raise ValueError(
             f"{directory} already holds separate tokenizers; choose another folder or remove {TARGET_FOLDER}"
         )
-    if tokenizers.folder is not None and not _is_older(tokenizers):
-        for file in _files(tokenizers.folder):
-            copy = directory / file.relative_to(tokenizers.folder)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, copy)
+    if tokenizers.files is not None and not _is_older(tokenizers):
+        for name, content in tokenizers.files.items():
+            file = directory / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
         return
     tokenizers.source.save_pretrained(directory)
 
 
 def _is_older(tokenizers: Tokenizers) -> bool:
     """Whether the files have two vocabularies and do not say so, as those of before there was a class for it."""
-    if tokenizers.joint or tokenizers.folder is None:
+    if tokenizers.joint or tokenizers.files is None:
         return False
-    config = json.loads((tokenizers.folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    config = json.loads(tokenizers.files["tokenizer_config.json"])
     return "separate_vocabs" not in config
 
 
-def _files(directory: Path) -> list[Path]:
-    """The files of the tokenizers in a folder."""
-    places = [folder / name for folder in (directory, directory / TARGET_FOLDER) for name in TOKENIZER_FILES]
-    return [path for path in places if path.is_file()]
+def _files(directory: Path) -> dict[str, bytes]:
+    """Return the contents of the tokenizers' files in a folder, by their path in it."""
+    names = [prefix + name for prefix in ("", f"{TARGET_FOLDER}/") for name in TOKENIZER_FILES]
+    return {name: (directory / name).read_bytes() for name in names if (directory / name).is_file()}
 
 
 def load_tokenizers(directory: str | Path) -> Tokenizers:
@@ -229,8 +229,8 @@ def load_tokenizers(directory: str | Path) -> Tokenizers:
     directory = Path(directory)
     if (directory / "source.spm").is_file():
         marian: Any = AutoTokenizer.from_pretrained(directory)
-        return Tokenizers(marian, marian, directory)
+        return Tokenizers(marian, marian, _files(directory))
     if not (directory / "tokenizer.json").is_file():
         raise ValueError(f"{directory} holds no tokenizer.json; give the folder that training wrote")
     source: SineformerTokenizer = SineformerTokenizer.from_pretrained(directory)
-    return Tokenizers(source, source.target_tokenizer or source, directory)
+    return Tokenizers(source, source.target_tokenizer or source, _files(directory))

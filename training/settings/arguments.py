@@ -234,6 +234,12 @@ class RunArguments:
     )
 
     @property
+    def folder(self) -> Path:
+        """The path of `output_dir`, which settings that were checked always have."""
+        assert self.output_dir is not None, "checks.py refuses settings without it"
+        return Path(self.output_dir)
+
+    @property
     def trackers(self) -> list[str]:
         """Those that `report_to` names."""
         return [name for name in self.report_to if name != NO_TRACKER]

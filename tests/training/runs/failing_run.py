@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from sineformer.training import run as runs
-from sineformer.training.checkpoints import checkpoint
+from sineformer.training.checkpoints import selection
 from sineformer.training.data.loading import Data, DataError, load_data
 from sineformer.training.learning.loop import Learner
 from sineformer.training.train import main
@@ -47,7 +47,7 @@ def other_data(*arguments: Any) -> Data:
 # output folder, before the card, and when nothing is left to do but to remove the checkpoints.
 ENDS: dict[str, tuple[Any, str]] = {
     "killed at finish": (runs.Run, "finish"),
-    "killed at publish": (checkpoint, "_copy"),
+    "killed at publish": (selection, "_copy"),
     "killed at card": (runs, "write_model_card"),
     "killed at end": (runs, "end_checkpoints"),
 }
