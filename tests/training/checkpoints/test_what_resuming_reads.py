@@ -1,5 +1,6 @@
 """What a resumed run reads, and what it does not do again."""
 
+import shutil
 import signal
 from collections import Counter
 from pathlib import Path
@@ -14,7 +15,8 @@ FLAGS = [
     *("--train_size", "120", "--validation_size", "4", "--test_size", "3", "--vocab_size", "400", "--d_model", "16"),
     *("--encoder_layers", "1", "--decoder_layers", "1", "--encoder_attention_heads", "2", "--encoder_ffn_dim", "16"),
     *("--decoder_attention_heads", "2", "--decoder_ffn_dim", "16", "--max_tokens", "200", "--warmup_steps", "2"),
-    *("--max_steps", "4", "--eval_steps", "2", "--best_metric", "loss", "--logging_steps", "1", "--num_beams", "1"),
+    *("--max_length", "32", "--max_position_embeddings", "32"),
+    *("--max_steps", "6", "--eval_steps", "2", "--best_metric", "loss", "--logging_steps", "1", "--num_beams", "1"),
     *("--save_steps", "1", "--use_cpu", "true", "--report_to", "none", "--max_unusable_share", "0.6"),
 ]
 STREAM = ["--streaming", "true", "--tokenizer_sample", "90", "--shuffle_buffer", "40"]
@@ -53,8 +55,8 @@ def count_reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 @pytest.mark.parametrize(
     "flags",
-    [[], ["--target_vocab_size", "380"], STREAM, ["--cache_dir", "cache"], ["--bpe_dropout", "0.1"]],
-    ids=["mapped", "two vocabularies", "streamed", "cached", "BPE-dropout"],
+    [["--bpe_dropout", "0.1"], [*STREAM, "--target_vocab_size", "380"], ["--cache_dir", "cache"]],
+    ids=["mapped", "streamed", "cached"],
 )
 def test_a_resumed_run_loads_its_vocabulary_and_ends_with_the_same_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str]
@@ -62,14 +64,13 @@ def test_a_resumed_run_loads_its_vocabulary_and_ends_with_the_same_files(
     monkeypatch.chdir(tmp_path)
     assert train(tmp_path / "undisturbed", *flags) == 0
     train_and_stop(tmp_path / "stopped", *flags)
-    for vocabulary in (tmp_path / "cache").glob("tokenizers-*"):
-        vocabulary.rename(tmp_path / "away")
+    shutil.rmtree(tmp_path / "cache", ignore_errors=True)
 
     def trained_again(*_: Any, **__: Any) -> None:
         raise AssertionError("the vocabulary is trained again")
 
     monkeypatch.setattr("tokenizers.trainers.BpeTrainer", trained_again)
-    # Keep one checkpoint: that with the vocabulary of this run is removed before the end.
+    # Of one checkpoint: that with the vocabulary is removed before the end.
     assert train(tmp_path / "stopped", *flags, "--resume", "--save_total_limit", "1") == 0
     of_the_run = {"README.md", "metrics.jsonl", "training_args.yaml"}  # with the name of the folder, or times
     ends = [
