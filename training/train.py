@@ -21,7 +21,7 @@ with needs_extra("train"):
     from .data.loading import DataError
     from .data.streaming import StreamError
     from .learning.accumulation import MemoryShortageError
-    from .learning.skipped_steps import NonFiniteError
+    from .learning.learner import NonFiniteError
     from .monitoring.metrics_file import ReportError
     from .preflight import read_settings
     from .run import run

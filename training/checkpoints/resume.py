@@ -7,12 +7,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from accelerate import Accelerator
+
+from ..data.tokenizer import Tokenizers, load_tokenizers
+from ..learning.initial_model import BaseModel
 from ..learning.optimizer import ENDING_AT_ZERO
 from ..settings.arguments import LATEST, Settings
-from ..settings.record import recorded_settings
-from ..system.files import CheckpointError, damage_of, remove_folder
-from ..system.output_folder import CHECKPOINTS, SETTINGS_FILE, state_folders
-from .checkpoint import Checkpoint
+from ..settings.record import recorded_settings, write_settings, write_versions
+from ..system.files import CheckpointError, damage_of, remove_folder, remove_leftovers, writing
+from ..system.output_folder import (
+    CHECKPOINTS,
+    METRICS_FILE,
+    PROFILE_FOLDER,
+    REPORT_FILES,
+    SETTINGS_FILE,
+    TRACKERS,
+    state_folders,
+)
+from ..system.processes import check_same_disk, on_main_process
+from .checkpoint import Checkpoint, prepare_output_dir
 from .state import FORMAT
 
 # What may differ between a run and its continuation: it changes neither what is learnt nor what that is measured by.
@@ -195,3 +208,44 @@ def remove_later(checkpoint: Checkpoint) -> None:
     folders = state_folders(checkpoint.folder.parent.parent)
     for later in folders[: folders.index(checkpoint.folder)]:
         remove_folder(later)
+
+
+def known_tokenizers(
+    accelerator: Accelerator, base: BaseModel | None, checkpoint: Checkpoint | None
+) -> Tokenizers | None:
+    """Return the tokenizers of the base model, or of the checkpoint to resume from; None if they are to be trained."""
+    if base is not None:
+        return base.tokenizers
+    if checkpoint is None:
+        return None
+    return on_main_process(accelerator, lambda: load_tokenizers(checkpoint.folder))
+
+
+def begin(accelerator: Accelerator, settings: Settings, checkpoint: Checkpoint | None, digests: dict[str, str]) -> None:
+    """Make the output folder ready for a new run, or for one that resumes from a checkpoint; every process calls it.
+
+    Args:
+        accelerator: of the run.
+        settings: of the run.
+        checkpoint: to resume from.
+        digests: of the data and of the model that the run begins from.
+
+    Raises:
+        CheckpointError: the checkpoint is of other data, or the folder cannot be written, or not all processes see it.
+    """
+    on_main_process(accelerator, lambda: _prepare(settings, checkpoint, digests))
+    check_same_disk(accelerator, settings.run.folder / SETTINGS_FILE)
+
+
+def _prepare(settings: Settings, checkpoint: Checkpoint | None, digests: dict[str, str]) -> None:
+    output_dir = settings.run.folder
+    if checkpoint is not None:
+        check_data(checkpoint, digests)
+    with writing(str(output_dir)):
+        if checkpoint is None:
+            prepare_output_dir(output_dir, (METRICS_FILE, *REPORT_FILES, *TRACKERS, PROFILE_FOLDER))
+        else:
+            remove_later(checkpoint)
+            remove_leftovers(checkpoint.folder.parent)
+        write_settings(output_dir, settings)
+        write_versions(output_dir, digests)

@@ -1,15 +1,19 @@
-"""Choose and keep the best model of a run by its scores on the validation set, and end training without progress."""
+"""Choose the best model of a run by its scores on the validation set, keep it, and publish it at the end."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..data.batching import EvaluationSet
+from ...modeling.modeling_sineformer import SineformerForConditionalGeneration
+from ..data.corpus import EvaluationSet
+from ..data.loading import Data
 from ..evaluation.evaluator import Evaluator, Scores, is_better
+from ..evaluation.model_card import Example, RunRecord, write_model_card
 from ..learning.averaging import Averages
 from ..monitoring.run_log import RunLog, pick_samples
 from ..settings.arguments import Settings
@@ -17,7 +21,9 @@ from ..system.files import MANIFEST, WRITING, flush, write_folder, write_manifes
 from ..system.output_folder import best_folder
 from ..system.processes import on_main_process
 from ..system.sharding import WholeModel
-from .checkpoint import remove_old_checkpoints, save_model
+from .checkpoint import end_checkpoints, remove_old_checkpoints, save_model
+
+CARD_EXAMPLES = 8
 
 
 @dataclass
@@ -119,12 +125,52 @@ class Selection:
         run = self.settings.run
         remove_old_checkpoints(run.folder, run.save_total_limit, self.folder)
 
-    def publish(self) -> None:
-        """Copy the best model into the output folder. It also stays where it is: until the run has ended, resuming from
-        a checkpoint needs it."""
-        for entry in self.folder.iterdir():
-            if entry.name != MANIFEST:
-                _copy(entry, self.settings.run.folder / entry.name)
+    def publish(self, data: Data, minutes: float) -> Scores:
+        """Measure the best model on the last held-out set, with the beams it is saved with; copy it into the output
+        folder, write its card and remove the checkpoints; returns the scores. Every process calls it.
+
+        Args:
+            data: of the run.
+            minutes: that training took.
+
+        Raises:
+            CheckpointError: the output folder cannot be written.
+        """
+        accelerator, settings = self.evaluator.accelerator, self.settings
+        accelerator.wait_for_everyone()  # the main process has written it
+        model: Any = SineformerForConditionalGeneration.from_pretrained(
+            self.folder, attn_implementation=settings.model.attn_implementation
+        )
+        model.to(accelerator.device)
+        held_out = list(data.held_out.values())[-1]
+        scores, translations = self.evaluator.measure(model, held_out, settings.evaluation.num_beams)
+        self.log.evaluation(held_out.name, self.best.step, scores, pick_samples(held_out, translations))
+        assert self.best.scores is not None, "training ends with an evaluation"
+        texts = zip(held_out.text.sources, held_out.text.targets, translations, strict=True)
+        record = RunRecord(
+            scores={"validation": self.best.scores, held_out.name: scores},
+            examples=[Example(*each) for each in itertools.islice(texts, CARD_EXAMPLES)],
+            config=model.config,
+            parameters=model.num_parameters(),
+            training_pairs=data.train.size,
+            step=self.best.step,
+            minutes=minutes,
+            is_mean=self.best.is_mean,
+            processes=f"{accelerator.num_processes} x {accelerator.device.type}",
+        )
+        on_main_process(accelerator, lambda: self._write_published(record))
+        return scores
+
+    def _write_published(self, record: RunRecord) -> None:
+        """Copy the best model into the output folder. It also stays where it is until the card is written: until then,
+        resuming from a checkpoint needs it."""
+        output_dir = self.settings.run.folder
+        with writing(str(output_dir)):
+            for entry in self.folder.iterdir():
+                if entry.name != MANIFEST:
+                    _copy(entry, output_dir / entry.name)
+            write_model_card(output_dir, self.settings, record)
+            end_checkpoints(output_dir)
 
 
 def _copy(entry: Path, target: Path) -> None:

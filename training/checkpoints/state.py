@@ -31,7 +31,8 @@ from safetensors.torch import load_file, save_file
 from ..data.tokenizer import Tokenizers
 from ..evaluation.evaluator import Scores
 from ..learning.averaging import Averages
-from ..learning.loop import Learner, Position
+from ..learning.learner import Learner
+from ..learning.loop import Position
 from ..monitoring.run_log import RunLog
 from ..settings.arguments import Settings
 from ..settings.record import write_settings

@@ -184,6 +184,11 @@ class OptimisationArguments:
     num_epochs: int | None = setting("Stop after so many passes over the training data.", None)
     max_minutes: float | None = setting("Stop after so many minutes of training, evaluation included.", None)
 
+    def planned_steps(self, steps_per_epoch: int | None) -> int | None:
+        """Return how many optimiser steps a run takes at most; None if that is unknown."""
+        by_epochs = None if self.num_epochs is None or steps_per_epoch is None else self.num_epochs * steps_per_epoch
+        return min((limit for limit in (self.max_steps, by_epochs) if limit is not None), default=None)
+
 
 @dataclass
 class EvaluationArguments:

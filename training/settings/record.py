@@ -53,7 +53,7 @@ def recorded_split(folder: Path, digest: str) -> tuple[str, DataArguments] | Non
 
     Args:
         folder: a model folder, which may lack the record.
-        digest: `text_digest` of the complete split.
+        digest: `ParallelText.digest` of the complete split.
 
     Raises:
         ValueError: the record is damaged.

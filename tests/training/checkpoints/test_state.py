@@ -15,10 +15,12 @@ from accelerate.utils import DistributedType
 from sineformer.training.checkpoints.checkpoint import Checkpoint, Origin
 from sineformer.training.checkpoints.selection import Selection
 from sineformer.training.checkpoints.state import TrainingState, random_state, set_random_state
-from sineformer.training.data.batching import MicroBatch, Seq2SeqCollator, encode_pairs
+from sineformer.training.data.batching import MicroBatch, Seq2SeqCollator
+from sineformer.training.data.encoding import encode_pairs
 from sineformer.training.evaluation.evaluator import Scores
 from sineformer.training.learning.averaging import Averages
-from sineformer.training.learning.loop import Learner, Position
+from sineformer.training.learning.learner import Learner
+from sineformer.training.learning.loop import Position
 from sineformer.training.learning.optimizer import build_optimizer, build_schedule
 from sineformer.training.monitoring.run_log import Fill, RunLog, StepReport
 from sineformer.training.preflight import read_settings

@@ -16,11 +16,11 @@ import pytest
 from accelerate import Accelerator
 
 from sineformer.training.data import cache as corpus_cache
-from sineformer.training.data.batching import EncodedPairs
+from sineformer.training.data.bpe import draw_sample, train_vocabulary
 from sineformer.training.data.embedded_task import load_split
+from sineformer.training.data.encoding import EncodedPairs
 from sineformer.training.data.loading import Data, DataError, data_digests, load_data
 from sineformer.training.data.overlap import REPEATED
-from sineformer.training.data.vocabulary import draw_sample, train_vocabulary
 from sineformer.training.preflight import read_settings
 from sineformer.training.settings.arguments import Settings, TokenizerArguments
 
@@ -76,7 +76,7 @@ def encodings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("part", [10_000, 7])
 def test_the_cache_holds_what_memory_would(files: Path, monkeypatch: pytest.MonkeyPatch, part: int) -> None:
-    monkeypatch.setattr(corpus_cache, "ENCODING_CHUNK", part)
+    monkeypatch.setattr("sineformer.training.data.corpus.ENCODING_CHUNK", part)
     plain, mapped = load(files, cache=None), load(files)
     assert isinstance(mapped.train.pairs.source_ids, np.memmap)
     for name in ARRAYS:

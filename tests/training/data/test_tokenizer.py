@@ -15,14 +15,8 @@ import pytest
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from sineformer.training.data.tokenizer import (
-    Tokenizers,
-    load_tokenizers,
-    normalise,
-    save_tokenizers,
-    train_tokenizer,
-    train_tokenizers,
-)
+from sineformer.training.data.bpe import normalise, train_tokenizer, train_tokenizers
+from sineformer.training.data.tokenizer import Tokenizers, load_tokenizers, save_tokenizers
 
 ENGLISH = ["A dog runs over the bridge.", "The dogs are running.", "Two men, 12 dogs & <0x41> a <pad> cat </s>."] * 30
 GERMAN = ["Ein Hund läuft über die Brücke.", "Die Hunde laufen.", "Zwei Männer, 12 Hunde & eine Katze."] * 30
