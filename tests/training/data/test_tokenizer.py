@@ -222,7 +222,8 @@ def test_the_tokenizers_library_alone_gives_the_same_ids_and_text(
 
 TRAIN_AND_SAVE = """
 import pathlib, sys
-from sineformer.training.data.tokenizer import save_tokenizers, train_tokenizers
+from sineformer.training.data.bpe import train_tokenizers
+from sineformer.training.data.tokenizer import save_tokenizers
 texts = pathlib.Path(sys.argv[1]).read_text(encoding="utf-8").split("\\n")
 save_tokenizers(train_tokenizers(texts, texts[:900], 600, 700), sys.argv[2])
 """
