@@ -67,7 +67,7 @@ def run(settings: Settings) -> Scores | None:
         except ReportError as error:
             raise Stopped(f"{stop}; {error}") from error
         raise
-    scores = training.selection.publish(data, minutes)
+    scores = training.selection.finish(data, minutes)
     close_trackers(accelerator)
     report(accelerator, settings)
     return scores
@@ -118,7 +118,7 @@ class Run:
         self.selection = Selection(settings, evaluator, validation, self.log)
 
     def train(self, checkpoint: Checkpoint | None = None) -> float:
-        """Train to the end, from a checkpoint if one is given, and keep the best model; returns how many minutes it took.
+        """Train to the end, from a checkpoint if one is given, and keep the best model. Returns the minutes it took.
 
         Raises:
             Stopped: by a signal, with a checkpoint.

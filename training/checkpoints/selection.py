@@ -125,7 +125,7 @@ class Selection:
         run = self.settings.run
         remove_old_checkpoints(run.folder, run.save_total_limit, self.folder)
 
-    def publish(self, data: Data, minutes: float) -> Scores:
+    def finish(self, data: Data, minutes: float) -> Scores:
         """Measure the best model on the last held-out set, with the beams it is saved with; copy it into the output
         folder, write its card and remove the checkpoints; returns the scores. Every process calls it.
 
@@ -158,19 +158,21 @@ class Selection:
             is_mean=self.best.is_mean,
             processes=f"{accelerator.num_processes} x {accelerator.device.type}",
         )
-        on_main_process(accelerator, lambda: self._write_published(record))
+        on_main_process(accelerator, lambda: self._end(record))
         return scores
 
-    def _write_published(self, record: RunRecord) -> None:
-        """Copy the best model into the output folder. It also stays where it is until the card is written: until then,
-        resuming from a checkpoint needs it."""
-        output_dir = self.settings.run.folder
-        with writing(str(output_dir)):
-            for entry in self.folder.iterdir():
-                if entry.name != MANIFEST:
-                    _copy(entry, output_dir / entry.name)
-            write_model_card(output_dir, self.settings, record)
-            end_checkpoints(output_dir)
+    def _end(self, record: RunRecord) -> None:
+        with writing(str(self.settings.run.folder)):
+            self.publish()
+            write_model_card(self.settings.run.folder, self.settings, record)
+            end_checkpoints(self.settings.run.folder)
+
+    def publish(self) -> None:
+        """Copy the best model into the output folder. It also stays where it is: until the run has ended, resuming from
+        a checkpoint needs it."""
+        for entry in self.folder.iterdir():
+            if entry.name != MANIFEST:
+                _copy(entry, self.settings.run.folder / entry.name)
 
 
 def _copy(entry: Path, target: Path) -> None:

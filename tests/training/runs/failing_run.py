@@ -46,7 +46,7 @@ def other_data(*arguments: Any) -> Data:
 # Where a run is killed after its last step: before its best model is measured, with one of that model's files in the
 # output folder, before the card, and when nothing is left to do but to remove the checkpoints.
 ENDS: dict[str, tuple[Any, str]] = {
-    "killed at finish": (selection.Selection, "publish"),
+    "killed at finish": (selection.Selection, "finish"),
     "killed at publish": (selection, "_copy"),
     "killed at card": (selection, "write_model_card"),
     "killed at end": (selection, "end_checkpoints"),
