@@ -29,13 +29,13 @@ from .system.signals import Stopped, StopSignals
 
 def run(settings: Settings) -> Scores | None:
     """Train, evaluate and leave a complete model folder; returns the scores of the best model on the last held-out set,
-    None if the run to go on with has finished.
+    None if the run to resume has finished.
 
     Raises:
         LaunchError: before training, if the processes cannot train together, or do not have the same data.
         DataError: before training, if the data cannot be used.
-        CheckpointError: before training, if it cannot begin or go on from the model or checkpoint that the settings ask
-            for; later, if one cannot be written.
+        CheckpointError: before training, if it cannot start or resume from the model or checkpoint that the settings
+            name; later, if one cannot be written.
         NonFiniteError: too many steps in a row were not finite; the best model so far is in the folder `checkpoints`.
         MemoryShortageError: the memory of the device does not suffice for the smallest micro-batches.
         ReportError: the report of the run cannot be written; everything else is there.

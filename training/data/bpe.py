@@ -159,7 +159,7 @@ def train_tokenizers(
 
 
 class Texts(Iterable[str]):
-    """One side of pairs that are read anew each time somebody goes through it."""
+    """One side of pairs that are read again each time somebody goes through it."""
 
     def __init__(self, open_pairs: Callable[[], Iterator[Pair]], side: int) -> None:
         self.open_pairs, self.side = open_pairs, side

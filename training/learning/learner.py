@@ -2,8 +2,8 @@
 
 The loss of a step is the mean over all its target tokens, in whatever micro-batches and processes they are. Two things
 would spoil that and are undone or avoided here: DistributedDataParallel averages gradients over processes, so the loss
-is multiplied by their number; `Accelerator.backward` divides by the accumulation steps it was told of, so it is told
-of none, and `no_sync` accumulates instead (accumulation.py, which also handles a shortage of memory).
+is multiplied by their number; `Accelerator.backward` divides by its number of accumulation steps, so it is made with
+one, and `no_sync` accumulates instead (accumulation.py, which also handles a shortage of memory).
 
 A step whose loss or gradient is infinite or not a number is skipped: it counts like any other, its batches are used up,
 and the schedule advances. The weights and the moments of Adam stay as they are.
@@ -115,7 +115,7 @@ class Learner:
         self.accumulation = Accumulation(self.accelerator, self.model, self.name_example)
 
     def add_gradient(self, batch: MicroBatch, target_tokens: int) -> torch.Tensor:
-        """Add the gradient of one micro-batch; returns its part of the loss of a step of so many target tokens."""
+        """Add the gradient of one micro-batch; returns its part of the loss of its step, given the tokens of the step."""
         inputs = {key: value.to(self.accelerator.device) for key, value in batch.inputs.items()}
         options = {"label_smoothing": self.label_smoothing}
         if self.r_drop:

@@ -65,7 +65,7 @@ class Agreement(NamedTuple):
 
 
 def grouped(batches: Iterable[MicroBatch], size: int) -> Iterator[list[MicroBatch]]:
-    """Lists of `size` batches; the last may be shorter."""
+    """Yield lists of `size` batches; the last may be shorter."""
     iterator = iter(batches)
     while group := list(itertools.islice(iterator, size)):
         yield group
@@ -115,6 +115,7 @@ class Trainer:
             Stopped: a signal came in any process; everything done is saved.
             NonFiniteError: too many steps in a row had to be skipped.
         """
+        # Again: a run that resumes has set the step meanwhile.
         self.saved_step, self.saved_at = self.learner.step, time.monotonic()
         try:
             for save_is_due in self._pauses():
