@@ -24,7 +24,9 @@ from sineformer.training.system.command_line import needs_extra, path_or_name, p
 with needs_extra("train"):
     from accelerate import Accelerator
 
-    from sineformer.training.data.batching import EvaluationSet, Seq2SeqCollator, encode_pairs
+    from sineformer.training.data.batching import Seq2SeqCollator
+    from sineformer.training.data.corpus import EvaluationSet
+    from sineformer.training.data.encoding import encode_pairs
     from sineformer.training.data.loading import read_split
     from sineformer.training.evaluation.evaluator import Evaluator
     from sineformer.training.settings.arguments import DataArguments

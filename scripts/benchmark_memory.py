@@ -30,9 +30,9 @@ from sineformer.training.system.command_line import needs_extra, path, run_comma
 with needs_extra("train"):
     from accelerate import Accelerator
 
-    from sineformer.training.data.batching import Seq2SeqCollator, TokenBudgetBatchSampler
+    from sineformer.training.data.batches import StreamedBatches
+    from sineformer.training.data.batching import Batching, Seq2SeqCollator, TokenBudgetBatchSampler
     from sineformer.training.data.loading import load_data
-    from sineformer.training.data.streaming import Batching, StreamedBatches
     from sineformer.training.preflight import read_settings
 
 WORDS = 50_000

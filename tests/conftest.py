@@ -201,7 +201,7 @@ def make_model_folder() -> Callable[[Path, int], Path]:
     import torch
 
     from sineformer import SineformerConfig, SineformerForConditionalGeneration
-    from sineformer.training.data.tokenizer import train_tokenizer
+    from sineformer.training.data.bpe import train_tokenizer
 
     tokenizer = train_tokenizer(["the dog sleeps", "der Hund schläft"], vocab_size=290)
     sizes = {"d_model": 16, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "max_position_embeddings": 64}

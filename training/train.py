@@ -21,7 +21,7 @@ with needs_extra("train"):
     from .data.loading import DataError
     from .data.streaming import StreamError
     from .learning.accumulation import MemoryShortageError
-    from .learning.skipped_steps import NonFiniteError
+    from .learning.learner import NonFiniteError
     from .monitoring.metrics_file import ReportError
     from .preflight import read_settings
     from .run import run
@@ -30,6 +30,7 @@ with needs_extra("train"):
     from .system.processes import LaunchError, is_one_of_several, leave, part, say_error, say_once, say_unexpected_error
     from .system.signals import STOPPED, Stopped
 
+FINISHED = 0
 FAILED = 1
 WRONG_SETTINGS = 2
 # They say what is wrong and what to do.
@@ -43,36 +44,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "--help" in arguments or "-h" in arguments:
         print_help(os.path.basename(sys.argv[0]), __doc__)
         return 0
-    return leave(_train(arguments))
-
-
-def _train(arguments: Sequence[str]) -> int:
+    status = FINISHED
     try:
-        return _run(arguments)
+        try:
+            settings = read_settings(arguments)
+            if run(settings) is None:
+                say_once(f"the run in {settings.run.output_dir} has finished")
+        except Stopped as stop:
+            say_once(str(stop))
+            status = STOPPED
+        part()
     except RecipeError as error:
         say_error(f"error: {error}")
-        return WRONG_SETTINGS
+        status = WRONG_SETTINGS
     except ERRORS as error:
         say_error(f"error: {error}")
-        return FAILED
+        status = FAILED
     except Exception as error:
         if not is_one_of_several():
             raise
         say_unexpected_error(error)
-        return FAILED
-
-
-def _run(arguments: Sequence[str]) -> int:
-    status = 0
-    try:
-        settings = read_settings(arguments)
-        if run(settings) is None:
-            say_once(f"the run in {settings.run.output_dir} has finished")
-    except Stopped as stop:
-        say_once(str(stop))
-        status = STOPPED
-    part()
-    return status
+        status = FAILED
+    return leave(status)
 
 
 if __name__ == "__main__":

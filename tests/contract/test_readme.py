@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sineformer import SineformerConfig, SineformerForConditionalGeneration
-from sineformer.training.data.tokenizer import train_tokenizers
+from sineformer.training.data.bpe import train_tokenizers
 from sineformer.training.preflight import read_settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -11,7 +11,7 @@ import transformers
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from sineformer import SineformerForConditionalGeneration
-from sineformer.training.data.tokenizer import train_tokenizer
+from sineformer.training.data.bpe import train_tokenizer
 
 LENGTHS = (7, 3, 1)
 MASK = torch.tensor([[1] * length + [0] * (7 - length) for length in LENGTHS])

@@ -11,7 +11,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
 
 from sineformer import SineformerConfig, SineformerForConditionalGeneration
 from sineformer.modeling.translation_pipeline import SineformerTranslationPipeline, register_pipeline
-from sineformer.training.data.tokenizer import train_tokenizer
+from sineformer.training.data.bpe import train_tokenizer
 
 TEXT = "the dog sleeps"
 

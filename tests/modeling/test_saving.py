@@ -12,7 +12,8 @@ from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, pipeline
 
 from sineformer import SineformerConfig, SineformerForConditionalGeneration, SineformerModel
 from sineformer.modeling.code_files import CODE_FILES
-from sineformer.training.data.tokenizer import save_tokenizers, train_tokenizer, train_tokenizers
+from sineformer.training.data.bpe import train_tokenizer, train_tokenizers
+from sineformer.training.data.tokenizer import save_tokenizers
 
 if TYPE_CHECKING:
     from sineformer.tests.conftest import BarePython

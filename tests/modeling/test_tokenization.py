@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from sineformer import SineformerTokenizer
-from sineformer.training.data.tokenizer import train_tokenizers
+from sineformer.training.data.bpe import train_tokenizers
 
 ENGLISH = ["A dog runs over the bridge.", "The dogs are running.", "Two men, 12 dogs & a cat."] * 20
 GERMAN = ["Ein Hund läuft über die Brücke.", "Die Hunde laufen.", "Zwei Männer, 12 Hunde & eine Katze."] * 20

@@ -25,7 +25,7 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.trainer_utils import EvalPrediction
 
 from sineformer.modeling.code_files import CODE_FILES
-from sineformer.training.data.tokenizer import train_tokenizer
+from sineformer.training.data.bpe import train_tokenizer
 
 if TYPE_CHECKING:
     from sineformer.tests.conftest import BarePython

@@ -21,7 +21,7 @@ from transformers import (
 
 from sineformer import SineformerConfig, SineformerForConditionalGeneration, SineformerTokenizer
 from sineformer.modeling import compatibility
-from sineformer.training.data.tokenizer import train_tokenizers
+from sineformer.training.data.bpe import train_tokenizers
 
 PAIRS = [
     (f"The {noun} {verb} {number} times.", f"{Nomen} {Verb} {number} mal.")

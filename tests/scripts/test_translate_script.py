@@ -19,7 +19,8 @@ import torch
 
 from sineformer.configuration.configuration_sineformer import SineformerConfig
 from sineformer.modeling.modeling_sineformer import SineformerForConditionalGeneration
-from sineformer.training.data.tokenizer import save_tokenizers, train_tokenizers
+from sineformer.training.data.bpe import train_tokenizers
+from sineformer.training.data.tokenizer import save_tokenizers
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "translate.py"
 TEXT = ["a man is riding a horse", "the dog sleeps", "ein Mann reitet auf einem Pferd", "der Hund schläft"]

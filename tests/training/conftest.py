@@ -12,21 +12,19 @@ import pytest
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
-from torch.utils.data import DataLoader
 
 from sineformer.configuration.configuration_sineformer import SineformerConfig
 from sineformer.modeling.modeling_sineformer import SineformerForConditionalGeneration
-from sineformer.training.data.batching import (
-    EncodedPairs,
-    MicroBatch,
-    Seq2SeqCollator,
-    TokenBudgetBatchSampler,
-    encode_pairs,
-)
-from sineformer.training.data.cleaning import CleaningReport, ParallelText
+from sineformer.training.data.batches import MappedBatches
+from sineformer.training.data.batching import Batching, MicroBatch, Seq2SeqCollator
+from sineformer.training.data.bpe import train_tokenizers
+from sineformer.training.data.cleaning import CleaningReport
 from sineformer.training.data.embedded_task import load_split
-from sineformer.training.data.tokenizer import Tokenizers, train_tokenizers
-from sineformer.training.learning.loop import Learner, Limits, Trainer
+from sineformer.training.data.encoding import EncodedPairs, encode_pairs
+from sineformer.training.data.parallel_text import ParallelText
+from sineformer.training.data.tokenizer import Tokenizers
+from sineformer.training.learning.learner import Learner
+from sineformer.training.learning.loop import Limits, Trainer
 from sineformer.training.learning.optimizer import build_optimizer, build_schedule
 from sineformer.training.monitoring.run_log import RunLog, StepReport
 
@@ -135,14 +133,16 @@ def take_step(tokens_of: Callable[[list[MicroBatch]], int]) -> Callable[[Learner
 
 
 @pytest.fixture
-def make_trainer(tmp_path: Path, pairs: EncodedPairs, make_learner: Callable[..., Learner]) -> Callable[..., Trainer]:
+def make_trainer(
+    tmp_path: Path, pairs: EncodedPairs, small_tokenizers: Tokenizers, make_learner: Callable[..., Learner]
+) -> Callable[..., Trainer]:
     """A function that gives a trainer of a model on `pairs`, two batches a step, with a log in `tmp_path`."""
 
     def make(model: Any, limits: Limits, **settings: Any) -> Trainer:
         learner = make_learner(model, **settings)
-        sampler = TokenBudgetBatchSampler(pairs.lengths, 200, seed=1, accumulation_steps=2)
-        loader: DataLoader[Any] = DataLoader(pairs, batch_sampler=sampler, collate_fn=Seq2SeqCollator(0))
-        return Trainer(learner, sampler, loader, limits, RunLog(learner.accelerator, tmp_path, 1, 100, None))
+        batching = Batching(small_tokenizers, Seq2SeqCollator(0), 200, seed=1)
+        batches = MappedBatches(pairs, batching, learner.accelerator, accumulation_steps=2)
+        return Trainer(learner, batches, limits, RunLog(learner.accelerator, tmp_path, 1, 100, None))
 
     return make
 

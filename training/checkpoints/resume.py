@@ -1,4 +1,4 @@
-"""Going on with a run that was stopped: which checkpoint, and whether it is of this run."""
+"""Resume a stopped run: choose its checkpoint, and refuse one of another run."""
 
 from __future__ import annotations
 
@@ -7,14 +7,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
+from accelerate import Accelerator
 
+from ..data.tokenizer import Tokenizers, load_tokenizers
+from ..learning.initial_model import BaseModel
 from ..learning.optimizer import ENDING_AT_ZERO
 from ..settings.arguments import LATEST, Settings
-from ..system.files import CheckpointError, damage_of, remove_folder
-from ..system.output_folder import CHECKPOINTS, SETTINGS_FILE, state_folders
-from .checkpoint import best_name
-from .state import FORMAT, read_state
+from ..settings.record import recorded_settings, write_settings, write_versions
+from ..system.files import CheckpointError, damage_of, remove_folder, remove_leftovers, writing
+from ..system.output_folder import (
+    CHECKPOINTS,
+    METRICS_FILE,
+    PROFILE_FOLDER,
+    REPORT_FILES,
+    SETTINGS_FILE,
+    TRACKERS,
+    state_folders,
+)
+from ..system.processes import check_same_disk, on_main_process
+from .checkpoint import Checkpoint, prepare_output_dir
+from .state import FORMAT
 
 # What may differ between a run and its continuation: it changes neither what is learnt nor what that is measured by.
 _END = ("max_steps", "num_epochs", "max_minutes", "patience")
@@ -31,46 +43,45 @@ MAY_CHANGE = frozenset((*_END, *_FAULTS, *_PACE, *_PLACE, *_SPEED, *_AT_THE_END,
 _SHAPES_SCHEDULE = ("max_steps", "num_epochs")
 
 
-def choose_checkpoint(settings: Settings, processes: int) -> Path | None:
-    """The checkpoint to go on from; None if the run begins anew, since it had not come to one. Warns of damaged ones.
+def choose_checkpoint(settings: Settings, processes: int) -> Checkpoint | None:
+    """Return the checkpoint to resume from; None if the run starts from the beginning, since there is none yet. Warn of
+    damaged ones.
 
     Raises:
-        CheckpointError: the checkpoint or the folder is of another run, or there are checkpoints and none is whole.
+        CheckpointError: the checkpoint or the folder is of another run, or there are checkpoints and none is complete.
     """
-    output_dir, wanted = Path(str(settings.run.output_dir)), settings.run.resume_from_checkpoint
+    output_dir, wanted = settings.run.folder, settings.run.resume_from_checkpoint
     if wanted is None:
         return None
-    folder = _latest(output_dir) if wanted == LATEST else _named(output_dir, Path(wanted))
-    record = (folder or output_dir) / SETTINGS_FILE
-    if record.exists():
-        _check_settings(record, settings)
-    elif output_dir.is_dir() and any(output_dir.iterdir()):
+    checkpoint = _latest(output_dir) if wanted == LATEST else _named(output_dir, Path(wanted))
+    earlier = _check_settings(output_dir if checkpoint is None else checkpoint.folder, settings)
+    if earlier is None and output_dir.is_dir() and any(output_dir.iterdir()):
         raise CheckpointError(
             f"{output_dir} holds files, but no run to go on with; choose another output_dir, or leave out --resume and "
             "add --overwrite_output_dir"
         )
-    if folder is not None:
-        _check_format(folder)
-        _check_processes(folder, settings, processes)
-    return folder
+    if checkpoint is not None:
+        _check_format(checkpoint)
+        _check_processes(checkpoint, settings, processes)
+    return checkpoint
 
 
-def _check_format(folder: Path) -> None:
-    if read_state(folder).get("format") != FORMAT:
+def _check_format(checkpoint: Checkpoint) -> None:
+    if checkpoint.format != FORMAT:
         raise CheckpointError(
-            f"{folder} is of another version of this package, whose checkpoints hold something else; go on with that "
-            "version, or begin with --model_name_or_path and the best model of the run, in another output_dir"
+            f"{checkpoint.folder} is of another version of this package, whose checkpoints hold something else; go on "
+            "with that version, or begin with --model_name_or_path and the best model of the run, in another output_dir"
         )
 
 
-def _latest(output_dir: Path) -> Path | None:
+def _latest(output_dir: Path) -> Checkpoint | None:
     damages = []
     for folder in state_folders(output_dir):
-        damage = _damage(folder)
-        if damage is None:
-            return folder
-        damages.append(f"{folder}: {damage}")
-        print(f"warning: checkpoint {damages[-1]}; taking the one before", file=sys.stderr)
+        try:
+            return _read_complete(folder)
+        except CheckpointError as error:
+            damages.append(str(error))
+            print(f"warning: checkpoint {error}; taking the one before", file=sys.stderr)
     if damages:
         raise CheckpointError(
             "no checkpoint is whole; remove them and start again, or restore one of them\n  " + "\n  ".join(damages)
@@ -78,38 +89,50 @@ def _latest(output_dir: Path) -> Path | None:
     return None
 
 
-def _named(output_dir: Path, folder: Path) -> Path:
-    if folder.resolve() not in [each.resolve() for each in state_folders(output_dir)]:
-        known = ", ".join(each.name for each in state_folders(output_dir)) or "none"
+def _named(output_dir: Path, wanted: Path) -> Checkpoint:
+    folders = state_folders(output_dir)
+    found = [folder for folder in folders if folder.resolve() == wanted.resolve()]
+    if not found:
+        known = ", ".join(folder.name for folder in folders) or "none"
         raise CheckpointError(
-            f"{folder} is not a checkpoint of the run in {output_dir}; those in {output_dir / CHECKPOINTS}: {known}"
+            f"{wanted} is not a checkpoint of the run in {output_dir}; those in {output_dir / CHECKPOINTS}: {known}"
         )
-    damage = _damage(folder)
-    if damage is not None:
-        raise CheckpointError(f"checkpoint {folder}: {damage}; --resume alone takes the latest one that is whole")
-    return folder
+    try:
+        return _read_complete(found[0])
+    except CheckpointError as error:
+        raise CheckpointError(f"checkpoint {error}; --resume alone takes the latest one that is whole") from error
 
 
-def _damage(folder: Path) -> str | None:
-    """What is wrong with a checkpoint or with the best model that belongs to it; None if both are whole."""
+def _read_complete(folder: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        CheckpointError: it, or the best model that belongs to it, is damaged.
+    """
     damage = damage_of(folder)
     if damage is not None:
-        return damage
-    best = read_state(folder)["best"]
-    if best["scores"] is None:
-        return None
-    best_folder = folder.with_name(best_name(best["step"]))
-    damage = damage_of(best_folder)
-    return None if damage is None else f"its best model, {best_folder.name}: {damage}"
+        raise CheckpointError(f"{folder}: {damage}")
+    checkpoint = Checkpoint.read(folder)
+    best = checkpoint.best_folder
+    damage = None if best is None else damage_of(best)
+    if best is not None and damage is not None:
+        raise CheckpointError(f"{folder}: its best model, {best.name}: {damage}")
+    return checkpoint
 
 
-def _check_settings(record: Path, settings: Settings) -> None:
-    changes = list(_changes(yaml.safe_load(record.read_text(encoding="utf-8")), settings.as_dict()))
+def _check_settings(folder: Path, settings: Settings) -> dict[str, Any] | None:
+    """Return the settings recorded in a folder, which these may continue; None if there are none."""
+    try:
+        earlier = recorded_settings(folder)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(str(error)) from error
+    changes = [] if earlier is None else list(_changes(earlier, settings.as_dict()))
     if changes:
         raise CheckpointError(
-            f"{record} is of a run with other settings; set these back, or choose another output_dir\n  "
-            + "\n  ".join(changes)
+            f"{folder / SETTINGS_FILE} is of a run with other settings; set these back, or choose another output_dir"
+            + "".join(f"\n  {change}" for change in changes)
         )
+    return earlier
 
 
 def _changes(earlier: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
@@ -125,10 +148,10 @@ def _changes(earlier: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
             yield f"{key}: was {before}, is {value}; it says which models average_checkpoints is over"
 
 
-def _check_processes(folder: Path, settings: Settings, processes: int) -> None:
-    """Any number of processes goes on with a checkpoint, as long as a step has as many batches in all of them."""
-    origin = read_state(folder)["origin"]
-    batches, accumulation = origin["batches_per_step"], settings.optimisation.gradient_accumulation_steps
+def _check_processes(checkpoint: Checkpoint, settings: Settings, processes: int) -> None:
+    """Allow any number of processes with which a step has as many batches as before."""
+    origin = checkpoint.origin
+    batches, accumulation = origin.batches_per_step, settings.optimisation.gradient_accumulation_steps
     if processes * accumulation != batches:
         fitting = ", ".join(f"{n} x {batches // n}" for n in range(1, batches + 1) if batches % n == 0)
         raise CheckpointError(
@@ -136,42 +159,41 @@ def _check_processes(folder: Path, settings: Settings, processes: int) -> None:
             f"{accumulation} each make {processes * accumulation}; processes x gradient_accumulation_steps may be "
             f"{fitting}"
         )
-    if processes != origin["processes"]:
+    if processes != origin.processes:
         print(
-            f"The checkpoint is of {origin['processes']} processes, this run has {processes}: batches, their order and "
+            f"The checkpoint is of {origin.processes} processes, this run has {processes}: batches, their order and "
             "the learning rates stay the same. Dropout is drawn per process and sums are rounded in another order, so "
             "losses are not the same bit for bit.",
             file=sys.stderr,
         )
 
 
-def check_data(folder: Path, digests: dict[str, str]) -> None:
-    """Make sure that a run goes on with the data and the vocabulary it began with.
+def check_data(checkpoint: Checkpoint, digests: dict[str, str]) -> None:
+    """Make sure that a run resumes with the data, the vocabulary and the base model that it began with.
 
     Raises:
         CheckpointError: naming the splits that differ.
     """
-    earlier: dict[str, str] = read_state(folder)["origin"]["data"]
+    earlier = checkpoint.origin.data
     changed = [name for name in earlier.keys() | digests.keys() if earlier.get(name) != digests.get(name)]
     if changed:
         raise CheckpointError(
-            f"the data is not what {folder} was trained on; changed: {', '.join(sorted(changed))}. "
+            f"the data is not what {checkpoint.folder} was trained on; changed: {', '.join(sorted(changed))}. "
             "Restore it, or choose another output_dir"
         )
 
 
 def has_finished(settings: Settings) -> bool:
-    """Whether the run to go on with has come to its end, which leaves a model and no checkpoints.
+    """Return whether the run to resume has ended, which leaves a model and no checkpoints.
 
     Raises:
         CheckpointError: it has, but with other settings.
     """
-    output_dir = Path(str(settings.run.output_dir))
+    output_dir = settings.run.folder
     written = all((output_dir / name).exists() for name in (SETTINGS_FILE, "config.json", "README.md"))
     if settings.run.resume_from_checkpoint is None or not written or (output_dir / CHECKPOINTS).exists():
         return False
-    _check_settings(output_dir / SETTINGS_FILE, settings)
-    earlier = yaml.safe_load((output_dir / SETTINGS_FILE).read_text(encoding="utf-8"))
+    earlier = _check_settings(output_dir, settings) or {}
     moved = [key for key in _END if earlier.get(key) != settings.as_dict()[key]]
     if moved:
         raise CheckpointError(
@@ -181,8 +203,49 @@ def has_finished(settings: Settings) -> bool:
     return True
 
 
-def remove_later(folder: Path) -> None:
-    """Remove the checkpoints after the one that a run goes on from, damaged or not: it will write its own."""
-    states = state_folders(folder.parent.parent)
-    for later in states[: [each.name for each in states].index(folder.name)]:
+def remove_later(checkpoint: Checkpoint) -> None:
+    """Remove the checkpoints after the one that a run resumes from, damaged or not: it will write its own."""
+    folders = state_folders(checkpoint.folder.parent.parent)
+    for later in folders[: folders.index(checkpoint.folder)]:
         remove_folder(later)
+
+
+def known_tokenizers(
+    accelerator: Accelerator, base: BaseModel | None, checkpoint: Checkpoint | None
+) -> Tokenizers | None:
+    """Return the tokenizers of the base model, or of the checkpoint to resume from; None if they are to be trained."""
+    if base is not None:
+        return base.tokenizers
+    if checkpoint is None:
+        return None
+    return on_main_process(accelerator, lambda: load_tokenizers(checkpoint.folder))
+
+
+def begin(accelerator: Accelerator, settings: Settings, checkpoint: Checkpoint | None, digests: dict[str, str]) -> None:
+    """Make the output folder ready for a new run, or for one that resumes from a checkpoint; every process calls it.
+
+    Args:
+        accelerator: of the run.
+        settings: of the run.
+        checkpoint: to resume from.
+        digests: of the data and of the model that the run begins from.
+
+    Raises:
+        CheckpointError: the checkpoint is of other data, or the folder cannot be written, or not all processes see it.
+    """
+    on_main_process(accelerator, lambda: _prepare(settings, checkpoint, digests))
+    check_same_disk(accelerator, settings.run.folder / SETTINGS_FILE)
+
+
+def _prepare(settings: Settings, checkpoint: Checkpoint | None, digests: dict[str, str]) -> None:
+    output_dir = settings.run.folder
+    if checkpoint is not None:
+        check_data(checkpoint, digests)
+    with writing(str(output_dir)):
+        if checkpoint is None:
+            prepare_output_dir(output_dir, (METRICS_FILE, *REPORT_FILES, *TRACKERS, PROFILE_FOLDER))
+        else:
+            remove_later(checkpoint)
+            remove_leftovers(checkpoint.folder.parent)
+        write_settings(output_dir, settings)
+        write_versions(output_dir, digests)

@@ -1,10 +1,16 @@
-"""What a checkpoint holds beside the model: all that the next step depends on.
+"""Save and restore the state of a training. A checkpoint holds all that the next step depends on:
 
-    optimizer.safetensors   the moments of Adam
-    random_states.json      the random generators of every process
-    trainer_state.json      the position in the data, the schedule, the scores so far, the log, and what all that is of
+    config.json, model.safetensors, *.py    the model, complete: its weights, its code (`save_model`)
+    adapter/                    adapters for themselves, if they are what is trained (learning/adapter.py)
+    tokenizer*.json, ...        the tokenizers, which a resumed run loads from here
+    training_args.yaml          the settings, which a resumed run must share (resume.py)
+    optimizer.safetensors       the moments of Adam
+    averages.safetensors        the averages of weights, if there are any (learning/averaging.py)
+    random_states.json          the random generators of every process
+    trainer_state.json          the position in the data, the schedule, the scores so far, the log, and the origin
+    manifest.json               SHA-256 of all these files, written last
 
-Nothing is pickled: reading a checkpoint runs no code. Floats in JSON are written so that they read back bit for bit.
+Nothing is pickled: reading a checkpoint runs no code. Floats in JSON read back bit for bit.
 """
 
 from __future__ import annotations
@@ -19,18 +25,26 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import gather_object, set_seed
 from safetensors.torch import load_file, save_file
 
+from ..data.tokenizer import Tokenizers
 from ..evaluation.evaluator import Scores
-from ..learning.loop import Learner, Position
+from ..learning.averaging import Averages
+from ..learning.learner import Learner
+from ..learning.loop import Position
 from ..monitoring.run_log import RunLog
+from ..settings.arguments import Settings
+from ..settings.record import write_settings
+from ..system.files import write_folder, write_manifest, writing
+from ..system.output_folder import state_folder
+from ..system.processes import on_main_process
 from ..system.sharding import WholeModel, share_of, whole
-from .checkpoint import BestCheckpoint, best_name, load_weights
+from .checkpoint import STATE_FILE, Checkpoint, Origin, load_weights, save_model
+from .selection import Best, Selection
 
 OPTIMIZER_FILE = "optimizer.safetensors"
 RANDOM_FILE = "random_states.json"
-STATE_FILE = "trainer_state.json"
 FORMAT = 2  # of the state; to be raised with what a checkpoint holds
 
 
@@ -42,19 +56,53 @@ class TrainingState:
         whole: the model with all its weights.
         learner: the optimiser, the schedule and the number of steps done.
         position: in the data.
-        best: the best model so far.
+        averages: of the weights.
+        selection: the best model so far.
         log: of the run.
     """
 
     whole: WholeModel
     learner: Learner
     position: Position
-    best: BestCheckpoint
+    averages: Averages
+    selection: Selection
     log: RunLog
 
-    def moments(self) -> dict[str, torch.Tensor]:
-        """The state of the optimiser, by number of the parameter and name, for the main process; every process calls
-        it."""
+    def save(self, settings: Settings, tokenizers: Tokenizers, origin: Origin) -> None:
+        """Write the checkpoint of the steps done and remove those beyond `save_total_limit`; every process calls it.
+
+        Args:
+            settings: of the run.
+            tokenizers: of the model.
+            origin: to be compared when a run resumes from this checkpoint.
+
+        Raises:
+            CheckpointError: in all processes, if it cannot be written; the checkpoints before it are unchanged.
+        """
+        accelerator = self.learner.accelerator
+        folder = state_folder(settings.run.folder, self.learner.step)
+        random_states = gather_object([random_state(accelerator)])
+        model, moments = self.whole.up_to_date(), self._moments()
+
+        def write(aside: Path) -> None:
+            save_model(aside, model, tokenizers)
+            write_settings(aside, settings)
+            save_file(moments, aside / OPTIMIZER_FILE)
+            self.averages.save(aside)
+            _write_json(aside / RANDOM_FILE, random_states)
+            _write_json(aside / STATE_FILE, self._progress() | {"origin": dataclasses.asdict(origin)})
+            write_manifest(aside)
+
+        def replace() -> None:
+            with writing(f"checkpoint {folder}"):
+                write_folder(folder, write)
+                self.selection.remove_old()
+
+        on_main_process(accelerator, replace)
+
+    def _moments(self) -> dict[str, torch.Tensor]:
+        """Return the state of the optimiser on the main process, by number of the parameter and name; every process
+        calls it."""
         moments = {}
         for index, values in self.learner.optimizer.state_dict()["state"].items():
             for name, value in values.items():
@@ -63,46 +111,30 @@ class TrainingState:
                     moments[f"{index}.{name}"] = tensor.cpu().contiguous()
         return moments
 
-    def save(
-        self,
-        folder: Path,
-        moments: dict[str, torch.Tensor],
-        random_states: list[dict[str, Any]],
-        origin: dict[str, Any],
-    ) -> None:
-        """Write everything but the model into `folder`.
-
-        Args:
-            folder: of the checkpoint.
-            moments: `moments()`.
-            random_states: `random_state()` of every process.
-            origin: what the checkpoint is of, to be compared by who goes on from it.
-        """
-        _write_json(folder / RANDOM_FILE, random_states)
-        save_file(moments, folder / OPTIMIZER_FILE)
-        scaler, best, skips = self.learner.accelerator.scaler, self.best, self.learner.skips
-        state = {
+    def _progress(self) -> dict[str, Any]:
+        """Return the part of the state that is written as JSON."""
+        learner, best = self.learner, self.selection.best
+        scaler, skips = learner.accelerator.scaler, learner.skips
+        return {
             "format": FORMAT,
-            "step": self.learner.step,
+            "step": learner.step,
             "position": dataclasses.asdict(self.position),
-            "schedule": self.learner.schedule.state_dict(),
+            "schedule": learner.schedule.state_dict(),
             "scaler": None if scaler is None else scaler.state_dict(),
             "skips": {"in_a_row": skips.in_a_row, "total": skips.total},
-            "parts": self.learner.accumulation.parts,
+            "parts": learner.accumulation.parts,
             "best": {
                 "step": best.step,
                 "scores": None if best.scores is None else dataclasses.asdict(best.scores),
                 "evaluations_since": best.evaluations_since,
             },
             "log": self.log.state(),
-            "origin": origin,
         }
-        _write_json(folder / STATE_FILE, state)
 
-    def restore(self, folder: Path) -> None:
-        """Go on from a checkpoint, in every process alike; all parts have to be as new, except that they may be
-        prepared for several processes."""
-        state = read_state(folder)
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Resume from a checkpoint; every process calls it. All parts have to be new, though they may be prepared for
+        several processes already."""
+        folder, state = checkpoint.folder, checkpoint.state
         self.whole.set_weights(lambda model: load_weights(model, folder))
         self._restore_optimizer(folder, state)
         self.learner.step = state["step"]
@@ -111,8 +143,9 @@ class TrainingState:
         for name, value in state["position"].items():
             setattr(self.position, name, value)
         best = state["best"]
-        self.best.step, self.best.evaluations_since = best["step"], best["evaluations_since"]
-        self.best.scores = None if best["scores"] is None else Scores(**best["scores"])
+        scores = None if best["scores"] is None else Scores(**best["scores"])
+        self.selection.best = Best(best["step"], scores=scores, evaluations_since=best["evaluations_since"])
+        self.averages.restore(folder)
         self.log.restore(state["log"], state["step"])
         self._restore_random_state(folder)
 
@@ -132,8 +165,8 @@ class TrainingState:
             self.learner.accelerator.scaler.load_state_dict(state["scaler"])
 
     def _restore_random_state(self, folder: Path) -> None:
-        """Each process goes on with the generators that it had. Where there was another number of processes, none of
-        the former generators fits, and all begin anew from the seed of the step."""
+        """Restore the generators of each process. Where there was another number of processes, none of the saved
+        generators fits, and all are seeded with the step."""
         accelerator = self.learner.accelerator
         states = json.loads((folder / RANDOM_FILE).read_text(encoding="utf-8"))
         if len(states) == accelerator.num_processes:
@@ -142,26 +175,12 @@ class TrainingState:
             set_seed(self.learner.step, device_specific=True)
 
 
-def read_state(folder: Path) -> dict[str, Any]:
-    """What `TrainingState.save` wrote as JSON."""
-    state: dict[str, Any] = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
-    return state
-
-
-def best_name_of(folder: Path) -> str | None:
-    """The folder name of the best model as of a checkpoint; None for a damaged one, which nothing goes on from."""
-    try:
-        return best_name(read_state(folder)["best"]["step"])
-    except (OSError, ValueError, KeyError):
-        return None
-
-
 def _write_json(file: Path, content: Any) -> None:
     file.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
 def random_state(accelerator: Accelerator) -> dict[str, Any]:
-    """The generators of this process: Python's, NumPy's, PyTorch's, and that of its device."""
+    """Return the generators of this process: Python's, NumPy's, PyTorch's, and that of its device."""
     device = accelerator.device.type
     numpy_state: dict[str, Any] = dict(np.random.get_state(legacy=False))
     generator = numpy_state["state"]
@@ -174,7 +193,7 @@ def random_state(accelerator: Accelerator) -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any], accelerator: Accelerator) -> None:
-    """Set the generators of this process to what `random_state` gave."""
+    """Set the generators of this process to what `random_state` returned."""
     version, numbers, gauss_next = state["python"]
     random.setstate((version, tuple(numbers), gauss_next))
     numpy_state = state["numpy"]

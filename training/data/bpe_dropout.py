@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast
 
-from .batching import EncodedPairs, Ids, TokenBudgetBatchSampler
-from .epoch_plan import Indices, Lengths, PairLengths
-from .tokenizer import BYTE_TOKENS, Tokenizers
+from .bpe import BYTE_TOKENS
+from .encoding import EncodedPairs, Ids
+from .epoch_plan import Indices
+from .tokenizer import Tokenizers
 
 MEND = "leave bpe_dropout out, or begin with no model, so that a tokenizer is trained"
 SENTENCES_AT_ONCE = 5_000
@@ -156,8 +156,10 @@ def gather(values: npt.NDArray[Any], starts: Indices, lengths: Indices) -> npt.N
     return values[np.repeat(shifts, lengths) + np.arange(lengths.sum())]
 
 
-class BpeDropoutPairs(Dataset[dict[str, Ids]]):
-    """Training pairs that are cut anew in every epoch, in memory; the same pairs in the same places.
+class BpeDropoutPairs:
+    """Training pairs that are cut into other subwords in every epoch; the same pairs in the same places.
+
+    The text is decoded from the token ids, which are all that a cache keeps of the pairs.
 
     Args:
         pairs: as the tokenizers cut them.
@@ -171,68 +173,14 @@ class BpeDropoutPairs(Dataset[dict[str, Ids]]):
     """
 
     def __init__(self, pairs: EncodedPairs, tokenizers: Tokenizers, dropout: float, seed: int, max_length: int) -> None:
-        self.pairs, self.dropout, self.seed, self.max_length = pairs, dropout, seed, max_length
+        self.rows, self.dropout, self.seed, self.max_length = pairs.rows, dropout, seed, max_length
         self.sides = (
             Sentences(tokenizers.source, pairs.source_ids, pairs.source_offsets),
             Sentences(tokenizers.target, pairs.target_ids, pairs.target_offsets),
         )
-        self.epoch = -1
-        self.set_epoch(0)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Cut the text for an epoch."""
-        if epoch == self.epoch:
-            return
+    def of_epoch(self, epoch: int) -> EncodedPairs:
+        """Return the pairs as an epoch has them."""
         generator = np.random.default_rng((self.seed, epoch))
-        (source, target) = (side.cut(self.dropout, generator, self.max_length) for side in self.sides)
-        self.of_epoch = EncodedPairs(*source, *target, self.pairs.rows)
-        self.epoch = epoch
-
-    def limit(self, max_length: int) -> None:
-        """Lower `max_length`, if it is higher, in the epoch under way too."""
-        if max_length < self.max_length:
-            self.max_length, epoch, self.epoch = max_length, self.epoch, -1
-            self.set_epoch(epoch)
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, index: int) -> dict[str, Ids]:
-        return self.of_epoch[index]
-
-    @property
-    def lengths_on_demand(self) -> LengthsOfEpoch:
-        """Lengths of the epoch under way, whichever that is."""
-        return LengthsOfEpoch(self)
-
-
-class LengthsOfEpoch:
-    """`PairLengths` of the epoch under way."""
-
-    def __init__(self, pairs: BpeDropoutPairs) -> None:
-        self.pairs = pairs
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, pairs: slice | Indices) -> Lengths:
-        return self.pairs.of_epoch.lengths_on_demand[pairs]
-
-
-class BpeDropoutSampler(TokenBudgetBatchSampler):
-    """`TokenBudgetBatchSampler` of `BpeDropoutPairs`, for the lengths that they have in each epoch, which it keeps
-    within the budget, padding included."""
-
-    lengths: LengthsOfEpoch
-
-    def __init__(
-        self, lengths: PairLengths, max_tokens: int, seed: int, *, pad_to_multiple_of: int = 1, **shares: int
-    ) -> None:
-        assert isinstance(lengths, LengthsOfEpoch), "give lengths_on_demand of BpeDropoutPairs"
-        lengths.pairs.limit(max_tokens // pad_to_multiple_of * pad_to_multiple_of)
-        super().__init__(lengths, max_tokens, seed, pad_to_multiple_of=pad_to_multiple_of, **shares)
-
-    def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
-        """Cut the text for an epoch and plan it."""
-        self.lengths.pairs.set_epoch(epoch)
-        super().set_epoch(epoch, start_batch)
+        source, target = (side.cut(self.dropout, generator, self.max_length) for side in self.sides)
+        return EncodedPairs(*source, *target, self.rows)

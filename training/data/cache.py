@@ -18,12 +18,10 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import hashlib
-import itertools
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,76 +30,18 @@ import numpy.typing as npt
 from filelock import FileLock
 
 from ..system.files import damage_of, is_of_the_system, write_folder, write_manifest
-from .batching import ENCODING_CHUNK, EncodedPairs, encode_usable
-from .bpe_dropout import BpeDropoutPairs
-from .cleaning import CleaningReport, FoundRows, Limits, ParallelText, usable_rows
+from .cleaning import CleaningReport, FoundRows
+from .corpus import Corpus, TextSource
+from .encoding import EncodedPairs, encode_usable
 from .overlap import PairHashes, note_repeats
-from .readers.rows import Row
-from .text_digest import TextDigest
+from .parallel_text import ParallelText
 from .tokenizer import Tokenizers, load_tokenizers, save_tokenizers
 
-FORMAT = 3  # of the files, and of whatever decides what is in them and is not part of the key
 RECORD = "corpus.json"
 ARRAYS: dict[str, Any] = {
     **{"source_ids": np.int32, "source_offsets": np.int64, "target_ids": np.int32, "target_offsets": np.int64},
     **{"lines": np.int64, "source_hashes": np.uint64, "pair_hashes": np.uint64},
 }
-
-
-@dataclass(frozen=True)
-class TextSource:
-    """Training text that can be read again and again.
-
-    Attributes:
-        open: begins to read.
-        limits: of usable pairs.
-        report: an empty account of bad rows.
-    """
-
-    open: Callable[[], Iterator[Row]]
-    limits: Limits
-    report: Callable[[], CleaningReport]
-
-    def pairs(self) -> Iterator[tuple[str, str]]:
-        """The usable pairs; a `ValueError` at the end if their report has to be one (`CleaningReport.settle`)."""
-        report = self.report()
-        for row in usable_rows(self.open(), self.limits, report):
-            report.kept += 1
-            yield row.source or "", row.target or ""
-        report.settle()
-
-    def parts(self, report: CleaningReport) -> Iterator[ParallelText]:
-        """The usable pairs in parts that fit into memory; the rest is counted in `report`."""
-        rows = usable_rows(self.open(), self.limits, report)
-        while part := list(itertools.islice(rows, ENCODING_CHUNK)):
-            text = ParallelText()
-            for row in part:
-                text.append(row)
-            yield text
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """The training pairs, ready for use.
-
-    Attributes:
-        pairs: as token ids.
-        report: the account of the rows that were left out.
-        digest: `text_digest` of the usable text.
-        hashes: of the text of the pairs.
-        place: file and line of a pair.
-    """
-
-    pairs: EncodedPairs | BpeDropoutPairs
-    report: CleaningReport
-    digest: str
-    hashes: PairHashes
-    place: Callable[[int], str]
-
-
-def key_of(**content: Any) -> str:
-    """The hash in the name of a folder; `content` is what the folder's content depends on, as JSON has it."""
-    return hashlib.sha256(json.dumps([FORMAT, content], sort_keys=True).encode()).hexdigest()[:32]
 
 
 def cached_tokenizers(cache: Path, key: str, train: Callable[[], Tokenizers]) -> Tokenizers:
@@ -112,7 +52,7 @@ def cached_tokenizers(cache: Path, key: str, train: Callable[[], Tokenizers]) ->
     """
     folder = cache / f"tokenizers-{key}"
     _make_sure_of(folder, lambda aside: save_tokenizers(train(), aside))
-    return load_tokenizers(folder)._replace(folder=None)  # for the run they are new ones, as without a cache
+    return load_tokenizers(folder)
 
 
 def cached_corpus(cache: Path, key: str, text: TextSource, tokenizers: Tokenizers, max_length: int) -> Corpus:
@@ -192,11 +132,11 @@ def _file(folder: Path, array: str) -> Path:
 
 
 def _write_corpus(folder: Path, text: TextSource, tokenizers: Tokenizers, max_length: int) -> None:
-    report, digest = text.report(), TextDigest()
+    report, digest = text.report(), hashlib.sha256()
     with ExitStack() as stack:
         files = _CorpusFiles(folder, stack)
         for part in text.parts(report):
-            digest.update(part)
+            part.update(digest)
             files.append(part, encode_usable(part, tokenizers, max_length, report))
     report.kept = files.pairs
     report.settle()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..settings.arguments import DataArguments
+from .parallel_text import ParallelText
 from .readers.rows import NOT_UTF8, Row, is_unicode
 
 OnBadRows = Literal["drop", "refuse"]
@@ -48,34 +49,6 @@ class Limits:
     max_characters: int = DataArguments.max_characters
     max_length_ratio: float = DataArguments.max_length_ratio
     ratio_floor: int = 20
-
-
-@dataclass
-class ParallelText:
-    """Sentence pairs in reading order: `sources[i]` means `targets[i]`, found at line `lines[i]` of `files[i]`."""
-
-    sources: list[str] = field(default_factory=list)
-    targets: list[str] = field(default_factory=list)
-    files: list[str] = field(default_factory=list)
-    lines: list[int] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.sources)
-
-    def append(self, row: Row) -> None:
-        """Add a usable row."""
-        self.sources.append(row.source or "")
-        self.targets.append(row.target or "")
-        self.files.append(row.file)
-        self.lines.append(row.line)
-
-    def pairs(self) -> Iterator[tuple[str, str]]:
-        """Source and target of each pair."""
-        return zip(self.sources, self.targets, strict=True)
-
-    def place(self, index: int) -> str:
-        """File and line of a pair, as error messages show it."""
-        return f"{self.files[index]}:{self.lines[index]}"
 
 
 @dataclass

@@ -8,29 +8,29 @@ import functools
 import hashlib
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 
 from ..settings.arguments import SPLITS, DataArguments, Settings
 from ..system.files import checksum
-from .batching import EncodedPairs, EvaluationSet, encode_pairs
-from .bpe_dropout import BpeDropoutPairs
-from .cache import Corpus, TextSource, cached_corpus, cached_tokenizers, key_of
-from .cleaning import CleaningReport, Limits, ParallelText, clean, read_sample
+from ..system.processes import on_main_process
+from .bpe import train_vocabulary, train_vocabulary_on
+from .cache import cached_corpus, cached_tokenizers
+from .cleaning import CleaningReport, Limits, clean, read_sample
+from .corpus import Corpus, EvaluationSet, TextSource, key_of
 from .embedded_task import load_split
+from .encoding import encode_pairs
 from .overlap import PairHashes, note_overlap, note_repeats
+from .parallel_text import ParallelText
 from .readers.arrow_tables import hub_table, read_hub, rows_of_stream
 from .readers.rows import ColumnNames, Row
 from .readers.sources import read_files, read_pairs
 from .streaming import TextStream, deal
-from .text_digest import text_digest
 from .tokenizer import Tokenizers
-from .vocabulary import train_vocabulary, train_vocabulary_on
 
 EMBEDDED_SEED = 0  # not the run's: runs with different seeds stay comparable
 # These choose no training pair; those that name files are replaced by what is in the files.
@@ -81,10 +81,6 @@ def load_data(settings: Settings, accelerator: Accelerator, tokenizers: Tokenize
         held_out_names = [split for split in SPLITS if split != "train" and has_split(settings.data, split)]
         texts = {split: read_split(settings.data, split) for split in held_out_names}
         tokenizers, train = _load_train(settings, accelerator, tokenizers)
-        share, seed = settings.tokenizer.bpe_dropout, settings.run.seed
-        if share and isinstance(train, Corpus) and isinstance(train.pairs, EncodedPairs):
-            pairs = BpeDropoutPairs(train.pairs, tokenizers, share, seed, settings.data.max_length)
-            train = dataclasses.replace(train, pairs=pairs)
         held_out = {name: _evaluation_set(name, *texts[name], tokenizers) for name in texts}
     except ValueError as error:
         raise DataError(str(error)) from error
@@ -123,10 +119,10 @@ def _train_in_memory(
 ) -> tuple[Tokenizers, Corpus]:
     text, report = _read(settings.data, "train")
     if tokenizers is None:
-        tokenizers = _from_main_process(accelerator, lambda: train_vocabulary(settings.tokenizer, text.pairs))
+        tokenizers = on_main_process(accelerator, lambda: train_vocabulary(settings.tokenizer, text.pairs))
     pairs = encode_pairs(text, tokenizers, settings.data.max_length, report)
     hashes = PairHashes.of((text.sources[row], text.targets[row]) for row in pairs.rows)
-    corpus = Corpus(pairs, report, text_digest(text), hashes, lambda pair: text.place(int(pairs.rows[pair])))
+    corpus = Corpus(pairs, report, text.digest(), hashes, lambda pair: text.place(int(pairs.rows[pair])))
     note_repeats(report, hashes, corpus.place)
     return tokenizers, corpus
 
@@ -141,7 +137,7 @@ def _train_from_cache(
         sizes = dataclasses.asdict(settings.tokenizer)
         del sizes["bpe_dropout"]  # does not change the vocabulary
         key = key_of(**content, vocabulary=sizes)
-        tokenizers = _from_main_process(
+        tokenizers = on_main_process(
             accelerator, lambda: cached_tokenizers(cache, key, lambda: train_vocabulary(settings.tokenizer, text.pairs))
         )
     key = key_of(**content, vocabulary=tokenizers.digest())
@@ -167,11 +163,11 @@ def _train_as_stream(
     )
 
     def make() -> Tokenizers:
-        count = sizes.tokenizer_sample or FIRST_PAIRS
+        count = (sizes.tokenizer_sample if tokenizers is None else None) or FIRST_PAIRS
         sample = read_sample(_lanes(data, [0], 1)[0], stream.limits, _new_report(data), count)
         return tokenizers or train_vocabulary_on(sizes, lambda: iter(sample))
 
-    made = _from_main_process(accelerator, make)
+    made = on_main_process(accelerator, make)
     return tokenizers or made, stream
 
 
@@ -265,25 +261,9 @@ def _what_shapes_text(data: DataArguments) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key not in LEAVES_PAIRS_AS_THEY_ARE}
 
 
-def _from_main_process(accelerator: Accelerator, make: Callable[[], Tokenizers]) -> Tokenizers:
-    """Made by the main process; the others get its tokenizers, without need of a common disk, or its `ValueError`."""
-    made: list[Tokenizers | ValueError | None] = [None]
-    if accelerator.is_main_process:
-        try:
-            made = [make()]
-        except ValueError as error:
-            made = [error]
-    broadcast_object_list(made)
-    tokenizers = made[0]
-    if isinstance(tokenizers, ValueError):
-        raise tokenizers
-    assert tokenizers is not None, "the main process has made them"
-    return tokenizers
-
-
 def data_digests(data: Data) -> dict[str, str]:
     """The SHA-256 of every split, as it was left after cleaning, and of the vocabulary."""
-    held_out = {name: text_digest(held_out.text) for name, held_out in data.held_out.items()}
+    held_out = {name: held_out.text.digest() for name, held_out in data.held_out.items()}
     return {"train": data.train.digest, **held_out, "vocabulary": data.tokenizers.digest()}
 
 

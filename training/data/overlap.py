@@ -15,7 +15,8 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from .cleaning import PLACES_SHOWN, CleaningReport, FoundRows, ParallelText
+from .cleaning import PLACES_SHOWN, CleaningReport, FoundRows
+from .parallel_text import ParallelText
 
 HASH_BYTES = 8
 CHUNK = 1 << 20  # hashes that are looked at together

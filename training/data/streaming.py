@@ -25,18 +25,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from accelerate import Accelerator
-from accelerate.utils import gather_object
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset, get_worker_info
 
-from ...modeling.loss import IGNORED
 from ..system.signals import SIGNALS
-from .batching import MicroBatch, Seq2SeqCollator, encode_usable
-from .cleaning import CleaningReport, Limits, ParallelText, usable_rows_of_stream
+from .batching import Batching, MicroBatch
+from .cleaning import CleaningReport, Limits, usable_rows_of_stream
+from .encoding import encode_usable
 from .epoch_plan import check_budget, plan_batches, round_up
+from .parallel_text import ParallelText
 from .readers.rows import Row
-from .tokenizer import Tokenizers
 
 
 class StreamError(ValueError):
@@ -64,6 +61,11 @@ class TextStream:
     workers: int
     digest: str
     max_unusable_share: float = 1.0
+
+    @property
+    def size(self) -> None:
+        """Number of pairs: unknown."""
+        return None
 
     def new_report(self) -> CleaningReport:
         """Return an empty account of bad rows."""
@@ -100,24 +102,7 @@ def deal(rows: Iterable[Row], lanes: list[int], count: int) -> list[Iterator[Row
 
 
 @dataclass(frozen=True)
-class Batching:
-    """What makes batches of a stream, besides the stream.
-
-    Attributes:
-        tokenizers: of source and target.
-        collator: pads the pairs of a batch.
-        max_tokens: most positions of a batch on either side, padding included.
-        seed: of the run.
-    """
-
-    tokenizers: Tokenizers
-    collator: Seq2SeqCollator
-    max_tokens: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class _Ended:
+class Ended:
     """What a lane gives after its last batch; `failure` says why it could not go on."""
 
     report: CleaningReport
@@ -163,8 +148,8 @@ class _Lane:
             yield MicroBatch(examples, collator([pairs[int(pair)] for pair in batch]))
 
 
-class _LanesOfProcess(IterableDataset[Any]):
-    """The batches of one process from number `start` on, without end: where a lane has none, `_Ended`.
+class LanesOfProcess(IterableDataset[Any]):
+    """The batches of one process from number `start` on, without end: where a lane has none, `Ended`.
 
     Its lanes are every `world_size`-th. Of w workers each takes every w-th batch, as the loader asks them in turn, and
     with it every w-th lane.
@@ -176,7 +161,7 @@ class _LanesOfProcess(IterableDataset[Any]):
         self.stream, self.batching, self.lanes, self.count = stream, batching, lanes, count
         self.epoch, self.start = epoch, start
 
-    def __iter__(self) -> Iterator[MicroBatch | _Ended]:
+    def __iter__(self) -> Iterator[MicroBatch | Ended]:
         worker = get_worker_info()
         number, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
         mine = [self.lanes[batch % len(self.lanes)] for batch in self._batches(number, workers, len(self.lanes))]
@@ -193,101 +178,13 @@ class _LanesOfProcess(IterableDataset[Any]):
                 if self.lanes[batch % len(self.lanes)] in batches:
                     next(batches[self.lanes[batch % len(self.lanes)]], None)
             for lane in itertools.cycle(mine):
-                yield next(batches[lane], None) or _Ended(lanes[lane].report)
+                yield next(batches[lane], None) or Ended(lanes[lane].report)
         except ValueError as error:
-            yield _Ended(CleaningReport(), str(error))
+            yield Ended(CleaningReport(), str(error))
 
     def _batches(self, worker: int, workers: int, stop: int) -> range:
         """The first batches of a worker, one of each of its lanes."""
         return range(self.start + worker, self.start + stop, workers)
-
-
-class StreamedBatches:
-    """The batches of one process, epoch by epoch, each without end: see `is_over`.
-
-    Args:
-        stream: the training text.
-        batching: what makes batches of it.
-        accelerator: of the run, prepared for its processes.
-        accumulation_steps: micro-batches per process and optimiser step.
-    """
-
-    def __init__(
-        self, stream: TextStream, batching: Batching, accelerator: Accelerator, accumulation_steps: int
-    ) -> None:
-        self.stream, self.batching, self.accelerator = stream, batching, accelerator
-        self.world_size = accelerator.num_processes
-        self.group = self.world_size * accumulation_steps
-        self.lanes = self.group * max(1, stream.workers)
-        self.set_epoch(0)
-
-    def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
-        """Begin an epoch, at this process's batch `start_batch`."""
-        self.epoch, self.start_batch = epoch, start_batch
-        self.steps: int | None = None
-        self.reports: dict[int, CleaningReport] = {}
-
-    def is_over(self, steps: int) -> bool:
-        """Whether the current epoch is known to end after so many optimiser steps."""
-        return steps == self.steps
-
-    @property
-    def steps_per_epoch(self) -> None:
-        """Unknown."""
-        return None
-
-    def share_of_epoch(self, steps: int) -> float:
-        """Unknown before its end, so none of it."""
-        return float(self.is_over(steps))
-
-    def end_epoch(self, steps: int) -> None:
-        """Take note that no process has a batch after so many steps; every process has to call it.
-
-        Raises:
-            StreamError: there was none before either, or too large a share of the rows is unusable.
-        """
-        self.steps = steps
-        total = self.stream.new_report()
-        for report in gather_object(list(self.reports.values())):
-            total.add_all(report)
-        if self.epoch == 0 or not steps:
-            self.accelerator.print(f"train: {total}")
-        if not steps:
-            raise StreamError("train data: no usable sentence pair; check the files, the columns and the limits")
-        try:
-            total.check_share()
-        except ValueError as error:
-            raise StreamError(f"train data: {error}") from error
-
-    def __iter__(self) -> Iterator[MicroBatch]:
-        lanes = range(self.accelerator.process_index, self.lanes, self.world_size)
-        dataset = _LanesOfProcess(self.stream, self.batching, lanes, self.lanes, self.epoch, self.start_batch)
-        loader: DataLoader[Any] = DataLoader(
-            dataset,
-            batch_size=None,
-            collate_fn=_as_it_is,
-            num_workers=self.stream.workers,
-            worker_init_fn=_begin_worker,
-            generator=torch.Generator(),  # otherwise it draws from the one of dropout whenever it is opened
-        )
-        for number, item in enumerate(loader, self.start_batch):
-            if isinstance(item, MicroBatch):
-                yield item
-            elif item.failure is not None:
-                raise StreamError(f"train data: {item.failure}")
-            else:
-                self.reports[number % len(lanes)] = item.report
-                yield self._empty()
-
-    def _empty(self) -> MicroBatch:
-        """A batch that teaches nothing."""
-        end = torch.tensor([[self.batching.tokenizers.source.eos_token_id]])
-        labels = torch.full_like(end, IGNORED)
-        return MicroBatch([], {"input_ids": end, "attention_mask": torch.ones_like(end), "labels": labels})
-
-
-def _as_it_is(item: Any) -> Any:
-    return item
 
 
 def _has_parent() -> bool:
@@ -296,7 +193,7 @@ def _has_parent() -> bool:
     return parent is not None and parent.is_alive()
 
 
-def _begin_worker(number: int) -> None:
+def begin_worker(number: int) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads do not survive the fork
     # They reach all processes of a group. The one that trains has to end its step first, and it ends this one.
     for request in SIGNALS:

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from ..data.batching import Seq2SeqCollator, encode_pairs
-from ..data.cleaning import CleaningReport, OnBadRows, ParallelText
+from ..data.batching import Seq2SeqCollator
+from ..data.cleaning import CleaningReport, OnBadRows
+from ..data.encoding import encode_pairs
 from ..data.loading import read_split
-from ..data.text_digest import text_digest
+from ..data.parallel_text import ParallelText
 from ..data.tokenizer import Tokenizers
 from ..pretrained.translation import translate_lines
 from ..pretrained.translator import TranslationError, load_translator, read_lines
@@ -100,7 +101,7 @@ class _TestSet:
 
     def dataset(self, model_folder: Path) -> dict[str, str]:
         """What the model card says of this set: as the run of the model called it, if it is one of the run's splits."""
-        recorded = recorded_split(model_folder, text_digest(self.text))
+        recorded = recorded_split(model_folder, self.text.digest())
         split, data = (self.name, self.arguments) if recorded is None else recorded
         name = self.arguments.dataset_name or dataset_name(data)
         return {"type": data.dataset, "name": name, "split": split}
@@ -293,7 +294,7 @@ def _measure(
     evaluator = Evaluator(Accelerator(cpu=True), system.tokenizers, collator, wishes.batch_size)
     loss = evaluator.mean_loss(system.model, pairs)
     return {
-        "sha256": text_digest(text),
+        "sha256": text.digest(),
         "sentences": len(text),
         "bad_rows": {reason: rows.count for reason, rows in data.cleaning.reasons.items()},
         "exact_match": exact_match(translations, references),

@@ -21,7 +21,9 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 
 from ...modeling.loss import IGNORED
-from ..data.batching import EncodedPairs, EvaluationSet, Seq2SeqCollator, evaluation_batches
+from ..data.batching import Seq2SeqCollator, evaluation_batches
+from ..data.corpus import EvaluationSet
+from ..data.encoding import EncodedPairs
 from ..data.tokenizer import Tokenizers
 from ..pretrained.translation import source_batches, translate_batch
 from ..settings.arguments import Settings

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sacrebleu.metrics import BLEU, CHRF, TER
 from sacrebleu.significance import PairedTest
 
-from ..data.cleaning import ParallelText
+from ..data.parallel_text import ParallelText
 from .languages import WESTERN, bleu_tokenizer, has_asian_words, has_blanks
 from .moses import lower_case_bleu
 

@@ -27,18 +27,20 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..data.batching import MicroBatch
 
+# Adds the gradient of a micro-batch, given the target tokens of its step; returns the loss.
+AddGradient = Callable[[MicroBatch, int], torch.Tensor]
+
 
 class MemoryShortageError(RuntimeError):
     """The memory of the device does not suffice, and smaller micro-batches cannot help."""
 
 
 class Accumulation:
-    """Computes the gradient of a step.
+    """Adds up the gradient of a step over its micro-batches.
 
     Args:
         accelerator: of the run.
         model: as `accelerator.prepare` returned it.
-        backward: adds the gradient of one micro-batch, given the target tokens of the step; returns the loss.
         name_example: how error messages call an example of the training data.
 
     Attributes:
@@ -46,14 +48,8 @@ class Accumulation:
         careful: whether several processes add up apart where batches are larger than any before.
     """
 
-    def __init__(
-        self,
-        accelerator: Accelerator,
-        model: Any,
-        backward: Callable[[MicroBatch, int], torch.Tensor],
-        name_example: Callable[[Any], str],
-    ) -> None:
-        self.accelerator, self.model, self.backward, self.name_example = accelerator, model, backward, name_example
+    def __init__(self, accelerator: Accelerator, model: Any, name_example: Callable[[Any], str]) -> None:
+        self.accelerator, self.model, self.name_example = accelerator, model, name_example
         self.parts = 1
         # A CPU that runs out of memory ends the process, whatever we do.
         self.careful = isinstance(model, DistributedDataParallel) and accelerator.device.type != "cpu"
@@ -67,11 +63,12 @@ class Accumulation:
         self.parts = 1 if in_shares else parts
 
     def add_gradients(
-        self, micro_batches: list[MicroBatch], target_tokens: int
+        self, add_gradient: AddGradient, micro_batches: list[MicroBatch], target_tokens: int
     ) -> tuple[list[MicroBatch], list[torch.Tensor]]:
         """Add the gradient of a step, the mean over all processes, to that of the parameters.
 
         Args:
+            add_gradient: adds the gradient of one micro-batch, given the target tokens of the step; returns its loss.
             micro_batches: of this process.
             target_tokens: real target tokens of the step in all micro-batches of all processes.
 
@@ -80,12 +77,20 @@ class Accumulation:
 
         Raises:
             MemoryShortageError: on all processes, if an example alone does not fit; on this process, if the others
-                cannot be told to begin anew.
+                cannot be told to start the step again.
         """
         while True:
             parts = [part for batch in micro_batches for part in batch.cut(self.parts)]
-            apart = self._go_apart(parts)
-            losses, too_large = self._compute(parts, target_tokens, apart)
+            apart, losses, too_large = self._go_apart(parts), [], None
+            for index, part in enumerate(parts):
+                adds_up = index == len(parts) - 1 and not apart
+                try:
+                    with contextlib.nullcontext() if adds_up else self.accelerator.no_sync(self.model):
+                        losses.append(add_gradient(part, target_tokens))
+                except RuntimeError as error:
+                    self._check_shortage(error, part, apart)
+                    too_large = part
+                    break
             if not self._has_failed(too_large, apart):
                 break
             self.parts *= 2
@@ -100,27 +105,16 @@ class Accumulation:
         larger = self.fitted is None or any(a > b for a, b in zip(_size(parts), self.fitted, strict=True))
         return bool(self.accelerator.reduce(torch.tensor(int(larger), device=self.accelerator.device), reduction="sum"))
 
-    def _compute(
-        self, parts: list[MicroBatch], target_tokens: int, apart: bool
-    ) -> tuple[list[torch.Tensor], MicroBatch | None]:
-        """The losses, and the part that was too large for the memory."""
-        losses: list[torch.Tensor] = []
-        for index, part in enumerate(parts):
-            adds_up = index == len(parts) - 1 and not apart
-            try:
-                with contextlib.nullcontext() if adds_up else self.accelerator.no_sync(self.model):
-                    losses.append(self.backward(part, target_tokens))
-            except RuntimeError as error:
-                if not (isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error)):
-                    raise
-                if not apart and self.accelerator.num_processes > 1:
-                    raise MemoryShortageError(
-                        f"process {self.accelerator.process_index} is out of memory on {_describe(part)}, where the "
-                        "other processes cannot begin the step anew. Go on with --resume, or in another output_dir "
-                        "with lower max_tokens and more gradient_accumulation_steps"
-                    ) from error
-                return losses, part
-        return losses, None
+    def _check_shortage(self, error: RuntimeError, part: MicroBatch, apart: bool) -> None:
+        """Raise the error unless memory ran out, and smaller parts can help."""
+        if not (isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error)):
+            raise error
+        if not apart and self.accelerator.num_processes > 1:
+            raise MemoryShortageError(
+                f"process {self.accelerator.process_index} is out of memory on {_describe(part)}, where the other "
+                "processes cannot begin the step anew. Go on with --resume, or in another output_dir with lower "
+                "max_tokens and more gradient_accumulation_steps"
+            ) from error
 
     def _has_failed(self, too_large: MicroBatch | None, apart: bool) -> bool:
         """Whether memory ran out in any process; the gradients are gone then, and the memory is free."""

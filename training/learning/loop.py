@@ -1,38 +1,22 @@
-"""The training loop.
-
-    for each step:  micro-batches --count target tokens over all processes--> forward, backward --> norm --> Adam
-
-The loss of a step is the mean over all its target tokens, in whatever micro-batches and processes they are. Two things
-would spoil that and are undone or avoided here: DistributedDataParallel averages gradients over processes, so the loss
-is multiplied by their number; `Accelerator.backward` divides by the accumulation steps it was told of, so it is told
-of none, and `no_sync` accumulates instead (accumulation.py, which also mends a shortage of memory).
-"""
+"""The training loop: epochs, evaluations, checkpoints, and when to stop. A step itself is in learner.py."""
 
 from __future__ import annotations
 
 import itertools
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import gather_object
-from torch.distributed.tensor import DTensor
-from torch.optim.lr_scheduler import LRScheduler
-from torch.utils.data import DataLoader
 
 from ...modeling.loss import IGNORED
-from ..data.batching import MicroBatch, TokenBudgetBatchSampler
-from ..data.streaming import StreamedBatches
-from ..monitoring.run_log import Fill, RunLog, Skipped, StepReport
-from ..system.sharding import whole
+from ..data.batches import Batches
+from ..data.batching import MicroBatch
+from ..monitoring.run_log import Fill, RunLog
+from ..settings.arguments import Settings
 from ..system.signals import Stopped
-from .accumulation import Accumulation
-from .r_drop import twice
-from .skipped_steps import Skips
+from .learner import Learner
 
 
 @dataclass
@@ -45,6 +29,13 @@ class Limits:
     eval_steps: int | None = None
     save_steps: int | None = None
     save_minutes: float | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        """Return the limits that a run is to keep."""
+        how, run = settings.optimisation, settings.run
+        pauses = settings.evaluation.eval_steps, run.save_steps, run.save_minutes
+        return cls(how.max_steps, how.num_epochs, how.max_minutes, *pauses)
 
 
 @dataclass
@@ -73,106 +64,8 @@ class Agreement(NamedTuple):
     stop: bool
 
 
-@dataclass
-class Learner:
-    """What learns: the prepared model and its update rule.
-
-    Attributes:
-        accelerator: made without gradient accumulation of its own.
-        model: as `accelerator.prepare` returned it.
-        optimizer: as `accelerator.prepare` returned it.
-        schedule: advanced once per step, whatever the number of processes.
-        label_smoothing: of the training loss.
-        max_grad_norm: gradients are scaled down to it; 0 for never.
-        r_drop: weight of the consistency of two passes (r_drop.py); 0 for one pass.
-        name_example: how error messages call an example of the training data.
-        step: optimiser steps done, skipped ones included.
-        skips: the steps that were skipped.
-        accumulation: how the gradient of a step comes about.
-    """
-
-    accelerator: Accelerator
-    model: Any
-    optimizer: Any
-    schedule: LRScheduler
-    label_smoothing: float = 0.0
-    max_grad_norm: float = 0.0
-    r_drop: float = 0.0
-    name_example: Callable[[Any], str] = str
-    step: int = 0
-    skips: Skips = field(default_factory=Skips)
-    accumulation: Accumulation = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.accumulation = Accumulation(self.accelerator, self.model, self._backward, self.name_example)
-
-    def update(self, micro_batches: list[MicroBatch], target_tokens: int) -> StepReport:
-        """One optimiser step, or none where the loss or the gradient is not finite in any process.
-
-        Args:
-            micro_batches: of this process.
-            target_tokens: real target tokens of the step in all micro-batches of all processes.
-
-        Raises:
-            MemoryShortageError: memory does not suffice for the smallest micro-batches.
-        """
-        cuts = self.accumulation.parts
-        parts, losses = self.accumulation.add_gradients(micro_batches, target_tokens)
-        loss = self.accelerator.reduce(torch.stack(losses).sum(), reduction="sum")
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.max_grad_norm or math.inf)
-        loss_value, norm_value = torch.stack([loss, whole(norm)]).tolist()  # the one synchronisation of a step
-        report = StepReport(loss_value, norm_value, target_tokens)
-        if self.accumulation.parts > cuts:
-            report.parts = self.accumulation.parts
-        if self._is_finite(report):
-            self.optimizer.step()
-            if math.isfinite(report.gradient_norm):
-                self.skips.in_a_row = 0
-        else:
-            report.skipped = self._skip(report, parts, losses)
-        self.schedule.step()
-        self.optimizer.zero_grad()
-        self.step += 1
-        return report
-
-    def _backward(self, batch: MicroBatch, target_tokens: int) -> torch.Tensor:
-        inputs = {key: value.to(self.accelerator.device) for key, value in batch.inputs.items()}
-        options = {"label_smoothing": self.label_smoothing}
-        if self.r_drop:
-            inputs, options["r_drop"] = twice(inputs), self.r_drop
-        loss = self.model(**inputs, num_items_in_batch=target_tokens, **options).loss
-        self.accelerator.backward(loss * self.accelerator.num_processes)
-        return loss.detach().float()
-
-    def _is_finite(self, report: StepReport) -> bool:
-        if math.isfinite(report.gradient_norm):
-            return math.isfinite(report.loss)
-        # With fp16, gradients overflow now and then: the loss scaler skips that step and lowers the scale. Where it has
-        # come below 1, it is not the scale that makes them overflow.
-        scaler = self.accelerator.scaler
-        return math.isfinite(report.loss) and scaler is not None and scaler.get_scale() >= 1
-
-    def _skip(self, report: StepReport, parts: list[MicroBatch], losses: list[torch.Tensor]) -> Skipped:
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.update()  # it waits for one after gradients were looked at
-        harmful = [
-            part.examples
-            for part, loss in zip(parts, losses, strict=True)
-            if not math.isfinite(loss.item()) or math.isfinite(report.loss)
-        ]
-        examples = sorted(itertools.chain(*gather_object(harmful)))
-        shares = (each.to_local() if isinstance(each, DTensor) else each for each in self.model.parameters())
-        finite_weights = all(gather_object([all(bool(share.isfinite().all()) for share in shares)]))
-        self.skips.in_a_row += 1
-        self.skips.total += 1
-        counts = self.skips.in_a_row, self.skips.total
-        return Skipped(
-            report.loss, report.gradient_norm, [self.name_example(each) for each in examples], *counts, finite_weights
-        )
-
-
 def grouped(batches: Iterable[MicroBatch], size: int) -> Iterator[list[MicroBatch]]:
-    """Lists of `size` batches; the last may be shorter."""
+    """Yield lists of `size` batches; the last may be shorter."""
     iterator = iter(batches)
     while group := list(itertools.islice(iterator, size)):
         yield group
@@ -182,30 +75,32 @@ class Trainer:
     """Takes steps over the data, from a position until a limit is reached.
 
     Args:
-        learner: what learns.
-        sampler: deals out the batches of this process; every process gets as many.
-        loader: makes these batches. It must draw from no generator that the model's dropout draws from: a run that goes
-            on in the middle of an epoch opens it once more than one that was never stopped. None for a stream, which
-            makes its batches itself.
+        learner: takes the steps.
+        batches: of this process. Reading them draws from no generator that the model's dropout draws from: a run that
+            resumes in the middle of an epoch begins it once more than one that was never stopped.
         limits: when to stop, to evaluate and to save.
         log: where steps are reported, and how long the run has taken.
         stop_asked: whether a signal asked this process to stop.
+
+    Attributes:
+        position: in the data; a run that resumes sets it.
+        saved_step: optimiser steps done at the latest checkpoint.
+        saved_at: when it was written, in monotonic seconds.
     """
 
     def __init__(
         self,
         learner: Learner,
-        sampler: TokenBudgetBatchSampler | StreamedBatches,
-        loader: DataLoader[Any] | None,
+        batches: Batches,
         limits: Limits,
         log: RunLog,
         stop_asked: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.learner, self.sampler, self.loader, self.limits, self.log = learner, sampler, loader, limits, log
+        self.learner, self.batches, self.limits, self.log = learner, batches, limits, log
         self.stop_asked = stop_asked
-        self.accumulation_steps = sampler.group // sampler.world_size
         self.position = Position()
         self.time_is_up = False
+        self.saved_step, self.saved_at = learner.step, time.monotonic()
 
     def run(self, evaluate: Callable[[int], bool], save: Callable[[], None] = lambda: None) -> None:
         """Train to the end.
@@ -214,74 +109,67 @@ class Trainer:
             evaluate: called with the number of steps done whenever an evaluation is due, and at the end unless it just
                 was; training stops when it returns False.
             save: called whenever a checkpoint is due, and at the end, with `position` where a run that starts from
-                the checkpoint goes on.
+                the checkpoint resumes.
 
         Raises:
             Stopped: a signal came in any process; everything done is saved.
             NonFiniteError: too many steps in a row had to be skipped.
         """
-        self.save = save
-        self._note_saving()
-        for step in self._steps():
-            if self._evaluation_is_due():
-                self._stop_if(self._agree([]).stop)
-                self.position.evaluated_at = step
-                if not evaluate(step):
-                    break
-            if self.limits.save_steps is not None and step % self.limits.save_steps == 0:
-                self._save()
-        self._save()
-        self._stop_if(self._agree([]).stop)
+        # Again: a run that resumes has set the step meanwhile.
+        self.saved_step, self.saved_at = self.learner.step, time.monotonic()
+        try:
+            for save_is_due in self._pauses():
+                step = self.learner.step
+                if self._evaluation_is_due():
+                    self._stop_if(self._agree([]).stop)
+                    self.position.evaluated_at = step
+                    if not evaluate(step):
+                        break
+                if save_is_due or (self.limits.save_steps is not None and step % self.limits.save_steps == 0):
+                    self._save_once(save)
+            self._save_once(save)
+            self._stop_if(self._agree([]).stop)
+        except Stopped:
+            self._save_once(save)
+            raise
 
-    def _steps(self) -> Iterator[int]:
-        """Take steps; yields the number done before the first, after each, and when time is up."""
+    def _pauses(self) -> Iterator[bool]:
+        """Take steps. Yield before the first and after each, and where else an evaluation or a checkpoint may be due:
+        whether a checkpoint is."""
         self._open_epoch()
-        # A run that was stopped before an evaluation goes on with it.
-        yield self.learner.step
+        yield False  # a run that was stopped before an evaluation resumes with it
         while not self._at_the_end():
-            if self.sampler.is_over(self.position.steps):
+            if self.batches.is_over(self.position.steps):
                 self.position.epoch, self.position.steps = self.position.epoch + 1, 0
                 self._open_epoch()
-            yield from self._rest_of_epoch()
+            started = time.monotonic()
+            for group in grouped(self.batches, self.batches.accumulation_steps):
+                agreed = self._agree(group)
+                self._stop_if(agreed.stop)
+                if agreed.save:
+                    yield True
+                self.time_is_up = agreed.late
+                if agreed.late or self.batches.ends(self.position.steps, agreed.target_tokens):
+                    yield False
+                    break
+                learning_rate = float(self.learner.schedule.get_last_lr()[0])
+                report = self.learner.update(group, agreed.target_tokens)
+                self.position.steps += 1
+                passed = self.position.epoch + self.batches.share_of_epoch(self.position.steps)
+                seconds = time.monotonic() - started
+                self.log.step(self.learner.step, passed, report, agreed.fill, learning_rate, seconds)
+                if report.skipped is not None:
+                    self.learner.skips.check(self.learner.step, report.skipped, self.log.path)
+                yield False
+                if self._at_the_end():
+                    return
+                started = time.monotonic()
 
     def _open_epoch(self) -> None:
-        self.sampler.set_epoch(self.position.epoch, self.position.steps * self.accumulation_steps)
-
-    def _micro_batches(self) -> Iterator[MicroBatch]:
-        if isinstance(self.sampler, StreamedBatches):
-            return iter(self.sampler)
-        return itertools.starmap(MicroBatch, zip(self.sampler, self.loader or (), strict=True))
-
-    def _rest_of_epoch(self) -> Iterator[int]:
-        started = time.monotonic()
-        for group in grouped(self._micro_batches(), self.accumulation_steps):
-            agreed = self._agree(group)
-            self._stop_if(agreed.stop)
-            if agreed.save:
-                self._save()
-            if agreed.late:
-                self.time_is_up = True
-                yield self.learner.step
-                return
-            if isinstance(self.sampler, StreamedBatches) and not agreed.target_tokens:
-                self.sampler.end_epoch(self.position.steps)
-                yield self.learner.step
-                return
-            learning_rate = float(self.learner.schedule.get_last_lr()[0])
-            report = self.learner.update(group, agreed.target_tokens)
-            self.position.steps += 1
-            passed = self.position.epoch + self.sampler.share_of_epoch(self.position.steps)
-            seconds = time.monotonic() - started
-            self.log.step(self.learner.step, passed, report, agreed.fill, learning_rate, seconds)
-            if report.skipped is not None:
-                self.learner.skips.check(self.learner.step, report.skipped, self.log.path)
-            yield self.learner.step
-            if self._at_the_end():
-                return
-            started = time.monotonic()
+        self.batches.set_epoch(self.position.epoch, self.position.steps * self.batches.accumulation_steps)
 
     def _at_the_end(self) -> bool:
-        epochs = self.position.epoch + int(self.sampler.is_over(self.position.steps))
+        epochs = self.position.epoch + int(self.batches.is_over(self.position.steps))
         enough_steps = self.limits.max_steps is not None and self.learner.step >= self.limits.max_steps
         enough_epochs = self.limits.num_epochs is not None and epochs >= self.limits.num_epochs
         return self.time_is_up or enough_steps or enough_epochs
@@ -291,22 +179,19 @@ class Trainer:
         if step == self.position.evaluated_at:
             return False
         if self.limits.eval_steps is None:
-            due = self.sampler.is_over(self.position.steps)
+            due = self.batches.is_over(self.position.steps)
         else:
             due = step > 0 and step % self.limits.eval_steps == 0
         return due or self._at_the_end()
 
-    def _save(self) -> None:
+    def _save_once(self, save: Callable[[], None]) -> None:
+        """Save unless it is done for this step."""
         if self.learner.step > self.saved_step:
-            self.save()
-            self._note_saving()
-
-    def _note_saving(self) -> None:
-        self.saved_step, self.saved_at = self.learner.step, time.monotonic()
+            save()
+            self.saved_step, self.saved_at = self.learner.step, time.monotonic()
 
     def _stop_if(self, asked: bool) -> None:
         if asked:
-            self._save()
             raise Stopped(f"stopped after step {self.learner.step} by a signal; go on with --resume")
 
     def _agree(self, group: list[MicroBatch]) -> Agreement:

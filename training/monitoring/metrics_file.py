@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..evaluation.evaluator import Scores, is_better
-from ..system.output_folder import CHECKPOINTS, METRICS_FILE, SETTINGS_FILE, VERSIONS_FILE
+from ..settings.record import recorded_settings
+from ..system.output_folder import CHECKPOINTS, METRICS_FILE, VERSIONS_FILE
 
 TRAIN, VALIDATION, VALIDATION_MEAN = "train", "validation", "validation_mean"
 
@@ -93,7 +92,7 @@ def read_run(folder: Path) -> RunMetrics:
     Raises:
         ReportError: the folder holds no log of a run, or a damaged one.
     """
-    log, settings, versions = (folder / name for name in (METRICS_FILE, SETTINGS_FILE, VERSIONS_FILE))
+    log, versions = folder / METRICS_FILE, folder / VERSIONS_FILE
     try:
         # What follows the last line end is being written. Sentences may hold other line ends.
         texts = log.read_text(encoding="utf-8").split("\n")[:-1]
@@ -101,13 +100,13 @@ def read_run(folder: Path) -> RunMetrics:
         return RunMetrics(
             folder.resolve().name,
             lines,
-            yaml.safe_load(settings.read_text(encoding="utf-8")) if settings.exists() else {},
+            recorded_settings(folder) or {},
             json.loads(versions.read_text(encoding="utf-8")) if versions.exists() else {},
             finished=not (folder / CHECKPOINTS).exists(),
         )
     except FileNotFoundError as error:
         raise ReportError(f"{log} is missing; give the output folder of a run that has begun to train") from error
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         raise ReportError(f"the record in {folder} cannot be read: {' '.join(str(error).split())}") from error
 
 

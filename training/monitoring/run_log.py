@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from accelerate import Accelerator
 from tqdm.auto import tqdm
 
-from ..data.batching import EvaluationSet
+from ..data.corpus import EvaluationSet
 from ..evaluation.evaluator import Scores
 from ..evaluation.model_card import Example
 from ..system.files import flush, writing

@@ -81,7 +81,7 @@ def start_trackers(accelerator: Accelerator, settings: Settings, state: dict[str
         settings: of the run.
         state: what a checkpoint knows of the log, with its step; None: the run begins anew.
     """
-    folder = Path(str(settings.run.output_dir))
+    folder = settings.run.folder
     trackers: list[Any] = []
     if TENSORBOARD in settings.run.trackers:
         # What it was told after the checkpoint is told again.

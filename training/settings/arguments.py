@@ -184,6 +184,11 @@ class OptimisationArguments:
     num_epochs: int | None = setting("Stop after so many passes over the training data.", None)
     max_minutes: float | None = setting("Stop after so many minutes of training, evaluation included.", None)
 
+    def planned_steps(self, steps_per_epoch: int | None) -> int | None:
+        """Return how many optimiser steps a run takes at most; None if that is unknown."""
+        by_epochs = None if self.num_epochs is None or steps_per_epoch is None else self.num_epochs * steps_per_epoch
+        return min((limit for limit in (self.max_steps, by_epochs) if limit is not None), default=None)
+
 
 @dataclass
 class EvaluationArguments:
@@ -232,6 +237,12 @@ class RunArguments:
         default_factory=lambda: ["tensorboard"],
         metadata={"help": "Who is told of the run beside metrics.jsonl: tensorboard, wandb, both, or none."},
     )
+
+    @property
+    def folder(self) -> Path:
+        """The path of `output_dir`, which settings that were checked always have."""
+        assert self.output_dir is not None, "checks.py refuses settings without it"
+        return Path(self.output_dir)
 
     @property
     def trackers(self) -> list[str]:

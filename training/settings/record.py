@@ -1,4 +1,4 @@
-"""What it takes to repeat a run: its settings and the versions it ran with."""
+"""Write and read the record of a run: its settings, the versions of the libraries, and the checksums of its data."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import platform
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -20,19 +21,39 @@ LIBRARIES = (
 
 
 def write_settings(folder: Path, settings: Settings) -> None:
-    """Write all settings as a recipe. What is said about the folder's content is not part of it: it is said anew each
-    time."""
+    """Write the settings as the recipe of a new run: `overwrite_output_dir` and `resume_from_checkpoint`, which must be
+    given for each run, are reset."""
     values = settings.as_dict() | {"overwrite_output_dir": False, "resume_from_checkpoint": None}
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     write_file(folder / SETTINGS_FILE, text)
 
 
+def recorded_settings(folder: Path) -> dict[str, Any] | None:
+    """Return the values that `write_settings` wrote into a folder, by key; None if there are none.
+
+    Raises:
+        ValueError: the file is damaged; the message names it and the fix.
+        OSError: it cannot be read.
+    """
+    file = folder / SETTINGS_FILE
+    if not file.is_file():
+        return None
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{file} is not valid YAML ({' '.join(str(error).split())}); restore or remove it") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{file} does not hold the keys and values of a recipe; restore or remove it")
+    return values
+
+
 def recorded_split(folder: Path, digest: str) -> tuple[str, DataArguments] | None:
-    """The split of a run's data with this digest, and the run's name for its data; None if the record knows no such.
+    """Return the name of the split with this digest in a run's data, and how the run named its data; None if its record
+    has no such split.
 
     Args:
         folder: a model folder, which may lack the record.
-        digest: `text_digest` of the whole split.
+        digest: `ParallelText.digest` of the complete split.
 
     Raises:
         ValueError: the record is damaged.
@@ -42,8 +63,8 @@ def recorded_split(folder: Path, digest: str) -> tuple[str, DataArguments] | Non
 
 
 def recorded_scoring(folder: Path) -> tuple[str, str | None] | None:
-    """Return the code of the language that a run translates into, and the tokenizer of BLEU that its recipe asks for,
-    None for that of the language; None if there is no record of the run.
+    """Return the code of the target language of a run and the tokenizer of BLEU that its recipe asks for, None for that
+    of the language; None if there is no record of the run.
 
     Raises:
         ValueError: the record is damaged.
@@ -53,31 +74,31 @@ def recorded_scoring(folder: Path) -> tuple[str, str | None] | None:
 
 
 def _recorded(folder: Path) -> tuple[dict[str, str], DataArguments, str | None] | None:
-    """The splits of a run's data by digest, how the run named data and languages, and the tokenizer of BLEU that it was
-    told; None without a record."""
-    versions, recipe = folder / VERSIONS_FILE, folder / SETTINGS_FILE
-    if not (versions.is_file() and recipe.is_file()):
-        return None
+    """Return the splits of a run's data by digest, the names of its data and languages, and its setting
+    `bleu_tokenize`; None without a record."""
+    versions = folder / VERSIONS_FILE
     names = ("dataset", "dataset_name", "source_language", "target_language")
     try:
+        settings = recorded_settings(folder)
+        if settings is None or not versions.is_file():
+            return None
         digests = json.loads(versions.read_text(encoding="utf-8")).get("data_sha256", {})
-        settings = yaml.safe_load(recipe.read_text(encoding="utf-8"))
         data = DataArguments(**{name: settings[name] for name in names})
         # Records of earlier versions know no tokenizer.
         return {digest: split for split, digest in reversed(digests.items())}, data, settings.get("bleu_tokenize")
-    except (ValueError, KeyError, AttributeError, TypeError, yaml.YAMLError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(
-            f"{versions} and {SETTINGS_FILE} there are not as training wrote them ({error!r}); remove or mend them"
+            f"{versions} and {SETTINGS_FILE} there are not as training wrote them ({error!r}); restore or remove them"
         ) from error
 
 
 def library_versions() -> dict[str, object]:
-    """Versions of Python and of the libraries that numbers depend on."""
+    """Return the versions of Python and of the libraries that numbers depend on."""
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in LIBRARIES}}
 
 
 def write_versions(folder: Path, digests: dict[str, str]) -> None:
-    """Write what the numbers of a run depend on beside its settings: the versions of Python and of the libraries, and
+    """Write what the numbers of a run depend on besides its settings: the versions of Python and of the libraries, and
     the checksums of the data."""
     versions = library_versions() | {"data_sha256": digests}
     (folder / VERSIONS_FILE).write_text(json.dumps(versions, indent=2) + "\n", encoding="utf-8")

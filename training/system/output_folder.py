@@ -28,6 +28,12 @@ def state_folders(output_dir: Path) -> list[Path]:
     return [path for step, path in sorted(found, reverse=True) if step >= 0]
 
 
+def best_folder(output_dir: Path, step: int, is_mean: bool = False) -> Path:
+    """Return the folder of a best model. The mean of several models, which no checkpoint follows, has another one than
+    the last of them, which a run that resumes from the checkpoint of that step needs."""
+    return output_dir / CHECKPOINTS / (f"{BEST}{step}-mean" if is_mean else f"{BEST}{step}")
+
+
 def _step_of(folder: Path) -> int:
     """The step in the name of a checkpoint; -1 if there is none, as while it is being written."""
     number = folder.name.partition("-")[2]

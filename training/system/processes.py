@@ -181,12 +181,13 @@ def part() -> None:
 
 
 def on_main_process(accelerator: Accelerator, call: Callable[[], Result]) -> Result:
-    """Return on all processes what `call` returns on the main one; its `CheckpointError` is raised on all."""
+    """Return on all processes what `call` returns on the main one, without need of a common disk. An error of that call
+    that says what is wrong, a `CheckpointError` or `ValueError`, is raised on all."""
     outcome: list[Any] = [None, None]
     if accelerator.is_main_process:
         try:
             outcome[0] = call()
-        except CheckpointError as error:
+        except (CheckpointError, ValueError) as error:
             outcome[1] = error
     broadcast_object_list(outcome)
     if outcome[1] is not None:

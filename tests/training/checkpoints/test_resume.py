@@ -161,9 +161,9 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
 def test_damage_to_any_file_counts(stopped: Path, capsys: pytest.CaptureFixture[str], file: str) -> None:
     flags = ["--output_dir", str(stopped), "--resume"]
     settings = read_settings(["--config", str(stopped / "training_args.yaml"), *flags])
-    assert choose_checkpoint(settings, processes=1) == stopped / "checkpoints" / "step-6"
+    assert getattr(choose_checkpoint(settings, processes=1), "folder", None) == stopped / "checkpoints" / "step-6"
     damage(stopped / "checkpoints" / "step-6" / file)
-    assert choose_checkpoint(settings, processes=1) == stopped / "checkpoints" / "step-4"
+    assert getattr(choose_checkpoint(settings, processes=1), "folder", None) == stopped / "checkpoints" / "step-4"
     assert f"step-6: {file} does not match its checksum" in capsys.readouterr().err
 
 

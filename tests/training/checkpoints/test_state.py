@@ -12,20 +12,23 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 
-from sineformer.training.checkpoints.checkpoint import BestCheckpoint, save_model
-from sineformer.training.checkpoints.state import (
-    TrainingState,
-    best_name_of,
-    random_state,
-    read_state,
-    set_random_state,
-)
-from sineformer.training.data.batching import MicroBatch, Seq2SeqCollator, encode_pairs
+from sineformer.training.checkpoints.checkpoint import Checkpoint, Origin
+from sineformer.training.checkpoints.selection import Selection
+from sineformer.training.checkpoints.state import TrainingState, random_state, set_random_state
+from sineformer.training.data.batching import MicroBatch, Seq2SeqCollator
+from sineformer.training.data.encoding import encode_pairs
 from sineformer.training.evaluation.evaluator import Scores
-from sineformer.training.learning.loop import Learner, Position
+from sineformer.training.learning.averaging import Averages
+from sineformer.training.learning.learner import Learner
+from sineformer.training.learning.loop import Position
 from sineformer.training.learning.optimizer import build_optimizer, build_schedule
 from sineformer.training.monitoring.run_log import Fill, RunLog, StepReport
+from sineformer.training.preflight import read_settings
+from sineformer.training.system.files import damage_of
+from sineformer.training.system.output_folder import state_folder
 from sineformer.training.system.sharding import WholeModel
+
+ORIGIN = Origin(processes=1, batches_per_step=2, data={"train": "this text"})
 
 
 def draw() -> list[Any]:
@@ -45,15 +48,21 @@ def test_every_generator_goes_on_where_it_was() -> None:
 class Machine:
     """A training of a small model on fixed batches."""
 
-    def __init__(self, folder: Path, model: Any, pairs: Any) -> None:
+    def __init__(self, folder: Path, model: Any, pairs: Any, tokenizers: Any) -> None:
         accelerator = Accelerator(cpu=True)
         model.train()
         optimizer = accelerator.prepare(build_optimizer(model, 0.01))
         schedule = build_schedule(optimizer, warmup_steps=2)
         self.learner = Learner(accelerator, model, optimizer, schedule)
-        best, log = BestCheckpoint(folder, "bleu"), RunLog(accelerator, folder, 3, 10, None)
-        self.state = TrainingState(WholeModel(model, accelerator), self.learner, Position(), best, log)
-        self.pairs = pairs
+        averages = Averages(model, ema_decay=0.9)
+        averages.follow(optimizer.optimizer)
+        log = RunLog(accelerator, folder, 3, 10, None)
+        self.settings = read_settings(["--output_dir", str(folder / "run"), "--max_steps", "10"])
+        nothing: Any = None
+        selection = Selection(self.settings, nothing, nothing, log)
+        whole = WholeModel(model, accelerator)
+        self.state = TrainingState(whole, self.learner, Position(), averages, selection, log)
+        self.pairs, self.tokenizers = pairs, tokenizers
 
     def step(self) -> StepReport:
         inputs = Seq2SeqCollator(0)([self.pairs[index] for index in range(8)])
@@ -61,31 +70,35 @@ class Machine:
         self.state.log.step(self.learner.step, 0.1, report, Fill(9, 10), 0.5, 1.0)
         return report
 
+    def save(self) -> Checkpoint:
+        """Write a checkpoint; returns it as it is read."""
+        self.state.save(self.settings, self.tokenizers, ORIGIN)
+        return Checkpoint.read(state_folder(self.settings.run.folder, self.learner.step))
+
 
 @pytest.fixture
 def machines(tmp_path: Path, small_model: Any, small_text: Any, small_tokenizers: Any, report: Any) -> list[Machine]:
     """Two alike, with a log in common."""
     pairs = encode_pairs(small_text, small_tokenizers, 100, report)
-    return [Machine(tmp_path, model, pairs) for model in (copy.deepcopy(small_model), small_model)]
+    models = (copy.deepcopy(small_model), small_model)
+    return [Machine(tmp_path, model, pairs, small_tokenizers) for model in models]
 
 
-def test_what_is_restored_goes_on_bit_for_bit(machines: list[Machine], tmp_path: Path, small_tokenizers: Any) -> None:
+def test_what_is_restored_goes_on_bit_for_bit(machines: list[Machine], tmp_path: Path) -> None:
     first, second = machines
     for _ in range(4):
         first.step()
     first.state.position.epoch, first.state.position.steps, first.state.position.evaluated_at = 2, 5, 3
-    first.state.best.judge(3, Scores(1.0, 0.1 + 0.2, 3.0, 0.0, "b", "c", 4, 1))
+    first.state.selection.best.judge(3, Scores(1.0, 0.1 + 0.2, 3.0, 0.0, "b", "c", 4, 1), "bleu")
     first.learner.skips.in_a_row, first.learner.skips.total, first.learner.accumulation.parts = 2, 7, 4
-    folder = tmp_path / "checkpoint"
-    save_model(folder, first.state.whole.model, small_tokenizers)
-    first.state.save(folder, first.state.moments(), [random_state(first.learner.accelerator)], {"of": "this run"})
+    checkpoint = first.save()
     kept = (tmp_path / "metrics.jsonl").read_text()
     expected = [first.step() for _ in range(3)]
 
-    second.state.restore(folder)
+    second.state.restore(checkpoint)
     assert (tmp_path / "metrics.jsonl").read_text() == kept, "what came after the checkpoint is cut off"
     assert second.state.position == Position(2, 5, 3)
-    assert second.state.best == first.state.best
+    assert second.state.selection.best == first.state.selection.best
     assert second.learner.step == 4
     assert (second.learner.skips.in_a_row, second.learner.skips.total) == (2, 7)
     assert second.learner.accumulation.parts == 4
@@ -94,21 +107,33 @@ def test_what_is_restored_goes_on_bit_for_bit(machines: list[Machine], tmp_path:
     weights = first.state.whole.model.state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in second.state.whole.model.state_dict().items())
     assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 6
-    assert read_state(folder)["origin"] == {"of": "this run"}
-    assert best_name_of(folder) == "best-3"
+    averages = [each.state.averages.shadow for each in machines]
+    assert all(torch.equal(value, averages[1][name]) for name, value in averages[0].items())
+    assert checkpoint.origin == ORIGIN
+    assert checkpoint.best_folder == first.state.selection.folder == tmp_path / "run" / "checkpoints" / "best-3"
+
+
+def test_a_checkpoint_holds_everything_in_one_folder(machines: list[Machine]) -> None:
+    machines[0].step()
+    folder = machines[0].save().folder
+    assert damage_of(folder) is None
+    model = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    state = {"optimizer.safetensors", "averages.safetensors", "random_states.json", "trainer_state.json"}
+    files = {path.name for path in folder.iterdir() if path.suffix != ".py"}
+    assert files == model | state | {"training_args.yaml", "manifest.json"}
 
 
 def test_another_number_of_processes_begins_with_other_random_numbers_than_the_run_did(
-    machines: list[Machine], tmp_path: Path, small_tokenizers: Any
+    machines: list[Machine],
 ) -> None:
     first, second = machines
     first.step()
-    folder = tmp_path / "checkpoint"
-    save_model(folder, first.state.whole.model, small_tokenizers)
-    first.state.save(folder, first.state.moments(), [random_state(first.learner.accelerator)] * 2, {})
-    second.state.restore(folder)
+    checkpoint = first.save()
+    states = checkpoint.folder / "random_states.json"
+    states.write_text(json.dumps(json.loads(states.read_text()) * 2))
+    second.state.restore(checkpoint)
     drawn = draw()
-    second.state.restore(folder)
+    second.state.restore(checkpoint)
     assert draw() == drawn
 
 
@@ -119,13 +144,6 @@ def test_a_log_that_lost_lines_goes_on_with_a_warning(
     log.restore({"bytes": 100, "seconds": 7.0, "seconds_training": 5.0, "sums": log.state()["sums"]}, 3)
     assert f"lines of {tmp_path / 'metrics.jsonl'} are lost: it was 100 bytes long, now 0" in capsys.readouterr().err
     assert log.seconds() >= 7
-
-
-@pytest.mark.parametrize("content", [None, "{", "{}"])
-def test_a_damaged_checkpoint_has_no_best_model(tmp_path: Path, content: str | None) -> None:
-    if content is not None:
-        (tmp_path / "trainer_state.json").write_text(content)
-    assert best_name_of(tmp_path) is None
 
 
 @pytest.mark.parametrize("distributed_type", [DistributedType.FSDP, DistributedType.DEEPSPEED])

@@ -12,18 +12,19 @@ import torch
 from torch.utils.data import DataLoader
 
 from sineformer.training.data.batching import (
-    EncodedPairs,
-    Lengths,
     PaddingShare,
     Seq2SeqCollator,
     TokenBudgetBatchSampler,
-    encode_pairs,
     evaluation_batches,
     padding_share,
 )
-from sineformer.training.data.cleaning import CleaningReport, Limits, ParallelText, clean
+from sineformer.training.data.bpe import train_tokenizers
+from sineformer.training.data.cleaning import CleaningReport, Limits, clean
+from sineformer.training.data.encoding import EncodedPairs, encode_pairs
+from sineformer.training.data.epoch_plan import Lengths
+from sineformer.training.data.parallel_text import ParallelText
 from sineformer.training.data.readers.sources import read_files
-from sineformer.training.data.tokenizer import Tokenizers, train_tokenizers
+from sineformer.training.data.tokenizer import Tokenizers
 
 MULTI30K = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "multi30k"
 BUDGET = 256

@@ -1,17 +1,26 @@
 """BPE-dropout: other subwords of the same text, decided by seed and epoch alone."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from sineformer.training.data.batching import EncodedPairs, encode_pairs
-from sineformer.training.data.bpe_dropout import BpeDropoutPairs, BpeDropoutSampler, Merges
-from sineformer.training.data.cleaning import CleaningReport, ParallelText
+from sineformer.training.data.batches import MappedBatches, open_batches
+from sineformer.training.data.batching import Seq2SeqCollator
+from sineformer.training.data.bpe import BYTE_TOKENS, normalise, train_tokenizers
+from sineformer.training.data.bpe_dropout import BpeDropoutPairs, Merges
+from sineformer.training.data.cleaning import CleaningReport
+from sineformer.training.data.corpus import Corpus
 from sineformer.training.data.embedded_task import load_split
-from sineformer.training.data.tokenizer import BYTE_TOKENS, Tokenizers, normalise, train_tokenizers
+from sineformer.training.data.encoding import EncodedPairs, encode_pairs
+from sineformer.training.data.loading import Data
+from sineformer.training.data.overlap import PairHashes
+from sineformer.training.data.parallel_text import ParallelText
+from sineformer.training.data.tokenizer import Tokenizers
 
 # Characters that the vocabulary lacks, spaces of all kinds, marks, digits, long words, and special tokens as text.
 ODD = [
@@ -52,14 +61,14 @@ def all_ids(pairs: Any, side: str) -> list[list[int]]:
 
 
 def test_without_dropout_text_is_cut_as_the_tokenizer_cuts_it(pairs: EncodedPairs, tokenizers: Tokenizers) -> None:
-    dropped = BpeDropoutPairs(pairs, tokenizers, 0.0, 1, 1_000)
+    dropped = BpeDropoutPairs(pairs, tokenizers, 0.0, 1, 1_000).of_epoch(0)
     for side in ("input_ids", "labels"):
         assert all_ids(dropped, side) == all_ids(pairs, side)
     assert np.array_equal(dropped.lengths_on_demand[:], pairs.lengths)
 
 
 def test_with_a_probability_of_one_nothing_is_merged(pairs: EncodedPairs, tokenizers: Tokenizers) -> None:
-    dropped = BpeDropoutPairs(pairs, tokenizers, 1.0, 1, 10_000)
+    dropped = BpeDropoutPairs(pairs, tokenizers, 1.0, 1, 10_000).of_epoch(0)
     for side, tokenizer in (("input_ids", tokenizers.source), ("labels", tokenizers.target)):
         for ids in all_ids(dropped, side):
             tokens = tokenizer.convert_ids_to_tokens(ids)
@@ -71,7 +80,7 @@ def test_with_a_probability_of_one_nothing_is_merged(pairs: EncodedPairs, tokeni
 def test_the_text_is_the_same_however_it_is_cut(
     pairs: EncodedPairs, tokenizers: Tokenizers, text: ParallelText, dropout: float
 ) -> None:
-    dropped = BpeDropoutPairs(pairs, tokenizers, dropout, 1, 10_000)
+    dropped = BpeDropoutPairs(pairs, tokenizers, dropout, 1, 10_000).of_epoch(0)
     for side, tokenizer, texts in (
         ("input_ids", tokenizers.source, text.sources),
         ("labels", tokenizers.target, text.targets),
@@ -94,65 +103,78 @@ def test_each_merge_is_passed_over_with_the_probability(tokenizers: Tokenizers) 
 
 def test_an_epoch_is_decided_by_seed_and_number_alone(pairs: EncodedPairs, tokenizers: Tokenizers) -> None:
     first, second = (BpeDropoutPairs(pairs, tokenizers, 0.1, 1, 1_000) for _ in range(2))
-    epochs = []
-    for epoch in range(4):
-        first.set_epoch(epoch)
-        epochs.append(all_ids(first, "input_ids"))
-    second.set_epoch(3)
-    assert all_ids(second, "input_ids") == epochs[3]
-    second.set_epoch(1)
-    assert all_ids(second, "input_ids") == epochs[1]
+    epochs = [all_ids(first.of_epoch(epoch), "input_ids") for epoch in range(4)]
+    assert all_ids(second.of_epoch(3), "input_ids") == epochs[3]
+    assert all_ids(second.of_epoch(1), "input_ids") == epochs[1]
     assert all(epochs[one] != epochs[other] for one in range(4) for other in range(one))
-    assert all_ids(BpeDropoutPairs(pairs, tokenizers, 0.1, 2, 1_000), "input_ids") != epochs[0]
+    assert all_ids(BpeDropoutPairs(pairs, tokenizers, 0.1, 2, 1_000).of_epoch(0), "input_ids") != epochs[0]
 
 
 def test_sides_that_would_be_too_long_stay_as_they_are(pairs: EncodedPairs, tokenizers: Tokenizers) -> None:
-    unlimited = BpeDropoutPairs(pairs, tokenizers, 0.9, 1, 10_000)
-    lengths = unlimited.lengths_on_demand[:]
+    unlimited = BpeDropoutPairs(pairs, tokenizers, 0.9, 1, 10_000).of_epoch(0)
+    lengths = unlimited.lengths
     limit = int(np.median(lengths))
-    dropped, too_long = BpeDropoutPairs(pairs, tokenizers, 0.9, 1, limit), lengths > limit
+    dropped, too_long = BpeDropoutPairs(pairs, tokenizers, 0.9, 1, limit).of_epoch(0), lengths > limit
     for number, side in enumerate(("input_ids", "labels")):
         plain, cut = all_ids(pairs, side), all_ids(unlimited, side)
         expected = [plain[i] if too_long[i, number] else cut[i] for i in range(len(pairs))]
         assert all_ids(dropped, side) == expected
 
 
+def open_dropped(
+    pairs: EncodedPairs, tokenizers: Tokenizers, bpe_dropout: float, max_length: int, max_tokens: int, multiple: int = 1
+) -> MappedBatches:
+    """The batches of a run with BPE-dropout."""
+    given: Any = SimpleNamespace(
+        tokenizer=SimpleNamespace(bpe_dropout=bpe_dropout),
+        data=SimpleNamespace(max_length=max_length),
+        optimisation=SimpleNamespace(max_tokens=max_tokens, gradient_accumulation_steps=1),
+        run=SimpleNamespace(seed=1),
+    )
+    corpus = Corpus(pairs, CleaningReport(), "", PairHashes.of([]), str)
+    accelerator: Any = SimpleNamespace(process_index=0, num_processes=1, device=torch.device("cpu"))
+    batches = open_batches(given, Data(tokenizers, corpus, {}), Seq2SeqCollator(0, multiple), accelerator)
+    assert isinstance(batches, MappedBatches)
+    return batches
+
+
 def test_no_epoch_has_a_pair_that_its_padding_takes_beyond_the_budget(
     pairs: EncodedPairs, tokenizers: Tokenizers
 ) -> None:
-    budget = int(BpeDropoutPairs(pairs, tokenizers, 0.9, 1, 10_000).lengths_on_demand[:].max())
+    budget = int(BpeDropoutPairs(pairs, tokenizers, 0.9, 1, 10_000).of_epoch(0).lengths.max())
     assert budget % 8, "otherwise padding adds nothing"
-    dropped = BpeDropoutPairs(pairs, tokenizers, 0.9, 1, budget)
-    sampler = BpeDropoutSampler(dropped.lengths_on_demand, budget, 1, pad_to_multiple_of=8)
+    batches = open_dropped(pairs, tokenizers, 0.9, budget, budget, multiple=8)
     for epoch in range(4):
-        sampler.set_epoch(epoch)
-        assert dropped.lengths_on_demand[:].max() <= budget // 8 * 8
-        assert sorted(index for batch in sampler for index in batch) == list(range(len(pairs)))
+        batches.set_epoch(epoch)
+        assert batches.pairs.lengths.max() <= budget // 8 * 8
+        assert sorted(index for batch in batches for index in batch.examples) == list(range(len(pairs)))
 
 
 def test_batches_fit_the_lengths_of_their_epoch(pairs: EncodedPairs, tokenizers: Tokenizers) -> None:
-    dropped = BpeDropoutPairs(pairs, tokenizers, 0.5, 1, 200)
-    sampler = BpeDropoutSampler(dropped.lengths_on_demand, 400, 1)
-    assert dropped.max_length == 200, "the budget of a batch is no reason for longer sentences"
+    batches = open_dropped(pairs, tokenizers, 0.5, max_length=200, max_tokens=400)
+    assert isinstance(batches.source, BpeDropoutPairs)
+    assert batches.source.max_length == 200, "the budget of a batch is no reason for longer sentences"
     for epoch in (0, 1, 2):
-        sampler.set_epoch(epoch)
-        assert dropped.epoch == epoch
-        batches = list(sampler)
-        assert sorted(index for batch in batches for index in batch) == list(range(len(pairs)))
-        lengths = [[(len(dropped[i]["input_ids"]), len(dropped[i]["labels"])) for i in batch] for batch in batches]
-        for batch in lengths:
-            assert len(batch) * max(map(max, batch)) <= 400
+        batches.set_epoch(epoch)
+        dropped = batches.source.of_epoch(epoch)
+        taken = list(batches)
+        assert sorted(index for batch in taken for index in batch.examples) == list(range(len(pairs)))
+        for batch in taken:
+            lengths = [(len(dropped[int(i)]["input_ids"]), len(dropped[int(i)]["labels"])) for i in batch.examples]
+            assert len(batch.examples) * max(map(max, lengths)) <= 400
+            assert batch.inputs["attention_mask"].sum(1).tolist() == [source for source, _ in lengths]
+            assert (batch.inputs["labels"] != -100).sum(1).tolist() == [target for _, target in lengths]
         if epoch == 1:
-            planned = batches
-    sampler.set_epoch(1, start_batch=3)
-    assert list(sampler) == planned[3:]
+            planned = [batch.examples for batch in taken]
+    batches.set_epoch(1, start_batch=3)
+    assert [batch.examples for batch in batches] == planned[3:]
 
 
 def test_text_is_cut_alike_in_parts_of_any_size(
     pairs: EncodedPairs, tokenizers: Tokenizers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sineformer.training.data.bpe_dropout.SENTENCES_AT_ONCE", 7)
-    assert all_ids(BpeDropoutPairs(pairs, tokenizers, 0.0, 1, 1_000), "labels") == all_ids(pairs, "labels")
+    assert all_ids(BpeDropoutPairs(pairs, tokenizers, 0.0, 1, 1_000).of_epoch(0), "labels") == all_ids(pairs, "labels")
 
 
 def test_merges_of_a_large_vocabulary_are_kept_apart() -> None:

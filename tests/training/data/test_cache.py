@@ -16,11 +16,12 @@ import pytest
 from accelerate import Accelerator
 
 from sineformer.training.data import cache as corpus_cache
-from sineformer.training.data.batching import EncodedPairs
+from sineformer.training.data import corpus as corpus_module
+from sineformer.training.data.bpe import draw_sample, train_vocabulary
 from sineformer.training.data.embedded_task import load_split
+from sineformer.training.data.encoding import EncodedPairs
 from sineformer.training.data.loading import Data, DataError, data_digests, load_data
 from sineformer.training.data.overlap import REPEATED
-from sineformer.training.data.vocabulary import draw_sample, train_vocabulary
 from sineformer.training.preflight import read_settings
 from sineformer.training.settings.arguments import Settings, TokenizerArguments
 
@@ -76,7 +77,7 @@ def encodings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("part", [10_000, 7])
 def test_the_cache_holds_what_memory_would(files: Path, monkeypatch: pytest.MonkeyPatch, part: int) -> None:
-    monkeypatch.setattr(corpus_cache, "ENCODING_CHUNK", part)
+    monkeypatch.setattr(corpus_module, "ENCODING_CHUNK", part)
     plain, mapped = load(files, cache=None), load(files)
     assert isinstance(mapped.train.pairs.source_ids, np.memmap)
     for name in ARRAYS:
@@ -129,7 +130,7 @@ def test_a_cache_that_is_there_is_only_read(files: Path) -> None:
 def test_what_another_version_wrote_is_not_taken(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load(files)
     before = names(files)
-    monkeypatch.setattr(corpus_cache, "FORMAT", corpus_cache.FORMAT + 1)
+    monkeypatch.setattr(corpus_module, "FORMAT", corpus_module.FORMAT + 1)
     load(files)
     assert len(names(files) - before) == len(before)
 
@@ -194,7 +195,7 @@ def in_a_fork(call: Callable[[], Any]) -> int:
 
 
 def test_a_kill_while_it_is_written_leaves_nothing_that_is_taken(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpus_cache, "ENCODING_CHUNK", 30)
+    monkeypatch.setattr(corpus_module, "ENCODING_CHUNK", 30)
     load(files)
     expected = load(files).train
     tokenizers = next(name for name in names(files) if name.startswith("tokenizers"))

@@ -7,12 +7,12 @@ import pytest
 from sineformer.training.data.cleaning import (
     CleaningReport,
     Limits,
-    ParallelText,
     clean,
     length_in_letters,
     read_sample,
     usable_rows_of_stream,
 )
+from sineformer.training.data.parallel_text import ParallelText
 from sineformer.training.data.readers.rows import Row
 
 LIMITS = Limits(max_characters=50, max_length_ratio=2.0, ratio_floor=10)

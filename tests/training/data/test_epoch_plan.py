@@ -8,7 +8,8 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from sineformer.training.data.batching import OffsetLengths, TokenBudgetBatchSampler
+from sineformer.training.data.batching import TokenBudgetBatchSampler
+from sineformer.training.data.encoding import OffsetLengths
 from sineformer.training.data.epoch_plan import EpochPlan, Lengths, check_budget, plan_batches
 
 BUDGET = 256

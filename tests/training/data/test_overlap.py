@@ -12,9 +12,10 @@ import pytest
 from accelerate import Accelerator
 
 from sineformer.training.data import overlap
-from sineformer.training.data.cleaning import CleaningReport, ParallelText
+from sineformer.training.data.cleaning import CleaningReport
 from sineformer.training.data.loading import load_data
 from sineformer.training.data.overlap import PairHashes, note_overlap, note_repeats
+from sineformer.training.data.parallel_text import ParallelText
 from sineformer.training.data.readers.rows import Row
 from sineformer.training.preflight import read_settings
 

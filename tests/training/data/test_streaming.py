@@ -16,12 +16,13 @@ import pytest
 import torch
 
 from sineformer.training.data import streaming
-from sineformer.training.data.batching import MicroBatch, Seq2SeqCollator
+from sineformer.training.data.batches import StreamedBatches
+from sineformer.training.data.batching import Batching, MicroBatch, Seq2SeqCollator
 from sineformer.training.data.cleaning import Limits
 from sineformer.training.data.loading import _lanes
 from sineformer.training.data.readers.arrow_tables import rows_of_stream
 from sineformer.training.data.readers.rows import ColumnNames, Row
-from sineformer.training.data.streaming import Batching, StreamedBatches, StreamError, TextStream, deal
+from sineformer.training.data.streaming import StreamError, TextStream, deal
 from sineformer.training.data.tokenizer import save_tokenizers
 from sineformer.training.preflight import read_settings
 from sineformer.training.settings.arguments import DataArguments
@@ -33,7 +34,7 @@ ROWS = 157
 @pytest.fixture(autouse=True)
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a process that stands for one of several gather from itself alone."""
-    monkeypatch.setattr(streaming, "gather_object", lambda values: values)
+    monkeypatch.setattr("sineformer.training.data.batches.gather_object", lambda values: values)
 
 
 @pytest.fixture
@@ -179,7 +180,8 @@ ORPHAN = """
 import sys, time
 from types import SimpleNamespace
 from sineformer.training.data import streaming
-from sineformer.training.data.batching import Seq2SeqCollator
+from sineformer.training.data.batches import StreamedBatches
+from sineformer.training.data.batching import Batching, Seq2SeqCollator
 from sineformer.training.data.cleaning import Limits
 from sineformer.training.data.readers.rows import Row
 from sineformer.training.data.tokenizer import load_tokenizers
@@ -192,8 +194,8 @@ def slow():
         yield Row("ein", "one", "pairs.txt", line)
 
 stream = streaming.TextStream(lambda lanes, count: streaming.deal(slow(), lanes, count), Limits(), 200, 4, 1, "digest")
-batching = streaming.Batching(load_tokenizers(sys.argv[1]), Seq2SeqCollator(0), 200, 1)
-batches = streaming.StreamedBatches(stream, batching, SimpleNamespace(process_index=0, num_processes=1), 1)
+batching = Batching(load_tokenizers(sys.argv[1]), Seq2SeqCollator(0), 200, 1)
+batches = StreamedBatches(stream, batching, SimpleNamespace(process_index=0, num_processes=1), 1)
 batches.set_epoch(0, 10**6)
 next(iter(batches))
 """

@@ -15,14 +15,8 @@ import pytest
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from sineformer.training.data.tokenizer import (
-    Tokenizers,
-    load_tokenizers,
-    normalise,
-    save_tokenizers,
-    train_tokenizer,
-    train_tokenizers,
-)
+from sineformer.training.data.bpe import normalise, train_tokenizer, train_tokenizers
+from sineformer.training.data.tokenizer import Tokenizers, load_tokenizers, save_tokenizers
 
 ENGLISH = ["A dog runs over the bridge.", "The dogs are running.", "Two men, 12 dogs & <0x41> a <pad> cat </s>."] * 30
 GERMAN = ["Ein Hund läuft über die Brücke.", "Die Hunde laufen.", "Zwei Männer, 12 Hunde & eine Katze."] * 30
@@ -228,7 +222,8 @@ def test_the_tokenizers_library_alone_gives_the_same_ids_and_text(
 
 TRAIN_AND_SAVE = """
 import pathlib, sys
-from sineformer.training.data.tokenizer import save_tokenizers, train_tokenizers
+from sineformer.training.data.bpe import train_tokenizers
+from sineformer.training.data.tokenizer import save_tokenizers
 texts = pathlib.Path(sys.argv[1]).read_text(encoding="utf-8").split("\\n")
 save_tokenizers(train_tokenizers(texts, texts[:900], 600, 700), sys.argv[2])
 """

@@ -11,10 +11,11 @@ from accelerate import Accelerator
 
 from sineformer.training.data import loading as data_module
 from sineformer.training.data import streaming
-from sineformer.training.data.batching import Seq2SeqCollator
+from sineformer.training.data.batches import StreamedBatches
+from sineformer.training.data.batching import Batching, Seq2SeqCollator
 from sineformer.training.data.embedded_task import load_split
 from sineformer.training.data.loading import DataError, load_data
-from sineformer.training.data.streaming import Batching, StreamedBatches, StreamError, TextStream
+from sineformer.training.data.streaming import StreamError, TextStream
 from sineformer.training.preflight import read_settings
 from sineformer.training.train import main
 

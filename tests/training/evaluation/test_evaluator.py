@@ -6,7 +6,9 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from sineformer.training.data.batching import EvaluationSet, Seq2SeqCollator, encode_pairs
+from sineformer.training.data.batching import Seq2SeqCollator
+from sineformer.training.data.corpus import EvaluationSet
+from sineformer.training.data.encoding import encode_pairs
 from sineformer.training.data.tokenizer import Tokenizers
 from sineformer.training.evaluation import evaluator as evaluation
 from sineformer.training.evaluation.evaluator import Evaluator, Scores

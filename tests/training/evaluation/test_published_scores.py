@@ -5,7 +5,7 @@ from importlib import metadata
 import pytest
 from sacrebleu.metrics import BLEU, CHRF, TER
 
-from sineformer.training.data.cleaning import ParallelText
+from sineformer.training.data.parallel_text import ParallelText
 from sineformer.training.evaluation.moses import lower_case_bleu
 from sineformer.training.evaluation.published_scores import (
     corpus_scores,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
-from sineformer.training.data.cleaning import ParallelText
+from sineformer.training.data.parallel_text import ParallelText
 from sineformer.training.evaluation import report as report_module
 from sineformer.training.evaluation.evaluator import Scores
 from sineformer.training.evaluation.languages import bleu_tokenizer

@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from sineformer import SineformerConfig, SineformerForConditionalGeneration
 from sineformer.training.data.batching import MicroBatch
 from sineformer.training.learning.accumulation import Accumulation
-from sineformer.training.learning.loop import Learner
+from sineformer.training.learning.learner import Learner
 from sineformer.training.learning.optimizer import build_optimizer, build_schedule
 
 SIZES = {"d_model": 16, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "max_position_embeddings": 16, "dropout": 0.0}
@@ -37,15 +37,15 @@ def micro_batch(examples: range) -> MicroBatch:
 
 def make_faulty(learner: Learner) -> None:
     """Have the second micro-batch fail as the head of this file says."""
-    backward = learner.accumulation.backward
+    add_gradient = learner.add_gradient
 
-    def faulty_backward(batch: MicroBatch, target_tokens: int) -> torch.Tensor:
-        loss = backward(batch, target_tokens)
+    def faulty(batch: MicroBatch, target_tokens: int) -> torch.Tensor:
+        loss = add_gradient(batch, target_tokens)
         if len(batch.examples) > 4:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return loss * math.inf if learner.step == 1 and 2 in batch.examples else loss
 
-    learner.accumulation.backward = faulty_backward
+    learner.add_gradient = faulty  # type: ignore[method-assign]
 
 
 def main(file: Path) -> None:

@@ -14,20 +14,21 @@ import torch
 
 from sineformer.training.data.batching import MicroBatch
 from sineformer.training.learning.accumulation import Accumulation, MemoryShortageError
-from sineformer.training.learning.loop import Learner, Limits
+from sineformer.training.learning.learner import Learner
+from sineformer.training.learning.loop import Limits
 
 
 def limit_memory(learner: Learner, positions: int, message: str | None = None) -> None:
     """Have the device run out of memory on larger micro-batches, after it has computed their gradients."""
-    backward = learner.accumulation.backward
+    add_gradient = learner.add_gradient
 
-    def backward_in_little_memory(batch: MicroBatch, target_tokens: int) -> torch.Tensor:
-        loss = backward(batch, target_tokens)
+    def add_gradient_in_little_memory(batch: MicroBatch, target_tokens: int) -> torch.Tensor:
+        loss = add_gradient(batch, target_tokens)
         if batch.inputs["input_ids"].numel() > positions:
             raise torch.OutOfMemoryError("CUDA out of memory.") if message is None else RuntimeError(message)
         return loss
 
-    learner.accumulation.backward = backward_in_little_memory
+    learner.add_gradient = add_gradient_in_little_memory  # type: ignore[method-assign]
 
 
 def test_a_micro_batch_is_cut_into_nearly_equal_parts_but_never_into_pieces_of_examples() -> None:
@@ -132,15 +133,15 @@ class TwoProcesses:
 
 
 def test_where_other_processes_wait_already_the_error_says_how_to_go_on() -> None:
-    def backward(batch: MicroBatch, target_tokens: int) -> torch.Tensor:
+    def add_gradient(batch: MicroBatch, target_tokens: int) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    accumulation = Accumulation(TwoProcesses(), torch.nn.Linear(1, 1), backward, str)  # type: ignore[arg-type]
+    accumulation = Accumulation(TwoProcesses(), torch.nn.Linear(1, 1), str)  # type: ignore[arg-type]
     batch = MicroBatch([0, 1], {"input_ids": torch.ones(2, 5), "labels": torch.ones(2, 7)})
     with pytest.raises(
         MemoryShortageError, match=r"^process 1 is out of memory on 2 x 5 source and 2 x 7 target .* --resume"
     ):
-        accumulation.add_gradients([batch], 14)
+        accumulation.add_gradients(add_gradient, [batch], 14)
 
 
 @pytest.mark.slow

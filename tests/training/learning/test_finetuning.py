@@ -16,8 +16,9 @@ from transformers import AutoTokenizer
 
 from sineformer import SineformerConfig
 from sineformer.training.checkpoints.checkpoint import save_model
-from sineformer.training.data.batching import encode_pairs
-from sineformer.training.data.cleaning import CleaningReport, ParallelText
+from sineformer.training.data.cleaning import CleaningReport
+from sineformer.training.data.encoding import encode_pairs
+from sineformer.training.data.parallel_text import ParallelText
 from sineformer.training.data.tokenizer import load_tokenizers
 from sineformer.training.learning.initial_model import load_base_model
 from sineformer.training.preflight import read_settings

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from sineformer.training.data.batching import EncodedPairs, MicroBatch, Seq2SeqCollator
+from sineformer.training.data.batching import MicroBatch, Seq2SeqCollator
+from sineformer.training.data.encoding import EncodedPairs
 from sineformer.training.learning.loop import Limits, Position, Trainer, grouped
 from sineformer.training.system.signals import Stopped
 
@@ -96,8 +97,8 @@ def test_without_eval_steps_every_epoch_is_evaluated_at_its_end(small_model: Any
     trainer = make_trainer(small_model, Limits(num_epochs=3))
     ends = []
     for epoch in range(3):
-        trainer.sampler.set_epoch(epoch)
-        ends.append(trainer.sampler.steps_per_epoch)
+        trainer.batches.set_epoch(epoch)
+        ends.append(trainer.batches.steps_per_epoch)
     seen: list[int] = []
     trainer.run(lambda step: seen.append(step) or True)  # type: ignore[func-returns-value]
     assert seen == np.cumsum(ends).tolist()

@@ -7,10 +7,10 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from sineformer.training.data.batching import EncodedPairs, MicroBatch, Seq2SeqCollator, encode_pairs
-from sineformer.training.learning.loop import Learner
+from sineformer.training.data.batching import MicroBatch, Seq2SeqCollator
+from sineformer.training.data.encoding import EncodedPairs, encode_pairs
+from sineformer.training.learning.learner import Learner, duplicate_batch
 from sineformer.training.learning.optimizer import build_optimizer, build_schedule
-from sineformer.training.learning.r_drop import twice
 
 
 @pytest.fixture
@@ -34,7 +34,12 @@ def make_learner(model: Any, r_drop: float) -> Learner:
 
 
 def test_a_batch_comes_twice_one_after_the_other() -> None:
-    assert twice({"labels": torch.tensor([[1, 2], [3, 4]])})["labels"].tolist() == [[1, 2], [3, 4], [1, 2], [3, 4]]
+    assert duplicate_batch({"labels": torch.tensor([[1, 2], [3, 4]])})["labels"].tolist() == [
+        [1, 2],
+        [3, 4],
+        [1, 2],
+        [3, 4],
+    ]
 
 
 def test_without_dropout_r_drop_learns_what_one_pass_learns(small_model: Any, pairs: EncodedPairs) -> None:

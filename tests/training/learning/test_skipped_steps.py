@@ -13,23 +13,23 @@ import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 
-from sineformer.training.learning.loop import Learner, Limits
+from sineformer.training.learning.learner import Learner, NonFiniteError, Skips
+from sineformer.training.learning.loop import Limits
 from sineformer.training.learning.optimizer import build_optimizer
-from sineformer.training.learning.skipped_steps import NonFiniteError, Skips
 from sineformer.training.monitoring.run_log import Fill, RunLog, Skipped, StepReport
 from sineformer.training.train import main
 
 
 def spoil(learner: Learner, steps: set[int], examples: set[int] | None = None) -> None:
     """Make the loss of these steps infinite, in the micro-batches with these examples, or in all."""
-    backward = learner.accumulation.backward
+    add_gradient = learner.add_gradient
 
-    def backward_with_overflow(batch: Any, target_tokens: int) -> torch.Tensor:
-        loss = backward(batch, target_tokens)
+    def add_gradient_with_overflow(batch: Any, target_tokens: int) -> torch.Tensor:
+        loss = add_gradient(batch, target_tokens)
         harmful = learner.step + 1 in steps and (examples is None or not examples.isdisjoint(batch.examples))
         return loss * math.inf if harmful else loss
 
-    learner.accumulation.backward = backward_with_overflow
+    learner.add_gradient = add_gradient_with_overflow  # type: ignore[method-assign]
 
 
 def lines_of(folder: Path, kind: str) -> list[dict[str, Any]]:
@@ -104,8 +104,8 @@ def test_one_skipped_step_too_many_ends_the_run_and_the_log_names_the_examples_o
     assert [line["in_a_row"] for line in lines[before:]] == list(range(1, limit + 2))
     assert lines[-1]["total"] == before + limit + 1
     assert float(lines[-1]["loss"]) == math.inf
-    trainer.sampler.set_epoch(0)
-    batches = list(trainer.sampler)[2 * last - 2 : 2 * last]
+    trainer.batches.set_epoch(0)
+    batches = [batch.examples for batch in trainer.batches][2 * last - 2 : 2 * last]
     assert lines[-1]["examples"] == [f"a.en:{index}" for index in sorted(itertools.chain(*batches))]
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
     assert warnings[-1].startswith(f"warning: step {last} is skipped, {before + limit + 1} so far: the loss is inf")

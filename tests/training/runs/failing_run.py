@@ -10,9 +10,9 @@ import sys
 from typing import Any
 
 from sineformer.training import run as runs
-from sineformer.training.checkpoints import checkpoint
+from sineformer.training.checkpoints import selection
 from sineformer.training.data.loading import Data, DataError, load_data
-from sineformer.training.learning.loop import Learner
+from sineformer.training.learning.learner import Learner
 from sineformer.training.train import main
 
 
@@ -46,10 +46,10 @@ def other_data(*arguments: Any) -> Data:
 # Where a run is killed after its last step: before its best model is measured, with one of that model's files in the
 # output folder, before the card, and when nothing is left to do but to remove the checkpoints.
 ENDS: dict[str, tuple[Any, str]] = {
-    "killed at finish": (runs.Run, "finish"),
-    "killed at publish": (checkpoint, "_copy"),
-    "killed at card": (runs, "write_model_card"),
-    "killed at end": (runs, "end_checkpoints"),
+    "killed at finish": (selection.Selection, "finish"),
+    "killed at publish": (selection, "_copy"),
+    "killed at card": (selection, "write_model_card"),
+    "killed at end": (selection, "end_checkpoints"),
 }
 
 

@@ -27,11 +27,13 @@ from accelerate import Accelerator
 from failing_run import arrange_failure
 
 from sineformer.training import run
-from sineformer.training.data.batching import Seq2SeqCollator, encode_pairs
-from sineformer.training.data.cleaning import CleaningReport, ParallelText
+from sineformer.training.data.batching import MicroBatch, Seq2SeqCollator
+from sineformer.training.data.cleaning import CleaningReport
 from sineformer.training.data.embedded_task import load_split
+from sineformer.training.data.encoding import encode_pairs
+from sineformer.training.data.parallel_text import ParallelText
 from sineformer.training.evaluation import evaluator as evaluation
-from sineformer.training.learning.loop import Learner, MicroBatch
+from sineformer.training.learning.learner import Learner
 from sineformer.training.monitoring.run_log import StepReport
 from sineformer.training.pretrained.loading import load_model
 from sineformer.training.system.processes import part

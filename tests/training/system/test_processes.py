@@ -1,5 +1,8 @@
 """What the main process of a run does for all of them."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from accelerate import Accelerator
 
@@ -16,3 +19,22 @@ def test_the_answer_and_the_error_of_the_main_process_are_those_of_all() -> None
 
     with pytest.raises(CheckpointError, match="no"):
         on_main_process(accelerator, fail)
+
+
+def test_what_is_wrong_with_data_in_the_main_process_is_said_by_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Any] = []
+
+    def send(outcome: list[Any]) -> None:
+        sent.extend(outcome)
+
+    def receive(outcome: list[Any]) -> None:
+        outcome[:] = sent
+
+    def fail() -> None:
+        raise ValueError("train data: no usable sentence pair")
+
+    for is_main_process, broadcast in ((True, send), (False, receive)):
+        monkeypatch.setattr("sineformer.training.system.processes.broadcast_object_list", broadcast)
+        accelerator: Any = SimpleNamespace(is_main_process=is_main_process)
+        with pytest.raises(ValueError, match="no usable sentence pair"):
+            on_main_process(accelerator, fail if is_main_process else pytest.fail)

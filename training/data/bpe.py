@@ -1,0 +1,200 @@
+"""Byte-fallback BPE, trained on the sentences themselves.
+
+`text -> normalise -> pieces -> merges -> ids </s>`, and back without loss: `decode(encode(x),
+skip_special_tokens=True)` is `normalise(x)` for every Unicode text x.
+
+- *Normalisation* is Unicode NFC and nothing else. Case, spaces and line breaks stay.
+- *Spaces* are ordinary characters inside tokens (" the"), not replaced by U+2581: a stand-in would turn into a space
+  when it occurs in the text itself. One space is put before the text, so that a word has one token at the start and
+  within a sentence; decoding takes it off again.
+- *Pieces* limit merges: runs of letters, single digits, runs of other marks, runs of spaces; a word or mark takes the
+  space before it along. No piece mixes letters, digits and marks, so no merge can spell a special or a byte token.
+- *Byte fallback*: characters outside the alphabet become their UTF-8 bytes `<0x00>` ... `<0xFF>`; `<unk>` never
+  appears.
+- *Ids*: `<pad> <unk> <s> </s>` are 0 to 3, bytes 4 to 259, then the alphabet and the merges.
+
+Special tokens written out in a text are text (`split_special_tokens`), tokens added later are found in it. That setting
+lives in tokenizer_config.json; a program that reads tokenizer.json with `tokenizers` alone sets
+`tokenizer.encode_special_tokens = True` for the same effect.
+
+There is no limit of length: positions are sines and cosines.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from ...modeling.tokenization_sineformer import SideTokenizer, SineformerTokenizer
+from ..settings.arguments import TokenizerArguments
+from .tokenizer import Tokenizers
+
+SPECIAL_TOKENS = ["<pad>", "<unk>", "<s>", "</s>"]
+BYTE_TOKENS = [f"<0x{byte:02X}>" for byte in range(256)]
+PIECES = r" ?[\p{L}\p{M}]+| ?\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s+(?!\S)|\s"
+SAMPLE_SEED = 0  # not the run's: runs with different seeds stay comparable
+
+Pair = tuple[str, str]
+
+
+def normalise(text: str) -> str:
+    """The text that decoding gives back: Unicode NFC."""
+    return normalizers.NFC().normalize_str(text)
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int, kind: type[SideTokenizer] = SineformerTokenizer) -> Any:
+    """Train one tokenizer; the same texts in the same order always give the same one.
+
+    Args:
+        texts: the training sentences, gone through several times; both sides one after the other for a joint
+            vocabulary.
+        vocab_size: number of ids. At most half of what specials and bytes leave goes to the alphabet (most frequent
+            characters first), the rest to merges. Data with fewer merges give a smaller tokenizer, with a warning.
+        kind: class of the tokenizer; `SideTokenizer` for the target where it has a vocabulary of its own.
+
+    Raises:
+        ValueError: `vocab_size` leaves no room after specials and bytes, or there is no text.
+    """
+    alphabet = _alphabet(texts, vocab_size)
+    trained = _assemble(models.BPE(unk_token="<unk>", byte_fallback=True))
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[*SPECIAL_TOKENS, *BYTE_TOKENS],
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+        show_progress=False,
+    )
+    trained.train_from_iterator(iter(texts), trainer)
+    tokenizer = _wrap(trained, kind)
+    if len(tokenizer) < vocab_size:
+        warnings.warn(
+            f"the text supports {len(tokenizer)} tokens, not the {vocab_size} of vocab_size; going on with fewer",
+            stacklevel=2,
+        )
+    return tokenizer
+
+
+def _alphabet(texts: Iterable[str], vocab_size: int) -> list[str]:
+    """The most frequent characters. Chosen here since the trainer breaks ties of frequency at random."""
+    fixed = len(SPECIAL_TOKENS) + len(BYTE_TOKENS)
+    if vocab_size <= fixed:
+        raise ValueError(
+            f"vocab_size is {vocab_size}, but {len(SPECIAL_TOKENS)} special and {len(BYTE_TOKENS)} byte tokens take "
+            f"{fixed}; ask for some hundreds more"
+        )
+    counts: Counter[str] = Counter(" ")
+    for text in texts:
+        counts.update(normalise(text))
+    if not any(texts):
+        raise ValueError("there is no text to train a tokenizer on; give at least one sentence that is not empty")
+    ranked = sorted(counts, key=lambda character: (-counts[character], character))
+    return ranked[: (vocab_size - fixed + 1) // 2]
+
+
+def _assemble(model: models.BPE) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Prepend(" ")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(PIECES), behavior="isolated")
+    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    end = SPECIAL_TOKENS.index("</s>")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", pair="$A $B </s>", special_tokens=[("</s>", end)]
+    )
+    return tokenizer
+
+
+def _wrap(trained: Tokenizer, kind: type[SideTokenizer]) -> SideTokenizer:
+    """A fast tokenizer over the trained merges, with the four special tokens as its only added tokens.
+
+    The trainer knows no other way to reserve ids than added tokens; left in place, the byte tokens would be matched
+    inside text.
+    """
+    model = json.loads(trained.to_str())["model"]
+    merges = [(left, right) for left, right in model["merges"]]
+    rebuilt = _assemble(models.BPE(vocab=model["vocab"], merges=merges, unk_token="<unk>", byte_fallback=True))
+    rebuilt.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
+    return kind(
+        tokenizer_object=rebuilt,
+        pad_token="<pad>",
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+        padding_side="right",
+        model_input_names=["input_ids", "attention_mask"],
+        clean_up_tokenization_spaces=False,
+        split_special_tokens=True,
+    )
+
+
+class _BothSides(Iterable[str]):
+    """The sentences of both sides, which need not be in memory."""
+
+    def __init__(self, *sides: Iterable[str]) -> None:
+        self.sides = sides
+
+    def __iter__(self) -> Iterator[str]:
+        return itertools.chain(*self.sides)
+
+
+def train_tokenizers(
+    sources: Iterable[str],
+    targets: Iterable[str],
+    vocab_size: int,
+    target_vocab_size: int | None = None,
+) -> Tokenizers:
+    """One joint tokenizer over both sides, or two separate ones when `target_vocab_size` is given."""
+    if target_vocab_size is None:
+        joint = train_tokenizer(_BothSides(sources, targets), vocab_size)
+        return Tokenizers(joint, joint)
+    source = train_tokenizer(sources, vocab_size)
+    source.target_tokenizer = train_tokenizer(targets, target_vocab_size, SideTokenizer)
+    return Tokenizers(source, source.target_tokenizer)
+
+
+class Texts(Iterable[str]):
+    """One side of pairs that are read again each time somebody goes through it."""
+
+    def __init__(self, open_pairs: Callable[[], Iterator[Pair]], side: int) -> None:
+        self.open_pairs, self.side = open_pairs, side
+
+    def __iter__(self) -> Iterator[str]:
+        return (pair[self.side] for pair in self.open_pairs())
+
+
+def train_vocabulary(sizes: TokenizerArguments, open_pairs: Callable[[], Iterator[Pair]]) -> Tokenizers:
+    """Train the tokenizers on pairs that `open_pairs` reads, several times if there is no `tokenizer_sample`.
+
+    Raises:
+        ValueError: the vocabulary cannot be made.
+    """
+    if sizes.tokenizer_sample is not None:
+        sample = draw_sample(open_pairs(), sizes.tokenizer_sample)
+        return train_vocabulary_on(sizes, lambda: iter(sample))
+    return train_vocabulary_on(sizes, open_pairs)
+
+
+def train_vocabulary_on(sizes: TokenizerArguments, open_pairs: Callable[[], Iterator[Pair]]) -> Tokenizers:
+    """The same on all of these pairs."""
+    return train_tokenizers(Texts(open_pairs, 0), Texts(open_pairs, 1), sizes.vocab_size, sizes.target_vocab_size)
+
+
+def draw_sample(pairs: Iterable[Pair], size: int) -> list[Pair]:
+    """At most `size` of the pairs, each with the same probability; of the same pairs always the same ones.
+
+    Reservoir sampling (Vitter, 1985, algorithm R): only the sample is in memory.
+    """
+    dice = random.Random(SAMPLE_SEED)
+    sample: list[Pair] = []
+    for number, pair in enumerate(pairs):
+        if number < size:
+            sample.append(pair)
+        elif (slot := int(dice.random() * (number + 1))) < size:
+            sample[slot] = pair
+    return sample

@@ -1,0 +1,240 @@
+"""A training step: forward, backward, norm of the gradient, Adam, schedule.
+
+The loss of a step is the mean over all its target tokens, in whatever micro-batches and processes they are. Two things
+would spoil that and are undone or avoided here: DistributedDataParallel averages gradients over processes, so the loss
+is multiplied by their number; `Accelerator.backward` divides by its number of accumulation steps, so it is made with
+one, and `no_sync` accumulates instead (accumulation.py, which also handles a shortage of memory).
+
+A step whose loss or gradient is infinite or not a number is skipped: it counts like any other, its batches are used up,
+and the schedule advances. The weights and the moments of Adam stay as they are.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object, set_seed
+from torch.distributed.tensor import DTensor
+from torch.optim.lr_scheduler import LRScheduler
+
+from ...modeling.modeling_sineformer import SineformerForConditionalGeneration
+from ..data.batches import Batches
+from ..data.batching import MicroBatch
+from ..data.loading import Data
+from ..monitoring.run_log import Skipped, StepReport
+from ..settings.arguments import OptimisationArguments, Settings
+from ..system.sharding import WholeModel, whole
+from .accumulation import Accumulation
+from .averaging import Averages
+from .freezing import trained_share
+from .optimizer import build_optimizer, build_schedule
+
+
+class NonFiniteError(RuntimeError):
+    """The loss or the gradient of too many steps, or a weight, is infinite or not a number."""
+
+
+@dataclass
+class Skips:
+    """The count of skipped steps.
+
+    Attributes:
+        limit: of skipped steps in a row; one more ends the run.
+        in_a_row: since the last step taken.
+        total: of the run.
+    """
+
+    limit: int = OptimisationArguments.max_skipped_steps
+    in_a_row: int = 0
+    total: int = 0
+
+    def check(self, step: int, skipped: Skipped, record: Path) -> None:
+        """End the run if continuing is no use.
+
+        Args:
+            step: the number of the skipped step.
+            skipped: what is known of it.
+            record: the file that lists every skipped step.
+
+        Raises:
+            NonFiniteError: more than `limit` steps in a row were skipped, or the weights themselves are not finite.
+        """
+        if not skipped.finite_weights:
+            state = "The weights are not finite: the step before was too large"
+        elif self.in_a_row > self.limit:
+            state = (
+                f"Of the last {self.in_a_row} steps none could be taken (max_skipped_steps: {self.limit}), and the "
+                "weights are those before them"
+            )
+        else:
+            return
+        raise NonFiniteError(
+            f"step {step}: {skipped}. {state}. The lines of kind 'skipped' in {record} name all examples concerned. "
+            "A lower learning_rate, more warmup_steps, max_grad_norm: 1 or mixed_precision: no may help."
+        )
+
+
+@dataclass
+class Learner:
+    """The prepared model with its optimiser and schedule; takes optimiser steps.
+
+    Attributes:
+        accelerator: made without gradient accumulation of its own.
+        model: as `accelerator.prepare` returned it.
+        optimizer: as `accelerator.prepare` returned it.
+        schedule: advanced once per step, whatever the number of processes.
+        label_smoothing: of the training loss.
+        max_grad_norm: gradients are scaled down to it; 0 for never.
+        r_drop: weight of the consistency of two passes (`duplicate_batch`); 0 for one pass.
+        name_example: how error messages call an example of the training data.
+        step: optimiser steps done, skipped ones included.
+        skips: the steps that were skipped.
+        accumulation: adds up the gradient of a step over micro-batches that fit into memory.
+    """
+
+    accelerator: Accelerator
+    model: Any
+    optimizer: Any
+    schedule: LRScheduler
+    label_smoothing: float = 0.0
+    max_grad_norm: float = 0.0
+    r_drop: float = 0.0
+    name_example: Callable[[Any], str] = str
+    step: int = 0
+    skips: Skips = field(default_factory=Skips)
+    accumulation: Accumulation = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.accumulation = Accumulation(self.accelerator, self.model, self.name_example)
+
+    def add_gradient(self, batch: MicroBatch, target_tokens: int) -> torch.Tensor:
+        """Add the gradient of one micro-batch; returns its part of the loss of its step, given the tokens of the step."""
+        inputs = {key: value.to(self.accelerator.device) for key, value in batch.inputs.items()}
+        options = {"label_smoothing": self.label_smoothing}
+        if self.r_drop:
+            inputs, options["r_drop"] = duplicate_batch(inputs), self.r_drop
+        loss = self.model(**inputs, num_items_in_batch=target_tokens, **options).loss
+        self.accelerator.backward(loss * self.accelerator.num_processes)
+        return loss.detach().float()
+
+    def update(self, micro_batches: list[MicroBatch], target_tokens: int) -> StepReport:
+        """Take one optimiser step, or none where the loss or the gradient is not finite in any process.
+
+        Args:
+            micro_batches: of this process.
+            target_tokens: real target tokens of the step in all micro-batches of all processes.
+
+        Raises:
+            MemoryShortageError: memory does not suffice for the smallest micro-batches.
+        """
+        parts_before = self.accumulation.parts
+        parts, losses = self.accumulation.add_gradients(self.add_gradient, micro_batches, target_tokens)
+        loss = self.accelerator.reduce(torch.stack(losses).sum(), reduction="sum")
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.max_grad_norm or math.inf)
+        loss_value, norm_value = torch.stack([loss, whole(norm)]).tolist()  # the one synchronisation of a step
+        report = StepReport(loss_value, norm_value, target_tokens)
+        if self.accumulation.parts > parts_before:
+            report.parts = self.accumulation.parts
+        if self._is_finite(report):
+            self.optimizer.step()
+            if math.isfinite(report.gradient_norm):
+                self.skips.in_a_row = 0
+        else:
+            report.skipped = self._skip(report, parts, losses)
+        self.schedule.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        return report
+
+    def _is_finite(self, report: StepReport) -> bool:
+        if math.isfinite(report.gradient_norm):
+            return math.isfinite(report.loss)
+        # With fp16, gradients overflow now and then: the loss scaler skips that step and lowers the scale. Where it has
+        # come below 1, it is not the scale that makes them overflow.
+        scaler = self.accelerator.scaler
+        return math.isfinite(report.loss) and scaler is not None and scaler.get_scale() >= 1
+
+    def _skip(self, report: StepReport, parts: list[MicroBatch], losses: list[torch.Tensor]) -> Skipped:
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.update()  # it waits for one after gradients were looked at
+        harmful = [
+            part.examples
+            for part, loss in zip(parts, losses, strict=True)
+            if not math.isfinite(loss.item()) or math.isfinite(report.loss)
+        ]
+        examples = sorted(itertools.chain(*gather_object(harmful)))
+        shares = (each.to_local() if isinstance(each, DTensor) else each for each in self.model.parameters())
+        finite_weights = all(gather_object([all(bool(share.isfinite().all()) for share in shares)]))
+        self.skips.in_a_row += 1
+        self.skips.total += 1
+        counts = self.skips.in_a_row, self.skips.total
+        return Skipped(
+            report.loss, report.gradient_norm, [self.name_example(each) for each in examples], *counts, finite_weights
+        )
+
+
+def duplicate_batch(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return a batch `[B, ...]` with the same again behind it, `[2 B, ...]`, for R-Drop (Liang et al., 2021).
+
+    Dropout makes the two passes differ, and the loss draws their predictions together (`modeling/loss.py`). Both go
+    through the model as one batch, as in the authors' code, so that each of several processes exchanges its gradients
+    once.
+    """
+    return {name: torch.cat([value, value]) for name, value in inputs.items()}
+
+
+class PreparedLearner(NamedTuple):
+    """What learns in a run, and the two ways to see its weights.
+
+    Attributes:
+        learner: takes steps.
+        whole: the model with all its weights, wherever they are.
+        averages: of the weights of the steps.
+        size: number of parameters and of those trained, in words.
+    """
+
+    learner: Learner
+    whole: WholeModel
+    averages: Averages
+    size: str
+
+
+def prepare_learner(
+    settings: Settings,
+    accelerator: Accelerator,
+    model: SineformerForConditionalGeneration,
+    batches: Batches,
+    data: Data,
+) -> PreparedLearner:
+    """Distribute a model, the same in every process, over them; give it an optimiser, a schedule and averages."""
+    how, size = settings.optimisation, trained_share(model)
+    model.to(accelerator.device)
+    whole_model = WholeModel(model, accelerator)
+    optimizer = build_optimizer(model, how.learning_rate)
+    planned_steps = how.planned_steps(batches.steps_per_epoch)
+    schedule = build_schedule(optimizer, how.warmup_steps, how.lr_scheduler_type, planned_steps, model.config.d_model)
+    prepared, prepared_optimizer = accelerator.prepare(model, optimizer)
+    prepared.train()
+    averages = Averages(model, how.ema_decay, how.average_checkpoints)
+    averages.follow(optimizer)
+    # Until here all processes had one seed, for one model. Dropout differs from process to process.
+    set_seed(settings.run.seed, device_specific=True)
+    learner = Learner(
+        accelerator,
+        prepared,
+        prepared_optimizer,
+        schedule,
+        how.label_smoothing,
+        how.max_grad_norm,
+        how.r_drop,
+        name_example=data.train.place,
+        skips=Skips(how.max_skipped_steps),
+    )
+    return PreparedLearner(learner, whole_model, averages, size)
