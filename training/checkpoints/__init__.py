@@ -1,1 +1,1 @@
-"""What survives a stop, and how a run goes on from it."""
+"""What a run saves: checkpoints to resume from, and the best model so far."""

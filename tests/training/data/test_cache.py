@@ -22,6 +22,7 @@ from sineformer.training.data.embedded_task import load_split
 from sineformer.training.data.encoding import EncodedPairs
 from sineformer.training.data.loading import Data, DataError, data_digests, load_data
 from sineformer.training.data.overlap import REPEATED
+from sineformer.training.data.tokenizer import save_tokenizers
 from sineformer.training.preflight import read_settings
 from sineformer.training.settings.arguments import Settings, TokenizerArguments
 
@@ -143,6 +144,17 @@ def test_a_second_run_tokenises_nothing(files: Path, encodings: list[int], capsy
     assert sum(encodings) == 80
     assert capsys.readouterr().out == shown, "the account of bad rows is given again"
     assert data_digests(second) == data_digests(first)
+
+
+def test_a_vocabulary_of_the_cache_is_saved_as_any_other(files: Path) -> None:
+    saved = []
+    for cache in (None, "cache"):
+        folder = files / f"saved with {cache}"
+        folder.mkdir()
+        save_tokenizers(load(files, cache=cache).tokenizers, folder)
+        saved.append({file.name: file.read_bytes() for file in folder.glob("*.json")})
+    assert saved[0] == saved[1]
+    assert saved[0].keys() == {"tokenizer.json", "tokenizer_config.json"}
 
 
 def test_the_same_content_elsewhere_is_found_too(files: Path, encodings: list[int]) -> None:
