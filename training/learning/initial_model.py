@@ -14,7 +14,9 @@ from ...configuration.configuration_sineformer import SineformerConfig
 from ...modeling.modeling_sineformer import SineformerForConditionalGeneration
 from ..data.tokenizer import Tokenizers
 from ..pretrained.loading import PretrainedError, find_model, load_config, load_model
-from ..settings.arguments import DROPOUTS, EvaluationArguments, FineTuningArguments, Settings
+from ..settings.arguments import EvaluationArguments, Settings, keys_with
+from ..settings.facts import Fact
+from ..settings.model_arguments import FineTuningArguments, ModelArguments
 from ..system.files import CheckpointError, checksum
 from ..system.processes import on_main_process
 from .adapter import add_adapter
@@ -98,7 +100,8 @@ def _find(finetuning: FineTuningArguments) -> Path:
 
 def _load(folder: Path, settings: Settings) -> tuple[Any, Tokenizers]:
     """The model with the dropout and the generation parameters of the settings, and its tokenizers."""
-    config = load_config(folder, **{key: getattr(settings.model, key) for key in DROPOUTS})
+    own = keys_with(Fact.MAY_DIFFER, ModelArguments)
+    config = load_config(folder, **{key: getattr(settings.model, key) for key in own})
     config._attn_implementation = settings.model.attn_implementation
     try:
         model, tokenizers = load_model(folder, torch.float32, config)
