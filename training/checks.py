@@ -1,7 +1,7 @@
 """Check settings of the right types: all problems are found, and reported together, before anything starts.
 
 Rules of one setting stand at its field. Here are those between settings, and between settings and what there is: data,
-folders, libraries, and the device. There is one function for each concern, in the order of `problems_of`.
+folders, libraries, the device and the launch. There is one function for each concern, in the order of `problems_of`.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from .settings.arguments import (
 )
 from .settings.model_arguments import FineTuningArguments, ModelArguments
 from .settings.schedules import SCHEDULES
+from .system.launch import launch_problems, uses_deepspeed, uses_fsdp
 from .system.output_folder import TRACKERS, state_folders
 
 LARGEST_INTEGER = 2**31 - 1
@@ -55,6 +56,7 @@ def problems_of(settings: Settings) -> Iterator[str]:
     yield from _schedule_problems(settings.optimisation)
     yield from _end_problems(settings.optimisation)
     yield from _precision_problems(settings)
+    yield from _launch_problems(settings)
     yield from _scoring_problems(settings.evaluation)
     yield from _tracker_problems(settings.run)
     yield from _output_problems(settings.run)
@@ -204,6 +206,27 @@ def _precision_problems(settings: Settings) -> Iterator[str]:
     no_gpu = settings.run.use_cpu or not torch.accelerator.is_available()
     if settings.optimisation.mixed_precision == "fp16" and no_gpu:
         yield "mixed_precision: fp16 needs a GPU; use bf16 or no"
+
+
+def _launch_problems(settings: Settings) -> Iterator[str]:
+    """Yield what cannot work in the way that the processes were started, by itself or with these settings."""
+    yield from launch_problems()
+    optimisation, finetuning = settings.optimisation, settings.finetuning
+    if uses_deepspeed():
+        if optimisation.mixed_precision == "fp16":
+            yield "mixed_precision: fp16 is not supported with DeepSpeed; take bf16"
+        if optimisation.ema_decay:
+            yield (
+                "ema_decay is not supported with DeepSpeed, whose weights change after Adam; leave it out, or DeepSpeed"
+            )
+    if uses_fsdp():
+        if optimisation.ema_decay or optimisation.average_checkpoints > 1:
+            yield "ema_decay and average_checkpoints need whole weights; leave them out, or FSDP"
+        if finetuning.freeze or finetuning.lora_r > 0:
+            yield (
+                "freeze, lora_r: only where every process has the whole model; train in one process or with "
+                "training/accelerate/multi_gpu.yaml, not with FSDP"
+            )
 
 
 def _scoring_problems(evaluation: EvaluationArguments) -> Iterator[str]:

@@ -70,16 +70,11 @@ def load_base_model(settings: Settings, accelerator: Accelerator) -> BaseModel |
     one.
 
     Raises:
-        CheckpointError: it cannot be loaded, or a part of it is to be trained where it is sharded.
+        CheckpointError: it cannot be loaded.
     """
     finetuning = settings.finetuning
     if finetuning.model_name_or_path is None:
         return None
-    if accelerator.is_fsdp2 and (finetuning.freeze or finetuning.lora_r > 0):
-        raise CheckpointError(
-            "freeze, lora_r: only where every process has the whole model; train in one process or with "
-            "training/accelerate/multi_gpu.yaml, not with FSDP"
-        )
     on_main_process(accelerator, lambda: _find(finetuning))  # downloads it; the others find it there
     folder = _find(finetuning)
     model, tokenizers = _load(folder, settings)
