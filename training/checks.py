@@ -1,18 +1,19 @@
-"""What must hold for settings of the right types, found before anything starts."""
+"""Check settings of the right types: all problems are found, and reported together, before anything starts.
+
+Rules of one setting stand at its field. Here are those between settings, and between settings and what there is: data,
+folders, libraries, the device and the launch. There is one function for each concern, in the order of `problems_of`.
+"""
 
 from __future__ import annotations
 
 import importlib.util
-import math
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers.activations import ACT2FN
 
 from ..configuration.configuration_sineformer import SineformerConfig
 from ..modeling.modeling_sineformer import SineformerForConditionalGeneration
@@ -20,55 +21,29 @@ from .data.loading import columns_of
 from .data.readers.sources import read_files
 from .evaluation.languages import tokenizer_problem
 from .learning.adapter import is_peft_missing
-from .learning.optimizer import ENDING_AT_ZERO
 from .settings.arguments import (
     NO_TRACKER,
     SPLITS,
     DataArguments,
     EvaluationArguments,
-    FineTuningArguments,
-    ModelArguments,
     OptimisationArguments,
     RunArguments,
     Settings,
+    rules,
 )
+from .settings.model_arguments import FineTuningArguments, ModelArguments
+from .settings.schedules import SCHEDULES
+from .system.launch import launch_problems, uses_deepspeed, uses_fsdp
 from .system.output_folder import TRACKERS, state_folders
 
 LARGEST_INTEGER = 2**31 - 1
 EMBEDDED_LANGUAGES = ("en", "de")
 SPLIT_NAME = re.compile(r"\w+(\.\w+)*")  # as `datasets` has it
 LEAST_NOAM_FACTOR = 0.01
-_AT_LEAST_ONE = (
-    *("d_model", "encoder_layers", "decoder_layers", "encoder_attention_heads", "decoder_attention_heads"),
-    *("encoder_ffn_dim", "decoder_ffn_dim", "max_position_embeddings", "train_size", "validation_size", "test_size"),
-    *("max_characters", "max_length", "max_length_ratio", "max_tokens", "gradient_accumulation_steps", "warmup_steps"),
-    *("max_steps", "num_epochs", "eval_steps", "patience", "eval_num_beams", "eval_batch_size", "num_beams"),
-    *("tokenizer_sample", "shuffle_buffer", "logging_steps", "save_steps", "save_total_limit", "lora_alpha"),
-    "average_checkpoints",
-    *("vocab_size", "target_vocab_size"),
-)
-_SHARES = (
-    *("dropout", "attention_dropout", "activation_dropout", "encoder_layerdrop", "decoder_layerdrop"),
-    *("lora_dropout", "label_smoothing", "ema_decay"),
-)
-_NOT_NEGATIVE = ("stream_workers", "max_grad_norm", "max_skipped_steps", "lora_r", "r_drop")
-_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    **{key: (lambda value: value >= 1, "must be at least 1") for key in _AT_LEAST_ONE},
-    **{key: (lambda value: 0 <= value < 1, "must be in [0, 1)") for key in _SHARES},
-    **{
-        key: (lambda value: 0 < value < math.inf, "must be a positive number")
-        for key in ("learning_rate", "max_minutes", "save_minutes")
-    },
-    **{key: (lambda value: 0 <= value <= 1, "must be in [0, 1]") for key in ("bpe_dropout", "max_unusable_share")},
-    "length_penalty": (math.isfinite, "must be a finite number"),
-    "seed": (lambda value: value >= 0, "must not be negative"),
-    **{key: (lambda value: value >= 0, "must not be negative") for key in _NOT_NEGATIVE},
-    "activation_function": (lambda value: value in ACT2FN, "must be a name that transformers.activations.ACT2FN knows"),
-}
 
 
 def problems_of(settings: Settings) -> Iterator[str]:
-    """Everything that is wrong, one line each, naming the key and the mend."""
+    """Yield everything that is wrong with the settings, one line each, naming the key and the fix."""
     out_of_range = list(_range_problems(settings))
     yield from out_of_range
     if not any(problem.partition(":")[0] in settings.model.config_fields() for problem in out_of_range):
@@ -77,23 +52,28 @@ def problems_of(settings: Settings) -> Iterator[str]:
     yield from _finetuning_problems(settings)
     yield from _data_problems(settings.data)
     yield from _stream_problems(settings)
-    yield from _limit_problems(settings)
+    yield from _batch_problems(settings)
+    yield from _schedule_problems(settings.optimisation)
+    yield from _end_problems(settings.optimisation)
+    yield from _precision_problems(settings)
+    yield from _launch_problems(settings)
     yield from _scoring_problems(settings.evaluation)
     yield from _tracker_problems(settings.run)
     yield from _output_problems(settings.run)
 
 
 def _range_problems(settings: Settings) -> Iterator[str]:
+    """Yield what breaks the rule of a setting by itself."""
+    rule_of = rules()
     for key, value in settings.as_dict().items():
-        if key in _RANGES and value is not None:
-            holds, rule = _RANGES[key]
-            if not holds(value):
-                yield f"{key}: {rule}, got {value}"
+        if key in rule_of and value is not None and not rule_of[key].holds(value):
+            yield f"{key}: {rule_of[key].text}, got {value}"
         if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
             yield f"{key}: must be at most {LARGEST_INTEGER}, got {value}"
 
 
 def _model_problems(model: ModelArguments) -> Iterator[str]:
+    """Yield what `SineformerConfig` refuses."""
     try:
         SineformerConfig(**model.config_fields())
     except StrictDataclassError as error:
@@ -101,7 +81,8 @@ def _model_problems(model: ModelArguments) -> Iterator[str]:
 
 
 def _attention_problems(name: str) -> Iterator[str]:
-    """Whether transformers can compute attention in this way, here: it says so when a model is made, however small."""
+    """Yield why transformers cannot compute attention in this way here, as it says when a model, however small, is
+    made."""
     if name == ModelArguments.attn_implementation:
         return
     small = SineformerConfig(
@@ -121,6 +102,7 @@ def _attention_problems(name: str) -> Iterator[str]:
 
 
 def _finetuning_problems(settings: Settings) -> Iterator[str]:
+    """Yield which settings of fine-tuning do not go with each other or with the rest."""
     finetuning = settings.finetuning
     name, adapts = finetuning.model_name_or_path, finetuning.lora_r > 0
     if name is None:
@@ -146,6 +128,7 @@ def _finetuning_problems(settings: Settings) -> Iterator[str]:
 
 
 def _data_problems(data: DataArguments) -> Iterator[str]:
+    """Yield which data cannot be read, and what is wrong with its columns and languages."""
     for split in SPLITS:
         files = data.files_of(split)
         if data.dataset != "files" and files:
@@ -166,6 +149,7 @@ def _data_problems(data: DataArguments) -> Iterator[str]:
 
 
 def _stream_problems(settings: Settings) -> Iterator[str]:
+    """Yield what does not work with a stream, or only with one."""
     data, optimisation = settings.data, settings.optimisation
     if not data.streaming:
         if data.stream_workers:
@@ -186,41 +170,20 @@ def _stream_problems(settings: Settings) -> Iterator[str]:
         yield "streaming, bpe_dropout: a stream is not held to be cut anew in every epoch; leave out one of them"
     if settings.tokenizer.tokenizer_sample is None and settings.finetuning.model_name_or_path is None:
         yield "tokenizer_sample: say on how many pairs of the stream the vocabulary is trained, for example 1000000"
-    if optimisation.lr_scheduler_type in ("linear", "cosine") and optimisation.max_steps is None:
+    if SCHEDULES[optimisation.lr_scheduler_type].needs_length and optimisation.max_steps is None:
         yield f"max_steps: set it; {optimisation.lr_scheduler_type} needs an end, and a stream has no known length"
 
 
-def _limit_problems(settings: Settings) -> Iterator[str]:
-    optimisation = settings.optimisation
-    if optimisation.max_steps is None and optimisation.num_epochs is None and optimisation.max_minutes is None:
-        yield "max_steps, num_epochs, max_minutes: nothing says when to stop; set at least one"
-    yield from _schedule_problems(optimisation)
-    if settings.data.max_length > optimisation.max_tokens:
+def _batch_problems(settings: Settings) -> Iterator[str]:
+    """Yield whether there are sentences that fit into no batch."""
+    if settings.data.max_length > settings.optimisation.max_tokens:
         yield "max_length, max_tokens: a sentence of max_length tokens must fit into a batch of max_tokens"
-    no_gpu = settings.run.use_cpu or not torch.accelerator.is_available()
-    if optimisation.mixed_precision == "fp16" and no_gpu:
-        yield "mixed_precision: fp16 needs a GPU; use bf16 or no"
-
-
-def _scoring_problems(evaluation: EvaluationArguments) -> Iterator[str]:
-    problem = None if evaluation.bleu_tokenize is None else tokenizer_problem(evaluation.bleu_tokenize)
-    if problem is not None:
-        yield f"bleu_tokenize: {problem}"
-
-
-def _tracker_problems(run: RunArguments) -> Iterator[str]:
-    for name in run.trackers:
-        if name not in TRACKERS:
-            yield f"report_to: {name!r} is none of {', '.join(TRACKERS)} or {NO_TRACKER}"
-        elif importlib.util.find_spec(name) is None:
-            yield f"report_to: {name} is not installed; pip install {name}, or take it out of report_to"
-    if NO_TRACKER in run.report_to and run.trackers:
-        yield f"report_to: {NO_TRACKER} stands beside {', '.join(run.trackers)}; leave one out"
 
 
 def _schedule_problems(optimisation: OptimisationArguments) -> Iterator[str]:
+    """Yield what the schedule of the learning rate lacks."""
     kind = optimisation.lr_scheduler_type
-    if kind in ENDING_AT_ZERO:
+    if SCHEDULES[kind].needs_length:
         if optimisation.max_steps is None and optimisation.num_epochs is None:
             yield f"lr_scheduler_type: {kind} ends at the last step; set max_steps or num_epochs, to say which that is"
         elif optimisation.max_steps is not None and optimisation.warmup_steps >= optimisation.max_steps:
@@ -232,7 +195,60 @@ def _schedule_problems(optimisation: OptimisationArguments) -> Iterator[str]:
         )
 
 
+def _end_problems(optimisation: OptimisationArguments) -> Iterator[str]:
+    """Yield whether training would never end."""
+    if optimisation.max_steps is None and optimisation.num_epochs is None and optimisation.max_minutes is None:
+        yield "max_steps, num_epochs, max_minutes: nothing says when to stop; set at least one"
+
+
+def _precision_problems(settings: Settings) -> Iterator[str]:
+    """Yield whether the device cannot compute in the precision that is set."""
+    no_gpu = settings.run.use_cpu or not torch.accelerator.is_available()
+    if settings.optimisation.mixed_precision == "fp16" and no_gpu:
+        yield "mixed_precision: fp16 needs a GPU; use bf16 or no"
+
+
+def _launch_problems(settings: Settings) -> Iterator[str]:
+    """Yield what cannot work in the way that the processes were started, by itself or with these settings."""
+    yield from launch_problems()
+    optimisation, finetuning = settings.optimisation, settings.finetuning
+    if uses_deepspeed():
+        if optimisation.mixed_precision == "fp16":
+            yield "mixed_precision: fp16 is not supported with DeepSpeed; take bf16"
+        if optimisation.ema_decay:
+            yield (
+                "ema_decay is not supported with DeepSpeed, whose weights change after Adam; leave it out, or DeepSpeed"
+            )
+    if uses_fsdp():
+        if optimisation.ema_decay or optimisation.average_checkpoints > 1:
+            yield "ema_decay and average_checkpoints need whole weights; leave them out, or FSDP"
+        if finetuning.freeze or finetuning.lora_r > 0:
+            yield (
+                "freeze, lora_r: only where every process has the whole model; train in one process or with "
+                "training/accelerate/multi_gpu.yaml, not with FSDP"
+            )
+
+
+def _scoring_problems(evaluation: EvaluationArguments) -> Iterator[str]:
+    """Yield whether BLEU cannot be computed as it is set."""
+    problem = None if evaluation.bleu_tokenize is None else tokenizer_problem(evaluation.bleu_tokenize)
+    if problem is not None:
+        yield f"bleu_tokenize: {problem}"
+
+
+def _tracker_problems(run: RunArguments) -> Iterator[str]:
+    """Yield which trackers are unknown or not installed."""
+    for name in run.trackers:
+        if name not in TRACKERS:
+            yield f"report_to: {name!r} is none of {', '.join(TRACKERS)} or {NO_TRACKER}"
+        elif importlib.util.find_spec(name) is None:
+            yield f"report_to: {name} is not installed; pip install {name}, or take it out of report_to"
+    if NO_TRACKER in run.report_to and run.trackers:
+        yield f"report_to: {NO_TRACKER} stands beside {', '.join(run.trackers)}; leave one out"
+
+
 def _output_problems(run: RunArguments) -> Iterator[str]:
+    """Yield why the output folder cannot be used."""
     if run.output_dir is None:
         yield "output_dir: say where the model goes, for example --output_dir runs/first"
         return
@@ -256,7 +272,7 @@ def _output_problems(run: RunArguments) -> Iterator[str]:
 
 
 def _writable(folder: Path) -> bool:
-    """Whether files can be made in a folder, or the folder itself and those above it that are missing."""
+    """Return whether files can be made in a folder, or the folder itself and those above it that are missing."""
     try:
         existing = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
     except OSError:

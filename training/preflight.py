@@ -17,12 +17,12 @@ from .checks import problems_of
 from .learning.adapter import adapter_problems
 from .learning.freezing import problems_of_parts
 from .pretrained.loading import CONFIG, PretrainedError, find_model, load_config
-from .settings.arguments import DROPOUTS, ModelArguments, Settings
+from .settings.arguments import Settings, keys_with
+from .settings.facts import Fact
+from .settings.model_arguments import ModelArguments
 from .settings.recipe import RecipeError, read_values, settings_of
 
 GENERATION_CONFIG = "generation_config.json"
-# They change how the model is trained or searched, not what its weights mean.
-MAY_DIFFER = (*DROPOUTS, "num_beams", "length_penalty")
 
 
 def read_settings(argv: Sequence[str]) -> Settings:
@@ -64,9 +64,9 @@ def take_over(values: dict[str, Any]) -> list[str]:
         return [f"model_name_or_path: {error}"]
     if not os.path.isdir(name):
         values["model_revision"] = folder.name
-    problems = []
+    problems, may_differ = [], keys_with(Fact.MAY_DIFFER)
     for key, value in _own_settings(config, folder).items():
-        if values.setdefault(key, value) != value and key not in MAY_DIFFER:
+        if values.setdefault(key, value) != value and key not in may_differ:
             has = "none" if value is None else value
             problems.append(f"{key}: {name} has {has}, got {values[key]}; leave it out, the model decides")
     return problems + list(_part_problems(config, values))

@@ -32,7 +32,7 @@ def run(settings: Settings) -> Scores | None:
     None if the run to resume has finished.
 
     Raises:
-        LaunchError: before training, if the processes cannot train together, or do not have the same data.
+        LaunchError: before training, if the processes do not have the same data.
         DataError: before training, if the data cannot be used.
         CheckpointError: before training, if it cannot start or resume from the model or checkpoint that the settings
             name; later, if one cannot be written.
@@ -41,8 +41,7 @@ def run(settings: Settings) -> Scores | None:
         ReportError: the report of the run cannot be written; everything else is there.
         Stopped: by a signal, with a checkpoint.
     """
-    how, use_cpu = settings.optimisation, settings.run.use_cpu
-    accelerator = build_accelerator(how.mixed_precision, use_cpu, how.ema_decay, how.average_checkpoints)
+    accelerator = build_accelerator(settings.optimisation.mixed_precision, settings.run.use_cpu)
     disable_progress_bar()  # of saving and loading: it would tear the bar of the training
     set_seed(settings.run.seed)
     if on_main_process(accelerator, lambda: has_finished(settings)):

@@ -5,7 +5,7 @@ later, ends it at once. `--resume` goes on from the latest checkpoint. The exit 
 
     0    the run has finished
     1    it failed; the message says why
-    2    the settings are wrong; nothing was done
+    2    the settings are wrong, or do not go with the launch; nothing was done
     75   a signal stopped it, and `--resume` goes on with it (`accelerate launch` itself ends with 1 then)
 """
 

@@ -11,9 +11,10 @@ from accelerate import Accelerator
 
 from ..data.tokenizer import Tokenizers, load_tokenizers
 from ..learning.initial_model import BaseModel
-from ..learning.optimizer import ENDING_AT_ZERO
-from ..settings.arguments import LATEST, Settings
+from ..settings.arguments import LATEST, Settings, keys_with
+from ..settings.facts import Fact
 from ..settings.record import recorded_settings, write_settings, write_versions
+from ..settings.schedules import SCHEDULES
 from ..system.files import CheckpointError, damage_of, remove_folder, remove_leftovers, writing
 from ..system.output_folder import (
     CHECKPOINTS,
@@ -28,19 +29,8 @@ from ..system.processes import check_same_disk, on_main_process
 from .checkpoint import Checkpoint, prepare_output_dir
 from .state import FORMAT
 
-# What may differ between a run and its continuation: it changes neither what is learnt nor what that is measured by.
-_END = ("max_steps", "num_epochs", "max_minutes", "patience")
-_FAULTS = ("max_skipped_steps",)
-_PACE = ("eval_steps", "save_steps", "save_minutes", "save_total_limit", "logging_steps", "profile", "report_to")
-_DATA = ("data_dir", "cache_dir", "dataset_name")
-_PLACE = ("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "use_cpu", *_DATA)
-_SPEED = ("eval_batch_size", "attn_implementation")
-_AT_THE_END = ("num_beams", "length_penalty")
-# Judged with the number of processes, by `_check_processes`.
-_SHARED = ("gradient_accumulation_steps",)
-MAY_CHANGE = frozenset((*_END, *_FAULTS, *_PACE, *_PLACE, *_SPEED, *_AT_THE_END, *_SHARED))
-# For schedules that end at zero.
-_SHAPES_SCHEDULE = ("max_steps", "num_epochs")
+# They set the length of a run in steps.
+_LENGTH = ("max_steps", "num_epochs")
 
 
 def choose_checkpoint(settings: Settings, processes: int) -> Checkpoint | None:
@@ -136,13 +126,15 @@ def _check_settings(folder: Path, settings: Settings) -> dict[str, Any] | None:
 
 
 def _changes(earlier: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+    """Yield the settings that have changed and may not, one line each."""
+    may_change = keys_with(Fact.MAY_CHANGE)
     for key, value in now.items():
         before = earlier.get(key, value)  # a key that an earlier version did not have
         if before == value:
             continue
-        if key not in MAY_CHANGE:
+        if key not in may_change:
             yield f"{key}: was {before}, is {value}"
-        elif key in _SHAPES_SCHEDULE and now["lr_scheduler_type"] in ENDING_AT_ZERO:
+        elif key in _LENGTH and SCHEDULES[now["lr_scheduler_type"]].needs_length:
             yield f"{key}: was {before}, is {value}; the {now['lr_scheduler_type']} schedule depends on it"
         elif key == "eval_steps" and now["average_checkpoints"] > 1:
             yield f"{key}: was {before}, is {value}; it says which models average_checkpoints is over"
@@ -194,7 +186,7 @@ def has_finished(settings: Settings) -> bool:
     if settings.run.resume_from_checkpoint is None or not written or (output_dir / CHECKPOINTS).exists():
         return False
     earlier = _check_settings(output_dir, settings) or {}
-    moved = [key for key in _END if earlier.get(key) != settings.as_dict()[key]]
+    moved = [key for key in keys_with(Fact.ENDS_RUN) if earlier.get(key) != settings.as_dict()[key]]
     if moved:
         raise CheckpointError(
             f"{', '.join(moved)}: changed, but the run in {output_dir} has finished and its checkpoints are gone; "

@@ -15,7 +15,8 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from ..settings.arguments import SPLITS, DataArguments, Settings
+from ..settings.arguments import SPLITS, DataArguments, Settings, TokenizerArguments, keys_with
+from ..settings.facts import Fact
 from ..system.files import checksum
 from ..system.processes import on_main_process
 from .bpe import train_vocabulary, train_vocabulary_on
@@ -33,20 +34,6 @@ from .streaming import TextStream, deal
 from .tokenizer import Tokenizers
 
 EMBEDDED_SEED = 0  # not the run's: runs with different seeds stay comparable
-# These choose no training pair; those that name files are replaced by what is in the files.
-LEAVES_PAIRS_AS_THEY_ARE = (
-    *(
-        "dataset_name",
-        "data_dir",
-        "train_files",
-        "cache_dir",
-        "streaming",
-        "shuffle_buffer",
-        "stream_workers",
-        "max_unusable_share",
-    ),
-    *("validation_files", "validation_split", "validation_size", "test_files", "test_split", "test_size"),
-)
 FIRST_PAIRS = 10_000  # of a stream, read before training starts where no vocabulary is trained on more of them
 NO_LIMITS = Limits(max_characters=sys.maxsize, max_length_ratio=math.inf)
 
@@ -134,9 +121,7 @@ def _train_from_cache(
     text = TextSource(lambda: _rows(data, "train"), _train_limits(data), lambda: _new_report(data))
     content = {"data": _content(data), "settings": _what_shapes_text(data)}
     if tokenizers is None:
-        sizes = dataclasses.asdict(settings.tokenizer)
-        del sizes["bpe_dropout"]  # does not change the vocabulary
-        key = key_of(**content, vocabulary=sizes)
+        key = key_of(**content, vocabulary=_what_shapes_text(settings.tokenizer))
         tokenizers = on_main_process(
             accelerator, lambda: cached_tokenizers(cache, key, lambda: train_vocabulary(settings.tokenizer, text.pairs))
         )
@@ -255,10 +240,10 @@ def _content(data: DataArguments) -> Any:
     return hub_table(data.dataset, data.train_split, data.dataset_config)._fingerprint
 
 
-def _what_shapes_text(data: DataArguments) -> dict[str, Any]:
-    """The settings that the training pairs depend on. A setting that nobody thought of here is one of them."""
-    settings = dataclasses.asdict(data)
-    return {key: value for key, value in settings.items() if key not in LEAVES_PAIRS_AS_THEY_ARE}
+def _what_shapes_text(concern: DataArguments | TokenizerArguments) -> dict[str, Any]:
+    """Return the settings that the training pairs, or the vocabulary, depend on."""
+    leaves = keys_with(Fact.LEAVES_TEXT)
+    return {key: value for key, value in dataclasses.asdict(concern).items() if key not in leaves}
 
 
 def data_digests(data: Data) -> dict[str, str]:

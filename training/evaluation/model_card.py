@@ -11,7 +11,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import PreTrainedConfig
 
 from ...configuration.configuration_sineformer import NEWEST, OLDEST
-from ..settings.arguments import DataArguments, FineTuningArguments, Settings
+from ..settings.arguments import DataArguments, Settings
+from ..settings.model_arguments import FineTuningArguments
 from ..system.output_folder import ADAPTER_FOLDER, CARD
 from .evaluator import Scores
 

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ..settings.arguments import FineTuningArguments
+from ..settings.model_arguments import FineTuningArguments
 from ..system.output_folder import ADAPTER_WEIGHTS
 
 ALL_LINEAR = "all-linear"

@@ -14,7 +14,9 @@ from ...configuration.configuration_sineformer import SineformerConfig
 from ...modeling.modeling_sineformer import SineformerForConditionalGeneration
 from ..data.tokenizer import Tokenizers
 from ..pretrained.loading import PretrainedError, find_model, load_config, load_model
-from ..settings.arguments import DROPOUTS, EvaluationArguments, FineTuningArguments, Settings
+from ..settings.arguments import EvaluationArguments, Settings, keys_with
+from ..settings.facts import Fact
+from ..settings.model_arguments import FineTuningArguments, ModelArguments
 from ..system.files import CheckpointError, checksum
 from ..system.processes import on_main_process
 from .adapter import add_adapter
@@ -68,16 +70,11 @@ def load_base_model(settings: Settings, accelerator: Accelerator) -> BaseModel |
     one.
 
     Raises:
-        CheckpointError: it cannot be loaded, or a part of it is to be trained where it is sharded.
+        CheckpointError: it cannot be loaded.
     """
     finetuning = settings.finetuning
     if finetuning.model_name_or_path is None:
         return None
-    if accelerator.is_fsdp2 and (finetuning.freeze or finetuning.lora_r > 0):
-        raise CheckpointError(
-            "freeze, lora_r: only where every process has the whole model; train in one process or with "
-            "training/accelerate/multi_gpu.yaml, not with FSDP"
-        )
     on_main_process(accelerator, lambda: _find(finetuning))  # downloads it; the others find it there
     folder = _find(finetuning)
     model, tokenizers = _load(folder, settings)
@@ -98,7 +95,8 @@ def _find(finetuning: FineTuningArguments) -> Path:
 
 def _load(folder: Path, settings: Settings) -> tuple[Any, Tokenizers]:
     """The model with the dropout and the generation parameters of the settings, and its tokenizers."""
-    config = load_config(folder, **{key: getattr(settings.model, key) for key in DROPOUTS})
+    own = keys_with(Fact.MAY_DIFFER, ModelArguments)
+    config = load_config(folder, **{key: getattr(settings.model, key) for key in own})
     config._attn_implementation = settings.model.attn_implementation
     try:
         model, tokenizers = load_model(folder, torch.float32, config)

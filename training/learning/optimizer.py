@@ -1,48 +1,13 @@
-"""Adam and the learning-rate schedule of section 5.3, and schedules that end at zero for runs of known length."""
+"""Build Adam and the learning-rate schedule of section 5.3, or another one of `settings/schedules.py`."""
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
-ENDING_AT_ZERO = ("linear", "cosine")  # they need to know the last step
-
-
-def inverse_square_root(step: int, warmup_steps: int) -> float:
-    """The learning rate of a step as a share of its peak: min(t / w, sqrt(w / t)) for step t = 1, 2, ... and warm-up w.
-
-    This is equation (3) of section 5.3, d_model^-0.5 * min(t^-0.5, t * w^-1.5), divided by its largest value
-    (d_model * w)^-0.5, which it takes at t = w: the peak becomes a setting of its own, as in fairseq.
-    """
-    return min(step / warmup_steps, (warmup_steps / step) ** 0.5)
-
-
-def linear(step: int, warmup_steps: int, planned_steps: int) -> float:
-    """The share of the peak at step t = 1, 2, ... of n: t / w up to the end of warm-up w, then straight down to zero,
-    which step n + 1 would have. Short runs end better on it than on the inverse square root, which stays high."""
-    return min(step / warmup_steps, _share_left(step, warmup_steps, planned_steps))
-
-
-def cosine(step: int, warmup_steps: int, planned_steps: int) -> float:
-    """As `linear`, but along half a cosine, (1 + cos(pi x)) / 2 for a share x of the way from w to n + 1 (Loshchilov
-    and Hutter, 2017, equation 5, without restarts)."""
-    if step < warmup_steps:
-        return step / warmup_steps
-    return (1 - math.cos(math.pi * _share_left(step, warmup_steps, planned_steps))) / 2
-
-
-def _share_left(step: int, warmup_steps: int, planned_steps: int) -> float:
-    return max(0, planned_steps + 1 - step) / max(1, planned_steps + 1 - warmup_steps)
-
-
-def noam(step: int, warmup_steps: int, d_model: int) -> float:
-    """Equation (3) of section 5.3 with its own scale, d_model^-0.5 * min(t^-0.5, t * w^-1.5): what is set as learning
-    rate is a factor to it, 1 in the paper."""
-    return float((d_model * warmup_steps) ** -0.5 * inverse_square_root(step, warmup_steps))
+from ..settings.schedules import SCHEDULES
 
 
 def build_optimizer(model: nn.Module, learning_rate: float) -> Adam:
@@ -61,26 +26,22 @@ def build_schedule(
     planned_steps: int | None = None,
     d_model: int | None = None,
 ) -> LambdaLR:
-    """A schedule to be advanced after each step; the first step, t = 1, already has a learning rate above zero.
+    """Return a schedule to be advanced after each step; the first step, t = 1, already has a learning rate above zero.
 
     Args:
         optimizer: its learning rate is the peak of the schedule; the factor of equation (3) for "noam".
         warmup_steps: steps of linear warm-up.
-        kind: the shape after it: "inverse_sqrt", "linear", "cosine" or "noam".
-        planned_steps: steps of the whole run, for those that end at zero.
-        d_model: width of the model, for "noam".
+        kind: the shape after it, a key of `SCHEDULES`.
+        planned_steps: steps of the complete run, for schedules that need its length.
+        d_model: width of the model, for schedules that need it.
 
     Raises:
         ValueError: the kind is unknown, or needs one of these that is not given.
     """
-
-    def share(step: int) -> float:
-        if kind == "inverse_sqrt":
-            return inverse_square_root(step, warmup_steps)
-        if kind == "noam" and d_model is not None:
-            return noam(step, warmup_steps, d_model)
-        if kind in ENDING_AT_ZERO and planned_steps is not None:
-            return (linear if kind == "linear" else cosine)(step, warmup_steps, planned_steps)
+    given = {"planned_steps": planned_steps, "d_model": d_model}
+    schedule = SCHEDULES.get(kind)
+    needed = {} if schedule is None else {name: given[name] for name in schedule.needs}
+    if schedule is None or None in needed.values():
         raise ValueError(f"there is no schedule {kind!r} for planned_steps {planned_steps} and d_model {d_model}")
-
-    return LambdaLR(optimizer, lambda finished: share(finished + 1))
+    equation = schedule.equation
+    return LambdaLR(optimizer, lambda finished: equation(finished + 1, warmup_steps, **needed))

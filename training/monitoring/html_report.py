@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..settings.arguments import CONCERNS
+from ..settings.arguments import CONCERNS, keys_with
+from ..settings.facts import Fact
 from ..system.files import file_problem, write_file
 from ..system.output_folder import PICTURE_FILE, REPORT_FILE, REPORT_FILES
 from .metrics_file import (
@@ -27,7 +28,6 @@ from .plots import Curve, Panel, png, svg
 
 MOST_SAMPLED_STEPS = 12
 MOST_INCIDENTS = 20
-FOLDERS = ("output_dir", "data_dir", "cache_dir")
 SCORES = {
     "step": ("Step", "{:,}"),
     "sentences": ("Sentences", "{:,}"),
@@ -237,7 +237,8 @@ def _text(text: str, language: str) -> str:
 
 def _settings(settings: Mapping[str, object]) -> str:
     """Those that differ from the defaults; the others folded away. The folders of the machine concern nobody else."""
-    settings = {key: value for key, value in settings.items() if key not in FOLDERS}
+    private = keys_with(Fact.PRIVATE)
+    settings = {key: value for key, value in settings.items() if key not in private}
     if not settings:
         return "<p>The run has left no record of them.</p>"
     defaults = {key: value for concern in CONCERNS.values() for key, value in vars(concern()).items()}

@@ -1,1 +1,1 @@
-"""What a run is told: its settings, how they are read, and the record of them."""
+"""Settings of a run: their fields, how they are read, the record of them, and learning-rate schedules."""

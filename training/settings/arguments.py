@@ -1,146 +1,128 @@
 """The settings of a training run: small dataclasses by concern.
 
-Every field is one flat key of a recipe and one flag of the command line. `recipe.py` reads both, `checks.py` says what
-must hold between them. Defaults of the model are those of `SineformerConfig`, which is their only home.
+Every field is one flat key of a recipe and one flag of the command line, with its default, its rule and all that the
+rest of a run has to know of it (`facts.py`). `recipe.py` reads them; `checks.py` has the rules between them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ...configuration.configuration_sineformer import SineformerConfig
+from .facts import (
+    AT_LEAST_ONE,
+    ENDS_RUN,
+    FINITE,
+    FRACTION,
+    FRACTION_OR_ONE,
+    LEAVES_TEXT,
+    MAY_CHANGE,
+    MAY_DIFFER,
+    NOT_NEGATIVE,
+    PATH,
+    POSITIVE,
+    PRIVATE,
+    Fact,
+    Rule,
+    facts_of,
+    setting,
+)
+from .model_arguments import FineTuningArguments, ModelArguments
+from .schedules import SCHEDULES
 
 SPLITS = ("train", "validation", "test")
 LATEST = "latest"
 NO_TRACKER = "none"
-DROPOUTS = ("dropout", "attention_dropout", "activation_dropout", "encoder_layerdrop", "decoder_layerdrop")
-
-
-def setting(text: str, default: Any, **more: Any) -> Any:
-    """A dataclass field with its help text, as `HfArgumentParser` reads it; `more` goes to `add_argument`."""
-    return field(default=default, metadata={"help": text, **more})
-
-
-@dataclass
-class ModelArguments:
-    """The architecture: fields of `SineformerConfig` under the same names, and the attention implementation."""
-
-    d_model: int = setting("Width of the model.", SineformerConfig.d_model)
-    encoder_layers: int = setting("Encoder layers.", SineformerConfig.encoder_layers)
-    decoder_layers: int = setting("Decoder layers.", SineformerConfig.decoder_layers)
-    encoder_attention_heads: int = setting("Heads per encoder layer.", SineformerConfig.encoder_attention_heads)
-    decoder_attention_heads: int = setting("Heads per decoder layer.", SineformerConfig.decoder_attention_heads)
-    encoder_ffn_dim: int = setting("Inner width of encoder feed-forward layers.", SineformerConfig.encoder_ffn_dim)
-    decoder_ffn_dim: int = setting("Inner width of decoder feed-forward layers.", SineformerConfig.decoder_ffn_dim)
-    dropout: float = setting("Dropout on sublayer outputs and on embeddings.", float(SineformerConfig.dropout))
-    attention_dropout: float = setting("Dropout on attention weights.", float(SineformerConfig.attention_dropout))
-    activation_dropout: float = setting("Dropout inside the feed-forward.", float(SineformerConfig.activation_dropout))
-    encoder_layerdrop: float = setting(
-        "Probability that a micro-batch leaves an encoder layer out.", float(SineformerConfig.encoder_layerdrop)
-    )
-    decoder_layerdrop: float = setting("The same for a decoder layer.", float(SineformerConfig.decoder_layerdrop))
-    activation_function: str = setting("Feed-forward activation.", SineformerConfig.activation_function)
-    normalize_before: bool = setting("Pre-norm instead of the paper's post-norm.", SineformerConfig.normalize_before)
-    tie_word_embeddings: bool = setting("One matrix for embedding and output.", SineformerConfig.tie_word_embeddings)
-    max_position_embeddings: int = setting("Size of the position table.", SineformerConfig.max_position_embeddings)
-    attn_implementation: str = setting("Attention backend: eager, sdpa, flex_attention, ...", "sdpa")
-
-    def config_fields(self) -> dict[str, Any]:
-        """The settings that `SineformerConfig` takes under the same names."""
-        fields = dataclasses.asdict(self)
-        fields.pop("attn_implementation")
-        return fields
-
-
-@dataclass
-class FineTuningArguments:
-    """The model to begin from instead of a fresh one, and which part of it is trained."""
-
-    model_name_or_path: str | None = setting(
-        "Begin from this Sineformer, a folder or an id of the Hub: its weights, architecture and tokenizer.", None
-    )
-    model_revision: str | None = setting("Branch, tag or commit of a model on the Hub.", None)
-    freeze: list[str] = field(
-        default_factory=list,
-        metadata={
-            "help": "Parts of that model that stay as they are: embeddings, encoder, decoder, lm_head, "
-            "encoder.layers.0, decoder.layers.*.fc1, ..."
-        },
-    )
-    lora_r: int = setting("Rank of the low-rank adapters (PEFT) that are trained in its place; 0 for none.", 0)
-    lora_alpha: int = setting("Adapters are scaled by lora_alpha / lora_r.", 16)
-    lora_dropout: float = setting("Dropout on the input of adapters.", 0.0)
-    lora_target_modules: list[str] = field(
-        default_factory=lambda: ["q_proj", "v_proj"],
-        metadata={"help": "Linear layers that get an adapter, by the end of their names; or all-linear."},
-    )
 
 
 @dataclass
 class DataArguments:
     """Where the sentence pairs come from and which of them are kept."""
 
-    dataset: str = setting("'embedded' (needs no data), 'files', or the id of a dataset on the Hub.", "embedded")
+    dataset: str = setting("'embedded' (needs no data), 'files', or the id of a dataset on the Hub.", "embedded", PATH)
     dataset_config: str | None = setting("Configuration name of the Hub dataset.", None)
-    dataset_name: str | None = setting("What the model card calls the data; left out: the value of dataset.", None)
-    data_dir: str = setting("Folder that the names of data files are relative to.", ".")
-    train_files: list[str] = field(
-        default_factory=list, metadata={"help": "Two parallel text files, or TSV, CSV, JSONL or Parquet files."}
+    dataset_name: str | None = setting(
+        "What the model card calls the data; left out: the value of dataset.", None, MAY_CHANGE, LEAVES_TEXT
     )
-    validation_files: list[str] = field(default_factory=list, metadata={"help": "The same for validation."})
-    test_files: list[str] = field(default_factory=list, metadata={"help": "The same for the test; may be left out."})
+    data_dir: str = setting(
+        "Folder that the names of data files are relative to.", ".", PATH, PRIVATE, MAY_CHANGE, LEAVES_TEXT
+    )
+    train_files: list[str] = setting(
+        "Two parallel text files, or TSV, CSV, JSONL or Parquet files.", [], PATH, LEAVES_TEXT
+    )
+    validation_files: list[str] = setting("The same for validation.", [], PATH, LEAVES_TEXT)
+    test_files: list[str] = setting("The same for the test; may be left out.", [], PATH, LEAVES_TEXT)
     train_split: str = setting("Split of the Hub dataset to train on; slices such as train[:95%%] work.", "train")
-    validation_split: str = setting("Split of the Hub dataset for validation.", "validation")
-    test_split: str | None = setting("Split of the Hub dataset for the test; may be left out.", None)
+    validation_split: str = setting("Split of the Hub dataset for validation.", "validation", LEAVES_TEXT)
+    test_split: str | None = setting("Split of the Hub dataset for the test; may be left out.", None, LEAVES_TEXT)
     source_language: str = setting("Code of the source language.", "en")
     target_language: str = setting("Code of the target language.", "de")
     source_column: str | None = setting("Column of the source; in translation rows, its language.", None)
     target_column: str | None = setting("Column of the target; in translation rows, its language.", None)
-    train_size: int = setting("Pairs to draw from the embedded task for training.", 40_000)
-    validation_size: int = setting("Pairs of the embedded task for validation.", 500)
-    test_size: int = setting("Pairs of the embedded task for the test.", 1_000)
-    max_characters: int = setting("Longest usable sentence, in characters.", 2_000)
-    max_length: int = setting("Longest usable sentence, in tokens, end token included.", 256)
+    train_size: int = setting("Pairs to draw from the embedded task for training.", 40_000, AT_LEAST_ONE)
+    validation_size: int = setting("Pairs of the embedded task for validation.", 500, AT_LEAST_ONE, LEAVES_TEXT)
+    test_size: int = setting("Pairs of the embedded task for the test.", 1_000, AT_LEAST_ONE, LEAVES_TEXT)
+    max_characters: int = setting("Longest usable sentence, in characters.", 2_000, AT_LEAST_ONE)
+    max_length: int = setting("Longest usable sentence, in tokens, end token included.", 256, AT_LEAST_ONE)
     max_length_ratio: float = setting(
         "Largest usable ratio of the lengths of both sides, in letters: a Chinese character counts as three, one of "
         "kana, Hangul or another wide script as two.",
         5.0,
+        AT_LEAST_ONE,
     )
-    streaming: bool = setting("Read training data as they are needed, never as a whole; for those without end.", False)
-    shuffle_buffer: int = setting("Pairs of a stream that are in memory, over all processes.", 100_000)
-    stream_workers: int = setting("Processes beside each one that trains, which read and tokenise the stream.", 0)
+    streaming: bool = setting(
+        "Read training data as they are needed, never all of them; for data without end.", False, LEAVES_TEXT
+    )
+    shuffle_buffer: int = setting(
+        "Pairs of a stream that are in memory, over all processes.", 100_000, AT_LEAST_ONE, LEAVES_TEXT
+    )
+    stream_workers: int = setting(
+        "Processes beside each one that trains, which read and tokenise the stream.", 0, NOT_NEGATIVE, LEAVES_TEXT
+    )
     cache_dir: str | None = setting(
-        "Folder for the tokenised training data, which then need not fit into memory; left out: it is in memory.", None
+        "Folder for the tokenised training data, which then need not fit into memory; left out: it is in memory.",
+        None,
+        PATH,
+        PRIVATE,
+        MAY_CHANGE,
+        LEAVES_TEXT,
     )
     on_bad_rows: Literal["drop", "refuse"] = setting("What to do with unusable rows: both report them.", "drop")
     max_unusable_share: float = setting(
-        "Largest share of the rows of a set that may be unusable; where more are, training does not start.", 0.1
+        "Largest share of the rows of a set that may be unusable; where more are, training does not start.",
+        0.1,
+        FRACTION_OR_ONE,
+        LEAVES_TEXT,
     )
 
     def files_of(self, split: str) -> list[Path]:
-        """The data files of a split, below `data_dir`."""
+        """Return the data files of a split, below `data_dir`."""
         return [Path(self.data_dir) / name for name in getattr(self, f"{split}_files")]
 
 
 @dataclass
 class TokenizerArguments:
-    """The subword vocabulary, trained from the training data, and how training text is cut into it."""
+    """The subword vocabulary, trained from the training data, and how training text is segmented into it."""
 
     vocab_size: int = setting(
-        "Tokens of the joint vocabulary (section 5.1), or of the source where it has its own.", 8_000
+        "Tokens of the joint vocabulary (section 5.1), or of the source where it has its own.", 8_000, AT_LEAST_ONE
     )
-    target_vocab_size: int | None = setting("Tokens of a separate target vocabulary; left out: a joint one.", None)
+    target_vocab_size: int | None = setting(
+        "Tokens of a separate target vocabulary; left out: a joint one.", None, AT_LEAST_ONE
+    )
     tokenizer_sample: int | None = setting(
-        "Train it on so many pairs, drawn from the training data, of a stream the first; left out: on all of them.",
+        "Pairs that it is trained on, drawn from the training data, of a stream the first; left out: all of them.",
         None,
+        AT_LEAST_ONE,
     )
     bpe_dropout: float = setting(
-        "Probability that a merge is passed over when training text is cut into subwords (BPE-dropout, Provilkov et "
-        "al., 2020), anew in every epoch and in memory; 0.1 in the paper.",
+        "Probability that a merge is passed over when training text is segmented (BPE-dropout, Provilkov et al., "
+        "2020), differently in every epoch and in memory; 0.1 in the paper.",
         0.0,
+        FRACTION_OR_ONE,
+        LEAVES_TEXT,
     )
 
 
@@ -149,40 +131,53 @@ class OptimisationArguments:
     """The update rule, the batches, and when training ends (whichever limit comes first)."""
 
     learning_rate: float = setting(
-        "Peak of the schedule, reached after warmup_steps; with noam a factor, 1 in the paper.", 7e-4
+        "Peak of the schedule, reached after warmup_steps; with noam a factor, 1 in the paper.", 7e-4, POSITIVE
     )
-    lr_scheduler_type: Literal["inverse_sqrt", "linear", "cosine", "noam"] = setting(
-        "Learning rate after the warm-up: inverse_sqrt as in section 5.3; linear or cosine, down to zero at the last "
-        "step; noam, equation (3) itself, scaled by d_model and warmup_steps.",
+    lr_scheduler_type: str = setting(
+        f"Learning rate after the warm-up: {'; '.join(f'{name}, {each.text}' for name, each in SCHEDULES.items())}.",
         "inverse_sqrt",
+        choices=list(SCHEDULES),
     )
-    warmup_steps: int = setting("Steps of linear warm-up (section 5.3).", 4_000)
-    max_tokens: int = setting("Tokens in a batch of one process, padding included, on its larger side.", 4_096)
-    gradient_accumulation_steps: int = setting("Batches per process and step.", 1)
-    max_grad_norm: float = setting("Largest norm of the gradient; 0 leaves it as it is.", 0.0)
+    warmup_steps: int = setting("Steps of linear warm-up (section 5.3).", 4_000, AT_LEAST_ONE)
+    max_tokens: int = setting(
+        "Tokens in a batch of one process, padding included, on its larger side.", 4_096, AT_LEAST_ONE
+    )
+    # A resumed run keeps the number of batches per step, over all its processes.
+    gradient_accumulation_steps: int = setting("Batches per process and step.", 1, AT_LEAST_ONE, MAY_CHANGE)
+    max_grad_norm: float = setting("Largest norm of the gradient; 0 leaves it as it is.", 0.0, NOT_NEGATIVE)
     max_skipped_steps: int = setting(
-        "Skip up to so many steps in a row whose loss or gradient is not finite; one more ends the run.", 10
+        "Skip up to n steps in a row whose loss or gradient is not finite; one more ends the run.",
+        10,
+        NOT_NEGATIVE,
+        MAY_CHANGE,
     )
-    label_smoothing: float = setting("Label smoothing (section 5.4).", 0.1)
+    label_smoothing: float = setting("Label smoothing (section 5.4).", 0.1, FRACTION)
     r_drop: float = setting(
         "R-Drop (Liang et al., 2021): weight of the divergence of two passes with different dropout, such as 1; each "
         "step takes twice the time and memory. 0: one pass.",
         0.0,
+        NOT_NEGATIVE,
     )
     ema_decay: float = setting(
         "Evaluate and publish an exponential moving average of the weights, with this decay, such as 0.999; 0: the "
         "weights themselves.",
         0.0,
+        FRACTION,
     )
     average_checkpoints: int = setting(
-        "At the end, try the mean of the last so many evaluated models too (section 6.1: 5) and publish it if it is "
+        "At the end, try the mean of the last n evaluated models too (section 6.1: 5) and publish it if it is "
         "the best. Every process keeps copies of their weights.",
         1,
+        AT_LEAST_ONE,
     )
     mixed_precision: Literal["no", "fp16", "bf16"] = setting("Precision of the forward pass.", "no")
-    max_steps: int | None = setting("Stop after so many steps.", None)
-    num_epochs: int | None = setting("Stop after so many passes over the training data.", None)
-    max_minutes: float | None = setting("Stop after so many minutes of training, evaluation included.", None)
+    max_steps: int | None = setting("Stop after n steps.", None, AT_LEAST_ONE, MAY_CHANGE, ENDS_RUN)
+    num_epochs: int | None = setting(
+        "Stop after n passes over the training data.", None, AT_LEAST_ONE, MAY_CHANGE, ENDS_RUN
+    )
+    max_minutes: float | None = setting(
+        "Stop after n minutes of training, evaluation included.", None, POSITIVE, MAY_CHANGE, ENDS_RUN
+    )
 
     def planned_steps(self, steps_per_epoch: int | None) -> int | None:
         """Return how many optimiser steps a run takes at most; None if that is unknown."""
@@ -194,7 +189,9 @@ class OptimisationArguments:
 class EvaluationArguments:
     """When and how the model is measured, and which checkpoint is the best."""
 
-    eval_steps: int | None = setting("Evaluate every so many steps; left out: after each epoch.", None)
+    eval_steps: int | None = setting(
+        "Evaluate every n steps; left out: after each epoch.", None, AT_LEAST_ONE, MAY_CHANGE
+    )
     best_metric: Literal["bleu", "chrf", "loss"] = setting(
         "Validation metric that chooses the best checkpoint.", "bleu"
     )
@@ -203,39 +200,50 @@ class EvaluationArguments:
         "target language.",
         None,
     )
-    patience: int | None = setting("Stop after so many evaluations in a row without a better one.", None)
-    eval_num_beams: int = setting("Beams of the translations of the validation set; 1 is greedy.", 1)
-    eval_batch_size: int = setting("Sentences translated at once.", 64)
-    num_beams: int = setting("Beams of the test at the end, saved as the default of the model.", 4)
-    length_penalty: float = setting("Exponent of the length in beam search, saved as the default.", 1.0)
+    patience: int | None = setting(
+        "Stop after n evaluations in a row without a better one.", None, AT_LEAST_ONE, MAY_CHANGE, ENDS_RUN
+    )
+    eval_num_beams: int = setting("Beams of the translations of the validation set; 1 is greedy.", 1, AT_LEAST_ONE)
+    eval_batch_size: int = setting("Sentences translated at once.", 64, AT_LEAST_ONE, MAY_CHANGE)
+    num_beams: int = setting(
+        "Beams of the test at the end, saved as the default of the model.", 4, AT_LEAST_ONE, MAY_CHANGE, MAY_DIFFER
+    )
+    length_penalty: float = setting(
+        "Exponent of the length in beam search, saved as the default.", 1.0, FINITE, MAY_CHANGE, MAY_DIFFER
+    )
 
 
 @dataclass
 class RunArguments:
     """The folder and the record of the run."""
 
-    output_dir: str | None = setting("Folder for the model and the record of its training.", None)
+    output_dir: str | None = setting(
+        "Folder for the model and the record of its training.", None, PATH, PRIVATE, MAY_CHANGE
+    )
     overwrite_output_dir: bool = setting(
-        "Write into an output folder that is not empty; checkpoints of a run there are removed.", False
+        "Write into an output folder that is not empty; checkpoints of a run there are removed.", False, MAY_CHANGE
     )
     resume_from_checkpoint: str | None = setting(
-        "Go on with the run in output_dir: from its latest whole checkpoint if nothing follows, or from that folder. "
-        "A run that had not come to a checkpoint begins anew, one that has finished stays as it is.",
+        "Resume the run in output_dir: from its latest complete checkpoint if nothing follows, or from that folder. "
+        "A run that had not come to a checkpoint starts again, one that has finished stays as it is.",
         None,
+        PATH,
+        MAY_CHANGE,
         aliases=["--resume"],
         nargs="?",
         const=LATEST,
     )
-    save_steps: int | None = setting("Save a checkpoint to go on from every so many steps.", None)
-    save_minutes: float | None = setting("The same every so many minutes.", 15.0)
-    save_total_limit: int = setting("Checkpoints that stay, beside the best model: the last so many.", 2)
-    use_cpu: bool = setting("Train on the CPU even where there is an accelerator.", False)
-    seed: int = setting("Seed of initialisation, batches and dropout.", 1)
-    logging_steps: int = setting("Report every so many steps.", 50)
-    profile: bool = setting("Write a profile of a few steps, after the first ones.", False)
-    report_to: list[str] = field(
-        default_factory=lambda: ["tensorboard"],
-        metadata={"help": "Who is told of the run beside metrics.jsonl: tensorboard, wandb, both, or none."},
+    save_steps: int | None = setting("Save a checkpoint to resume from every n steps.", None, AT_LEAST_ONE, MAY_CHANGE)
+    save_minutes: float | None = setting("The same every n minutes.", 15.0, POSITIVE, MAY_CHANGE)
+    save_total_limit: int = setting(
+        "Checkpoints that stay, beside the best model: the last n.", 2, AT_LEAST_ONE, MAY_CHANGE
+    )
+    use_cpu: bool = setting("Train on the CPU even where there is an accelerator.", False, MAY_CHANGE)
+    seed: int = setting("Seed of initialisation, batches and dropout.", 1, NOT_NEGATIVE)
+    logging_steps: int = setting("Report every n steps.", 50, AT_LEAST_ONE, MAY_CHANGE)
+    profile: bool = setting("Write a profile of a few steps, after the first ones.", False, MAY_CHANGE)
+    report_to: list[str] = setting(
+        "What logs the run beside metrics.jsonl: tensorboard, wandb, both, or none.", ["tensorboard"], MAY_CHANGE
     )
 
     @property
@@ -246,7 +254,7 @@ class RunArguments:
 
     @property
     def trackers(self) -> list[str]:
-        """Those that `report_to` names."""
+        """Return those that `report_to` names."""
         return [name for name in self.report_to if name != NO_TRACKER]
 
 
@@ -263,19 +271,12 @@ class Settings:
     run: RunArguments
 
     def as_dict(self) -> dict[str, Any]:
-        """The flat keys and values of a recipe that repeats this run."""
+        """Return the flat keys and values of a recipe that repeats this run."""
         flat: dict[str, Any] = {}
         for concern in dataclasses.fields(self):
             flat |= dataclasses.asdict(getattr(self, concern.name))
         return flat
 
-
-# Settings that name files and folders. `recipe.py` puts the home folder in the place of `~` in each of them; some may
-# name something on the Hub instead, which never begins with it.
-PATHS = (
-    *("dataset", "data_dir", "train_files", "validation_files", "test_files", "cache_dir"),
-    *("model_name_or_path", "output_dir", "resume_from_checkpoint"),
-)
 
 CONCERNS: dict[str, Any] = {
     "model": ModelArguments,
@@ -286,3 +287,15 @@ CONCERNS: dict[str, Any] = {
     "evaluation": EvaluationArguments,
     "run": RunArguments,
 }
+
+
+def keys_with(fact: Fact, *concerns: Any) -> list[str]:
+    """Return the settings that have a fact at their field: of all concerns, or of the given dataclasses."""
+    of = concerns or CONCERNS.values()
+    return [key.name for concern in of for key in dataclasses.fields(concern) if fact in facts_of(key)]
+
+
+def rules() -> dict[str, Rule]:
+    """Return the rule of every setting that has one, by key."""
+    keys = (key for concern in CONCERNS.values() for key in dataclasses.fields(concern))
+    return {key.name: fact for key in keys for fact in facts_of(key) if isinstance(fact, Rule)}

@@ -22,7 +22,8 @@ from typing import Any, NoReturn, get_type_hints
 import yaml
 from transformers import HfArgumentParser
 
-from .arguments import CONCERNS, PATHS, Settings
+from .arguments import CONCERNS, Settings, keys_with
+from .facts import Fact, without_facts
 
 NULL = ("", "~", "null")
 # Far beyond what a recipe needs, and what is still read and reported on in seconds.
@@ -65,7 +66,7 @@ class _OneValueParser(HfArgumentParser):
     """Types of all settings. Raises where argparse would exit, and fills in no defaults."""
 
     def __init__(self) -> None:
-        super().__init__(list(CONCERNS.values()), allow_abbrev=False, add_help=False)
+        super().__init__(list(map(without_facts, CONCERNS.values())), allow_abbrev=False, add_help=False)
         self.types = {key: hint for concern in CONCERNS.values() for key, hint in get_type_hints(concern).items()}
 
     def error(self, message: str) -> NoReturn:
@@ -196,7 +197,7 @@ def read_values(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     recipes = [Path(os.path.expanduser(entry.values[0])) for entry in configs]
     from_file = _typed(itertools.chain(*(_recipe_entries(path, problems) for path in recipes)), parser, problems)
     values = from_file | _typed((entry for entry in flags if entry.key != "config"), parser, problems)
-    values |= {key: _with_home(values[key]) for key in PATHS if key in values}
+    values |= {key: _with_home(values[key]) for key in keys_with(Fact.PATH) if key in values}
     return values, problems
 
 
@@ -220,7 +221,7 @@ def _construct(concern: type, values: dict[str, Any]) -> Any:
 def print_help(program: str, epilog: str) -> None:
     """Print every setting with its type, its default and what it means, and `epilog` as it is."""
     HfArgumentParser(
-        list(CONCERNS.values()),
+        list(map(without_facts, CONCERNS.values())),
         prog=program,
         usage=f"{program} [--config RECIPE.yaml] [--key value ...]",
         description="Trains a translation model. Flags override the recipe.",

@@ -29,8 +29,9 @@ from accelerate.utils import (
 )
 
 from .files import CheckpointError
+from .launch import uses_deepspeed, uses_fsdp
 from .sharding import insist_on
-from .zero import ZeroAccelerator, zero_problem
+from .zero import ZeroAccelerator
 
 # The others wait as long for the main process while it trains tokenizers, saves or publishes. A machine that is cut off
 # without a word is noticed only after it.
@@ -42,35 +43,17 @@ SAME_ERROR_SECONDS = 2.0
 # In which the others see a file that one machine has written: network file systems remember for a while what they have
 # looked for in vain, NFS up to a minute.
 SHARED_DISK_SECONDS = 60.0
-_SHARES = "ACCELERATE_USE_FSDP"
-_ZERO = "ACCELERATE_USE_DEEPSPEED"
-_OTHER_WAY = "ACCELERATE_USE_MEGATRON_LM"
 
 Result = TypeVar("Result")
 
 
 class LaunchError(ValueError):
-    """The processes cannot train together as Accelerate was told."""
+    """The processes cannot train together."""
 
 
-def build_accelerator(
-    mixed_precision: str, use_cpu: bool, ema_decay: float = 0.0, average_checkpoints: int = 1
-) -> Accelerator:
-    """Where and in which precision the run computes, and what of it is in shares (sharding.py, zero.py).
-
-    Raises:
-        LaunchError: Accelerate is told of a way to train that this package does not have.
-    """
-    if _is_set(_OTHER_WAY):
-        raise LaunchError("Megatron-LM is not supported; training/accelerate/fsdp2.yaml spreads a model over processes")
-    problem = zero_problem(mixed_precision, ema_decay) if _is_set(_ZERO) else None
-    if problem is not None:
-        raise LaunchError(problem)
-    version = os.environ.get("FSDP_VERSION", "1")
-    if _is_set(_SHARES) and version != "2":
-        raise LaunchError(f"fsdp_version is {version}; it has to be 2, as in training/accelerate/fsdp2.yaml")
-    if _is_set(_SHARES) and (ema_decay or average_checkpoints > 1):
-        raise LaunchError("ema_decay and average_checkpoints need whole weights; leave them out, or FSDP")
+def build_accelerator(mixed_precision: str, use_cpu: bool) -> Accelerator:
+    """Return where and in which precision the run computes, and what of it is sharded (sharding.py, zero.py), for a
+    launch without problems (launch.py)."""
     options = {
         # Accelerate joins several processes on CPUs to one run only if told so; otherwise each would train alone.
         "cpu": use_cpu or not torch.accelerator.is_available(),
@@ -80,25 +63,19 @@ def build_accelerator(
             InitProcessGroupKwargs(timeout=LONGEST_WAIT),
         ],
     }
-    if _is_set(_ZERO):
+    if uses_deepspeed():
         return ZeroAccelerator(mixed_precision, **options)
     accelerator = Accelerator(mixed_precision=mixed_precision, **options)
-    if _is_set(_SHARES):
+    if uses_fsdp():
         _expect_shares(accelerator)
     return accelerator
 
 
 def _expect_shares(accelerator: Accelerator) -> None:
-    if accelerator.distributed_type == DistributedType.NO:
-        raise LaunchError("fsdp_version: 2 spreads a model over processes, and there is only one; give --num_processes")
     if accelerator.distributed_type == DistributedType.MULTI_CPU:
         insist_on(accelerator, DistributedType.FSDP)
         accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()
     accelerator.state.fsdp_plugin.auto_wrap_policy = None  # sharding.py does it
-
-
-def _is_set(variable: str) -> bool:
-    return os.environ.get(variable, "false").lower() == "true"
 
 
 def is_one_of_several() -> bool:

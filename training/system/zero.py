@@ -20,39 +20,15 @@ import logging
 import os
 import warnings
 from collections.abc import Iterable, Iterator
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DeepSpeedPlugin, DistributedType, compare_versions
+from accelerate.utils import DeepSpeedPlugin, DistributedType
 
 from .sharding import insist_on
 
-OLDEST = "0.19.8"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
-_STAGE = "ACCELERATE_DEEPSPEED_ZERO_STAGE"
-_OFFLOAD = ("ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE", "ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_DEVICE")
-
-
-def zero_problem(mixed_precision: str, ema_decay: float) -> str | None:
-    """Why a run cannot train as Accelerate was told to train with DeepSpeed; None if it can."""
-    if find_spec("deepspeed") is None or compare_versions("deepspeed", "<", OLDEST):
-        return f"DeepSpeed {OLDEST} or later is not installed; pip install 'deepspeed>={OLDEST}'"
-    if os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", "none") != "none":
-        return "deepspeed_config_file is not read; leave it out, as in training/accelerate/zero2.yaml"
-    stage = os.environ.get(_STAGE, "2")
-    if stage != "2":
-        return f"zero_stage is {stage}; it has to be 2. training/accelerate/fsdp2.yaml spreads the weights, too"
-    if any(os.environ.get(device, "none") != "none" for device in _OFFLOAD):
-        return "offload_optimizer_device and offload_param_device have to be none"
-    if mixed_precision == "fp16":
-        return "mixed_precision: fp16 is not supported with DeepSpeed; take bf16"
-    if ema_decay:
-        return "ema_decay is not supported with DeepSpeed, whose weights change after Adam; leave it out, or DeepSpeed"
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return "zero_stage: 2 shares moments among processes, and there is only one; give --num_processes"
-    return None
 
 
 def zero_plugin(mixed_precision: str) -> DeepSpeedPlugin:

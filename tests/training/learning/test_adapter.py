@@ -17,7 +17,7 @@ from sineformer.training.data.tokenizer import load_tokenizers
 from sineformer.training.learning.adapter import add_adapter, load_adapter, merged_weights, save_adapter
 from sineformer.training.preflight import read_settings
 from sineformer.training.pretrained.model_folder import folder_problems
-from sineformer.training.settings.arguments import FineTuningArguments
+from sineformer.training.settings.model_arguments import FineTuningArguments
 from sineformer.training.settings.recipe import RecipeError
 from sineformer.training.train import main
 

@@ -4,7 +4,6 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,12 +19,10 @@ from sineformer.training.data.cleaning import CleaningReport
 from sineformer.training.data.encoding import encode_pairs
 from sineformer.training.data.parallel_text import ParallelText
 from sineformer.training.data.tokenizer import load_tokenizers
-from sineformer.training.learning.initial_model import load_base_model
 from sineformer.training.preflight import read_settings
 from sineformer.training.pretrained.conversion.marian import convert_marian
 from sineformer.training.pretrained.loading import load_model
 from sineformer.training.settings.recipe import RecipeError
-from sineformer.training.system.files import CheckpointError
 from sineformer.training.train import main
 
 SIZES = {
@@ -244,11 +241,14 @@ def test_keys_of_fine_tuning_need_a_model() -> None:
     ]
 
 
-def test_part_of_a_sharded_model_is_not_trained(base: Path) -> None:
-    flags = ["--output_dir", "unused", "--max_steps", "1", "--model_name_or_path", str(base), "--freeze", "encoder"]
-    sharding: Any = SimpleNamespace(is_fsdp2=True)
-    with pytest.raises(CheckpointError, match="freeze, lora_r: only where every process has the whole model"):
-        load_base_model(read_settings(flags), sharding)
+@pytest.mark.parametrize("flags", [("--freeze", "encoder"), ("--lora_r", "2")])
+def test_part_of_a_sharded_model_is_not_trained(
+    base: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, str]
+) -> None:
+    for variable, value in {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(variable, value)
+    found = problems("--model_name_or_path", str(base), *flags)
+    assert [each.startswith("freeze, lora_r: only where every process has the whole model") for each in found] == [True]
 
 
 def test_weights_in_half_precision_are_trained_in_full(base: Path, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ import pytest
 
 from sineformer.configuration.configuration_sineformer import SineformerConfig
 from sineformer.training.preflight import read_settings
-from sineformer.training.settings.arguments import CONCERNS, PATHS
+from sineformer.training.settings.arguments import CONCERNS, keys_with
+from sineformer.training.settings.facts import Fact
 from sineformer.training.settings.recipe import RecipeError, print_help
 
 RECIPES = Path(__file__).parents[3] / "training" / "recipes"
@@ -244,7 +245,8 @@ def test_a_tilde_is_the_home_folder_in_every_path(tmp_path: Path, monkeypatch: p
 
 def test_every_setting_that_names_a_file_or_a_folder_is_known_as_a_path() -> None:
     fields = {key for concern in CONCERNS.values() for key in concern.__dataclass_fields__} - {"overwrite_output_dir"}
-    assert {key for key in fields if key.endswith(("_dir", "_files", "_or_path", "_from_checkpoint"))} <= {*PATHS}
+    named_so = {key for key in fields if key.endswith(("_dir", "_files", "_or_path", "_from_checkpoint"))}
+    assert named_so <= {*keys_with(Fact.PATH)}
 
 
 def test_an_output_folder_in_use_is_refused_unless_asked_for(tmp_path: Path) -> None:

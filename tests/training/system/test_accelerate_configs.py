@@ -1,6 +1,5 @@
 """The settings for `accelerate launch`, as Accelerate itself reads them."""
 
-import dataclasses
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +16,10 @@ from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu
 
 from sineformer.training.preflight import read_settings
 from sineformer.training.settings.arguments import Settings
-from sineformer.training.system import processes, zero
+from sineformer.training.settings.recipe import RecipeError
+from sineformer.training.system import launch, processes, zero
 from sineformer.training.system.files import CheckpointError
-from sineformer.training.system.processes import LONGEST_WAIT, LaunchError, build_accelerator, check_same_disk
+from sineformer.training.system.processes import LONGEST_WAIT, build_accelerator, check_same_disk
 from sineformer.training.system.sharding import insist_on
 
 FOLDER = Path(__file__).parents[3] / "training" / "accelerate"
@@ -89,44 +89,51 @@ def test_accelerate_does_not_forget_what_it_spreads_on_cpus(no_accelerator: None
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return read_settings(["--output_dir", str(tmp_path / "out"), "--use_cpu", "--max_steps", "1"])
-
-
-def build(settings: Settings) -> Accelerator:
-    how = settings.optimisation
-    return build_accelerator(how.mixed_precision, settings.run.use_cpu, how.ema_decay, how.average_checkpoints)
+def read(tmp_path: Path) -> Callable[..., Settings]:
+    """Reads the settings of a run with these flags, as they are read in a process of it."""
+    return lambda *flags: read_settings(["--output_dir", str(tmp_path), "--use_cpu", "--max_steps", "1", *flags])
 
 
 def test_weights_in_shares_are_asked_for_in_the_words_of_accelerate(
-    monkeypatch: pytest.MonkeyPatch, no_accelerator: None, settings: Settings
+    monkeypatch: pytest.MonkeyPatch, read: Callable[..., Settings]
 ) -> None:
     told = environment(monkeypatch, "--config_file", str(FOLDER / "fsdp2.yaml"))
     assert (told["ACCELERATE_USE_FSDP"], told["FSDP_VERSION"]) == ("true", "2")
     for key, value in told.items():
         if key.startswith(("ACCELERATE_USE_FSDP", "FSDP")):
             monkeypatch.setenv(key, value)
-    with pytest.raises(LaunchError, match="there is only one; give --num_processes"):
-        build(settings)
+    with pytest.raises(RecipeError, match="there is only one; give --num_processes"):
+        read()
     monkeypatch.setenv("FSDP_VERSION", "1")
     monkeypatch.setenv("FSDP_RESHARD_AFTER_FORWARD", "FULL_SHARD")
-    with pytest.raises(LaunchError, match="fsdp_version is 1; it has to be 2"):
-        build(settings)
+    with pytest.raises(RecipeError, match="fsdp_version is 1; it has to be 2"):
+        read()
+
+
+@pytest.mark.parametrize(
+    "processes", [{"LOCAL_RANK": "0", "WORLD_SIZE": "1"}, {"WORLD_SIZE": "2"}, {"OMPI_COMM_WORLD_SIZE": "2"}]
+)
+def test_processes_that_accelerate_would_join_may_have_weights_in_shares(
+    monkeypatch: pytest.MonkeyPatch, read: Callable[..., Settings], processes: dict[str, str]
+) -> None:
+    for variable, value in {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", **processes}.items():
+        monkeypatch.setenv(variable, value)
+    read()
 
 
 def test_ways_to_train_that_would_train_wrongly_are_refused(
-    monkeypatch: pytest.MonkeyPatch, settings: Settings
+    monkeypatch: pytest.MonkeyPatch, read: Callable[..., Settings]
 ) -> None:
     monkeypatch.setenv("ACCELERATE_USE_MEGATRON_LM", "true")
-    with pytest.raises(LaunchError, match=r"Megatron-LM is not supported; training/accelerate/fsdp2.yaml"):
-        build(settings)
+    with pytest.raises(RecipeError, match=r"Megatron-LM is not supported; training/accelerate/fsdp2.yaml"):
+        read()
 
 
 @pytest.fixture
 def deepspeed(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a process finds that `accelerate launch` starts, as one of two, with the settings for DeepSpeed."""
-    monkeypatch.setattr(zero, "find_spec", lambda name: name)
-    monkeypatch.setattr(zero, "compare_versions", lambda name, operation, version: False)
+    monkeypatch.setattr(launch, "find_spec", lambda name: name)
+    monkeypatch.setattr(launch, "compare_versions", lambda name, operation, version: False)
     arguments = launch_command_parser().parse_args(["--config_file", str(FOLDER / "zero2.yaml"), "train.py"])
     arguments, *_ = _validate_launch_command(arguments)
     arguments.deepspeed_fields_from_accelerate_config = ",".join(load("zero2.yaml").deepspeed_config)
@@ -139,11 +146,11 @@ def deepspeed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_that_deepspeed_is_told_contradicts_the_recipe(
-    monkeypatch: pytest.MonkeyPatch, deepspeed: None, settings: Settings
+    monkeypatch: pytest.MonkeyPatch, deepspeed: None, read: Callable[..., Settings]
 ) -> None:
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
     monkeypatch.setenv("ACCELERATE_GRADIENT_CLIPPING", "0.1")
-    assert zero.zero_problem(settings.optimisation.mixed_precision, settings.optimisation.ema_decay) is None
+    read()
     config = zero.zero_plugin("bf16").deepspeed_config
     assert (config["gradient_accumulation_steps"], config["gradient_clipping"]) == (1, 0.0)
     assert (config["bf16"], config["torch_autocast"]["enabled"]) == ({"enabled": False}, True)
@@ -161,42 +168,51 @@ def test_nothing_that_deepspeed_is_told_contradicts_the_recipe(
     ],
 )
 def test_what_is_told_of_deepspeed_and_not_done_is_refused(
-    monkeypatch: pytest.MonkeyPatch, deepspeed: None, settings: Settings, variable: str, value: str, message: str
+    monkeypatch: pytest.MonkeyPatch,
+    deepspeed: None,
+    read: Callable[..., Settings],
+    variable: str,
+    value: str,
+    message: str,
 ) -> None:
     monkeypatch.setenv(variable, value)
-    with pytest.raises(LaunchError, match=message):
-        build(settings)
+    with pytest.raises(RecipeError, match=message):
+        read()
 
 
-@pytest.mark.parametrize("setting", [{"ema_decay": 0.9}, {"mixed_precision": "fp16"}])
+@pytest.mark.parametrize("setting", [("ema_decay", "0.9"), ("mixed_precision", "fp16")])
 def test_recipes_that_deepspeed_cannot_follow_are_refused(
-    deepspeed: None, settings: Settings, setting: dict[str, Any]
+    deepspeed: None, read: Callable[..., Settings], setting: tuple[str, str]
 ) -> None:
-    optimisation = dataclasses.replace(settings.optimisation, **setting)
-    with pytest.raises(LaunchError, match=f"{next(iter(setting))}.* not supported with DeepSpeed"):
-        build(dataclasses.replace(settings, optimisation=optimisation))
+    key, value = setting
+    with pytest.raises(RecipeError, match=f"{key}.* not supported with DeepSpeed"):
+        read(f"--{key}", value)
 
 
 @pytest.mark.parametrize(
     ("name", "found"), [("find_spec", lambda name: None), ("compare_versions", lambda name, operation, version: True)]
 )
 def test_where_deepspeed_is_not_installed_or_too_old_it_is_said_how_it_would_be(
-    monkeypatch: pytest.MonkeyPatch, deepspeed: None, settings: Settings, name: str, found: Callable[..., Any]
+    monkeypatch: pytest.MonkeyPatch,
+    deepspeed: None,
+    read: Callable[..., Settings],
+    name: str,
+    found: Callable[..., Any],
 ) -> None:
-    monkeypatch.setattr(zero, name, found)
-    with pytest.raises(LaunchError, match=r"DeepSpeed 0.19.8 or later is not installed; pip install 'deepspeed>="):
-        build(settings)
+    monkeypatch.setattr(launch, name, found)
+    with pytest.raises(RecipeError, match=r"DeepSpeed 0.19.8 or later is not installed; pip install 'deepspeed>="):
+        read()
 
 
-@pytest.mark.parametrize("setting", [{"ema_decay": 0.9}, {"average_checkpoints": 2}])
+@pytest.mark.parametrize("setting", [("ema_decay", "0.9"), ("average_checkpoints", "2")])
 def test_averages_are_refused_where_weights_are_in_shares(
-    monkeypatch: pytest.MonkeyPatch, settings: Settings, setting: dict[str, float]
+    monkeypatch: pytest.MonkeyPatch, read: Callable[..., Settings], setting: tuple[str, str]
 ) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     monkeypatch.setenv("FSDP_VERSION", "2")
-    optimisation = dataclasses.replace(settings.optimisation, **setting)
-    with pytest.raises(LaunchError, match="ema_decay and average_checkpoints need whole weights"):
-        build(dataclasses.replace(settings, optimisation=optimisation))
+    key, value = setting
+    with pytest.raises(RecipeError, match="ema_decay and average_checkpoints need whole weights"):
+        read(f"--{key}", value)
 
 
 def test_a_folder_that_a_process_does_not_come_to_see_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -211,9 +227,7 @@ def test_a_folder_that_a_process_does_not_come_to_see_is_named(monkeypatch: pyte
         check_same_disk(accelerator, tmp_path / "unseen")
 
 
-def test_others_wait_for_the_main_process_longer_than_the_libraries_would(
-    no_accelerator: None, settings: Settings
-) -> None:
-    accelerator = build(settings)
+def test_others_wait_for_the_main_process_longer_than_the_libraries_would(no_accelerator: None) -> None:
+    accelerator = build_accelerator("no", use_cpu=True)
     assert accelerator.init_handler is not None
     assert accelerator.init_handler.timeout == LONGEST_WAIT > torch.distributed.distributed_c10d.default_pg_timeout
