@@ -28,8 +28,9 @@ from .data.batching import EvaluationSet, Seq2SeqCollator, TokenBudgetBatchSampl
 from .data.bpe_dropout import BpeDropoutPairs, BpeDropoutSampler
 from .data.loading import Data, DataError, data_digests, load_data
 from .data.streaming import Batching, StreamedBatches, TextStream
-from .evaluation.evaluator import Evaluator, Scores, choose_tokenizer
-from .evaluation.model_card import Example, RunRecord, write_model_card
+from .evaluation.evaluator import Evaluator, choose_tokenizer, pick_samples
+from .evaluation.model_card import RunRecord, write_model_card
+from .evaluation.scores import Example, Scores
 from .learning.averaging import Averages
 from .learning.freezing import trained_share
 from .learning.initial_model import fresh_model, load_base_model
@@ -38,7 +39,7 @@ from .learning.optimizer import build_optimizer, build_schedule
 from .learning.skipped_steps import Skips
 from .monitoring.metrics_file import ReportError
 from .monitoring.profiling import profiling
-from .monitoring.run_log import RunLog, pick_samples
+from .monitoring.run_log import RunLog
 from .monitoring.trackers import close_trackers, start_trackers
 from .settings.arguments import Settings
 from .settings.record import write_settings, write_versions

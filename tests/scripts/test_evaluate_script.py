@@ -14,7 +14,7 @@ from huggingface_hub import ModelCard
 from sacrebleu.metrics import BLEU, CHRF, TER
 
 from sineformer.training.evaluation import report
-from sineformer.training.evaluation.moses import lower_case_bleu
+from sineformer.training.evaluation.published_scores import lower_case_bleu
 from sineformer.training.pretrained.translator import load_translator
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "evaluate_model.py"

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from ...modeling.tokenization_sineformer import TARGET_FOLDER
 from ..data.tokenizer import Tokenizers, save_tokenizers
-from ..evaluation.evaluator import Scores, is_better
+from ..evaluation.scores import Scores, is_better
 from ..learning.adapter import has_adapter, load_adapter, merged_weights, save_adapter
 from ..system.files import MANIFEST, WRITING, flush, remove_folder, write_folder, write_manifest
 from ..system.output_folder import ADAPTER_FOLDER, BEST, CHECKPOINTS, state_folders
@@ -62,7 +62,7 @@ class BestCheckpoint:
 
     Attributes:
         output_dir: folder of the run.
-        metric: "bleu", "chrf" or "loss" on the validation set.
+        metric: one of `best_metrics` on the validation set.
         step: the step of the best model.
         is_mean: whether it is the mean of several models, the last of them that of the step.
         scores: its scores; None before the first evaluation.

@@ -22,7 +22,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from safetensors.torch import load_file, save_file
 
-from ..evaluation.evaluator import Scores
+from ..evaluation.scores import Scores
 from ..learning.loop import Learner, Position
 from ..monitoring.run_log import RunLog
 from ..system.sharding import WholeModel, share_of, whole
@@ -91,7 +91,7 @@ class TrainingState:
             "parts": self.learner.accumulation.parts,
             "best": {
                 "step": best.step,
-                "scores": None if best.scores is None else dataclasses.asdict(best.scores),
+                "scores": None if best.scores is None else best.scores.as_record(),
                 "evaluations_since": best.evaluations_since,
             },
             "log": self.log.state(),
@@ -112,7 +112,7 @@ class TrainingState:
             setattr(self.position, name, value)
         best = state["best"]
         self.best.step, self.best.evaluations_since = best["step"], best["evaluations_since"]
-        self.best.scores = None if best["scores"] is None else Scores(**best["scores"])
+        self.best.scores = None if best["scores"] is None else Scores.from_record(best["scores"])
         self.log.restore(state["log"], state["step"])
         self._restore_random_state(folder)
 

@@ -190,9 +190,7 @@ class EvaluationArguments:
     """When and how the model is measured, and which checkpoint is the best."""
 
     eval_steps: int | None = setting("Evaluate every so many steps; left out: after each epoch.", None)
-    best_metric: Literal["bleu", "chrf", "loss"] = setting(
-        "Validation metric that chooses the best checkpoint.", "bleu"
-    )
+    best_metric: str = setting("Validation metric that chooses the best checkpoint: bleu, chrf, loss, ...", "bleu")
     bleu_tokenize: str | None = setting(
         "Tokenizer of sacrebleu for BLEU: 13a, intl, zh, char, ja-mecab, ...; left out: the one that goes with the "
         "target language.",

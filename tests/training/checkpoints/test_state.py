@@ -21,7 +21,7 @@ from sineformer.training.checkpoints.state import (
     set_random_state,
 )
 from sineformer.training.data.batching import MicroBatch, Seq2SeqCollator, encode_pairs
-from sineformer.training.evaluation.evaluator import Scores
+from sineformer.training.evaluation.scores import Scores
 from sineformer.training.learning.loop import Learner, Position
 from sineformer.training.learning.optimizer import build_optimizer, build_schedule
 from sineformer.training.monitoring.run_log import Fill, RunLog, StepReport
@@ -74,7 +74,7 @@ def test_what_is_restored_goes_on_bit_for_bit(machines: list[Machine], tmp_path:
     for _ in range(4):
         first.step()
     first.state.position.epoch, first.state.position.steps, first.state.position.evaluated_at = 2, 5, 3
-    first.state.best.judge(3, Scores(1.0, 0.1 + 0.2, 3.0, 0.0, "b", "c", 4, 1))
+    first.state.best.judge(3, Scores(1.0, {"bleu": 0.1 + 0.2, "chrf": 3.0}, {"bleu": "b", "chrf": "c"}, 4, 1))
     first.learner.skips.in_a_row, first.learner.skips.total, first.learner.accumulation.parts = 2, 7, 4
     folder = tmp_path / "checkpoint"
     save_model(folder, first.state.whole.model, small_tokenizers)
