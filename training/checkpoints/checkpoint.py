@@ -9,7 +9,6 @@ been published into the output folder.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from ...modeling.tokenization_sineformer import TARGET_FOLDER
 from ..data.tokenizer import Tokenizers, save_tokenizers
 from ..evaluation.scores import Scores, is_better
 from ..learning.adapter import has_adapter, load_adapter, merged_weights, save_adapter
-from ..system.files import MANIFEST, WRITING, flush, remove_folder, write_folder, write_manifest
+from ..system.files import MANIFEST, copy_file, remove_folder, write_folder, write_manifest
 from ..system.output_folder import ADAPTER_FOLDER, BEST, CHECKPOINTS, state_folders
 
 WEIGHTS_FILE = "model.safetensors"
@@ -114,11 +113,8 @@ def _copy(entry: Path, target: Path) -> None:
             shutil.copytree(entry, aside, dirs_exist_ok=True)
 
         write_folder(target, write)
-        return
-    aside = target.with_name(target.name + WRITING)
-    shutil.copyfile(entry, aside)
-    flush(aside)
-    os.replace(aside, target)
+    else:
+        copy_file(entry, target)
 
 
 def remove_old_checkpoints(best: BestCheckpoint, keep: int, best_of: Callable[[Path], str | None]) -> None:
