@@ -99,8 +99,7 @@ def run(settings: Settings) -> Scores | None:
 
 
 def report(accelerator: Accelerator, settings: Settings) -> None:
-    """Show the run so far in `report.html`. The model or the checkpoint is there already; the other processes
-    wait only for the end."""
+    """Show the run so far in `report.html`, last of all: the other processes wait only for the end."""
     if accelerator.is_main_process:
         from .monitoring.html_report import write_run_report  # with matplotlib, which takes long to import
 
