@@ -68,9 +68,8 @@ def main() -> int:
         started = time.perf_counter()
         scores, _ = evaluator.measure(system, held_out, num_beams=1)
         seconds = time.perf_counter() - started
-        print(
-            f"{name:8}{scores.bleu:8.2f}{scores.exact_match:7.1f}%{scores.loss:9.4f}{megabytes(system):8.2f}{seconds:9.1f}"
-        )
+        bleu, exact = scores.values["bleu"], scores.values["exact_match"]
+        print(f"{name:8}{bleu:8.2f}{exact:7.1f}%{scores.loss:9.4f}{megabytes(system):8.2f}{seconds:9.1f}")
     return 0
 
 

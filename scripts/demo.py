@@ -17,7 +17,7 @@ from sineformer.training.system.command_line import needs_extra, path, run_comma
 
 with needs_extra("train"):
     from sineformer.training.data.loading import read_split
-    from sineformer.training.evaluation.evaluator import score_translations
+    from sineformer.training.evaluation.scores import score_translations
     from sineformer.training.preflight import read_settings
     from sineformer.training.train import main as train
 

@@ -14,7 +14,7 @@ from functools import partial
 from sineformer.training.system.command_line import needs_extra, path, path_or_name, positive, run_command
 
 with needs_extra("train"):
-    from sineformer.training.evaluation.evaluate_model import EvaluationError, Wishes, evaluate_model
+    from sineformer.training.evaluation.evaluate_model import EvaluationError, EvaluationRequest, evaluate_model
     from sineformer.training.evaluation.report import MARKDOWN_FILE
     from sineformer.training.pretrained.translator import TranslationError
     from sineformer.training.system.processes import is_one_of_several, say_error
@@ -26,7 +26,7 @@ DATA_HELP = (
 COMPARE_HELP = "another model, or a file of translations for each test set"
 
 
-def parse() -> Wishes:
+def parse() -> EvaluationRequest:
     """What the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -46,17 +46,17 @@ def parse() -> Wishes:
     add("--dtype", choices=["float32", "float16", "bfloat16"], default="float32", help="of the weights")
     add("--worst", type=positive, default=10, help="sentences with the lowest chrF to show (default: 10)")
     add("--update_model_card", action="store_true", help="put the scores into README.md of the model folder too")
-    return Wishes(**vars(parser.parse_args()))
+    return EvaluationRequest(**vars(parser.parse_args()))
 
 
 def main() -> int:
     """Evaluate what the command line says; returns the exit status."""
-    wishes = parse()
+    request = parse()
     if is_one_of_several():
         say_error("error: this takes one process, and a launcher has started several; nothing was written")
         return 1
     try:
-        report = evaluate_model(wishes)
+        report = evaluate_model(request)
     except (EvaluationError, TranslationError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -66,7 +66,7 @@ def main() -> int:
     for each in report["sets"]:
         scores = "  ".join(f"{name} {score['score']:.2f}" for name, score in each["scores"].items())
         print(f"{each['name']}: {each['sentences']} sentences  {scores}  perplexity {each['perplexity']:.2f}")
-    print(f"The report is {wishes.output_dir / MARKDOWN_FILE}.")
+    print(f"The report is {request.output_dir / MARKDOWN_FILE}.")
     return 0
 
 

@@ -20,6 +20,7 @@ from ..modeling.modeling_sineformer import SineformerForConditionalGeneration
 from .data.loading import columns_of
 from .data.readers.sources import read_files
 from .evaluation.languages import tokenizer_problem
+from .evaluation.scores import best_metrics
 from .learning.adapter import is_peft_missing
 from .settings.arguments import (
     NO_TRACKER,
@@ -231,6 +232,8 @@ def _launch_problems(settings: Settings) -> Iterator[str]:
 
 def _scoring_problems(evaluation: EvaluationArguments) -> Iterator[str]:
     """Yield whether BLEU cannot be computed as it is set."""
+    if evaluation.best_metric not in best_metrics():
+        yield f"best_metric: {evaluation.best_metric!r} is none of {', '.join(best_metrics())}"
     problem = None if evaluation.bleu_tokenize is None else tokenizer_problem(evaluation.bleu_tokenize)
     if problem is not None:
         yield f"bleu_tokenize: {problem}"

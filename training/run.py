@@ -14,7 +14,8 @@ from .checkpoints.selection import Selection
 from .checkpoints.state import TrainingState
 from .data.batches import Batches, build_collator, open_batches
 from .data.loading import Data, data_digests, load_data
-from .evaluation.evaluator import Evaluator, Scores, choose_tokenizer
+from .evaluation.evaluator import Evaluator, choose_tokenizer
+from .evaluation.scores import Scores
 from .learning.initial_model import fresh_model, load_base_model
 from .learning.learner import PreparedLearner, prepare_learner
 from .learning.loop import Limits, Trainer
@@ -73,8 +74,7 @@ def run(settings: Settings) -> Scores | None:
 
 
 def report(accelerator: Accelerator, settings: Settings) -> None:
-    """Show the run so far in `report.html`. The model or the checkpoint is there already; the other processes
-    wait only for the end."""
+    """Show the run so far in `report.html`, last of all: the other processes wait only for the end."""
     if accelerator.is_main_process:
         from .monitoring.html_report import write_run_report  # with matplotlib, which takes long to import
 

@@ -13,8 +13,8 @@ import torch
 from huggingface_hub import ModelCard
 from sacrebleu.metrics import BLEU, CHRF, TER
 
-from sineformer.training.evaluation import report
-from sineformer.training.evaluation.moses import lower_case_bleu
+from sineformer.training.evaluation import model_card
+from sineformer.training.evaluation.published_scores import lower_case_bleu
 from sineformer.training.pretrained.translator import load_translator
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "evaluate_model.py"
@@ -253,7 +253,7 @@ def test_what_cannot_work_is_one_clear_problem(
     (place / "chinese.txt").write_text("狗睡觉。\n一只猫\n狗\n好\n", encoding="utf-8")
     shutil.copytree(place / "model", place / "carded")
     monkeypatch.setattr(
-        report, "file_problem", lambda path: f"{path} cannot be written" if "carded" in str(path) else None
+        model_card, "file_problem", lambda path: f"{path} cannot be written" if "carded" in str(path) else None
     )
     assert call(script, monkeypatch, arguments) == 1
     error = capsys.readouterr().err

@@ -14,7 +14,7 @@ from transformers import AutoModelForSeq2SeqLM, GenerationConfig
 
 from sineformer.training.data.embedded_task import load_split
 from sineformer.training.data.tokenizer import load_tokenizers
-from sineformer.training.evaluation.evaluator import score_translations
+from sineformer.training.evaluation.scores import score_translations
 from sineformer.training.preflight import read_settings
 from sineformer.training.pretrained.translation import translate_lines
 from sineformer.training.run import run

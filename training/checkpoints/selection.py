@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +11,13 @@ from typing import Any
 from ...modeling.modeling_sineformer import SineformerForConditionalGeneration
 from ..data.corpus import EvaluationSet
 from ..data.loading import Data
-from ..evaluation.evaluator import Evaluator, Scores, is_better
-from ..evaluation.model_card import Example, RunRecord, write_model_card
+from ..evaluation.evaluator import Evaluator, pick_samples
+from ..evaluation.model_card import RunRecord, write_model_card
+from ..evaluation.scores import Example, Scores, is_better
 from ..learning.averaging import Averages
-from ..monitoring.run_log import RunLog, pick_samples
+from ..monitoring.run_log import RunLog
 from ..settings.arguments import Settings
-from ..system.files import MANIFEST, WRITING, flush, write_folder, write_manifest, writing
+from ..system.files import MANIFEST, copy_file, write_folder, write_manifest, writing
 from ..system.output_folder import best_folder
 from ..system.processes import on_main_process
 from ..system.sharding import WholeModel
@@ -183,8 +183,5 @@ def _copy(entry: Path, target: Path) -> None:
             shutil.copytree(entry, aside, dirs_exist_ok=True)
 
         write_folder(target, write)
-        return
-    aside = target.with_name(target.name + WRITING)
-    shutil.copyfile(entry, aside)
-    flush(aside)
-    os.replace(aside, target)
+    else:
+        copy_file(entry, target)

@@ -29,7 +29,7 @@ from accelerate.utils import gather_object, set_seed
 from safetensors.torch import load_file, save_file
 
 from ..data.tokenizer import Tokenizers
-from ..evaluation.evaluator import Scores
+from ..evaluation.scores import Scores
 from ..learning.averaging import Averages
 from ..learning.learner import Learner
 from ..learning.loop import Position
@@ -125,7 +125,7 @@ class TrainingState:
             "parts": learner.accumulation.parts,
             "best": {
                 "step": best.step,
-                "scores": None if best.scores is None else dataclasses.asdict(best.scores),
+                "scores": None if best.scores is None else best.scores.as_record(),
                 "evaluations_since": best.evaluations_since,
             },
             "log": self.log.state(),
@@ -143,7 +143,7 @@ class TrainingState:
         for name, value in state["position"].items():
             setattr(self.position, name, value)
         best = state["best"]
-        scores = None if best["scores"] is None else Scores(**best["scores"])
+        scores = None if best["scores"] is None else Scores.from_record(best["scores"])
         self.selection.best = Best(best["step"], scores=scores, evaluations_since=best["evaluations_since"])
         self.averages.restore(folder)
         self.log.restore(state["log"], state["step"])

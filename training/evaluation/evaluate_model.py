@@ -1,4 +1,4 @@
-"""From the wishes of a command line to a report: test sets read, translated and scored, all problems told together."""
+"""Evaluate a finished model for publication: read, translate and score test sets, and report all problems together."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from ..pretrained.translation import translate_lines
 from ..pretrained.translator import TranslationError, load_translator, read_lines
 from ..settings.arguments import DataArguments
 from ..settings.record import library_versions, recorded_scoring, recorded_split
-from .evaluator import Evaluator, perplexity
+from .evaluator import Evaluator
 from .languages import bleu_tokenizer, needs_a_language, tokenizer_problem
-from .model_card import dataset_name
+from .model_card import card_problem, dataset_name, update_model_card
 from .published_scores import (
     BOOTSTRAP_SAMPLES,
     BOOTSTRAP_SEED,
     corpus_scores,
-    exact_match,
     length_ratio,
     repetition_rate,
     worst_sentences,
 )
-from .report import card_problem, name_problem, report_folder_problem, update_model_card, write_report
+from .report import name_problem, report_folder_problem, write_report
+from .scores import exact_match, perplexity
 
 
 class EvaluationError(ValueError):
@@ -50,7 +50,7 @@ class EvaluationError(ValueError):
 
 
 @dataclass
-class Wishes:
+class EvaluationRequest:
     """What to evaluate, and how.
 
     Attributes:
@@ -117,63 +117,63 @@ class _System:
     translations: list[list[str]] = field(default_factory=list)
 
 
-def evaluate_model(wishes: Wishes) -> dict[str, Any]:
+def evaluate_model(request: EvaluationRequest) -> dict[str, Any]:
     """Translate and score, write the report, and return it as its JSON has it.
 
     Raises:
         EvaluationError: with every problem found, before anything is translated or written.
         OSError: the report or the card cannot be written.
     """
-    problems = _problems_of_wishes(wishes)
-    sets = _read_sets(wishes, problems)
-    system = _load(wishes.model, wishes, problems)
-    baseline = _baseline(wishes, sets, problems) if wishes.compare else None
+    problems = _request_problems(request)
+    sets = _read_sets(request, problems)
+    system = _load(request.model, request, problems)
+    baseline = _baseline(request, sets, problems) if request.compare else None
     datasets = _datasets(system, sets, problems)
-    language, tokenize = _scoring(system, sets, wishes, problems)
+    language, tokenize = _scoring(system, sets, request, problems)
     if problems or system is None:
         raise EvaluationError(problems)
     results = []
     translations = {}
     for number, data in enumerate(sets):
-        translations[data.name] = _translate(system, data, number, wishes)
-        theirs = None if baseline is None else _translate(baseline, data, number, wishes)
+        translations[data.name] = _translate(system, data, number, request)
+        theirs = None if baseline is None else _translate(baseline, data, number, request)
         scores = corpus_scores(translations[data.name], data.text.targets, language, theirs, tokenize)
         lengths = _count_words(translations[data.name], data.text.targets, language, tokenize)
-        measured = {"scores": scores} | lengths | _measure(system, data, translations[data.name], theirs, wishes)
+        measured = {"scores": scores} | lengths | _measure(system, data, translations[data.name], theirs, request)
         results.append({"name": data.name, "dataset": datasets[data.name]} | measured)
-    report = _describe(system, baseline, wishes) | {"target_language": language, "bleu_tokenize": tokenize}
+    report = _describe(system, baseline, request) | {"target_language": language, "bleu_tokenize": tokenize}
     report |= {"sets": results, "versions": library_versions()}
-    write_report(wishes.output_dir, report, translations)
-    if wishes.update_model_card:
-        update_model_card(Path(wishes.model), report)
+    write_report(request.output_dir, report, translations)
+    if request.update_model_card:
+        update_model_card(Path(request.model), report)
     return report
 
 
-def _problems_of_wishes(wishes: Wishes) -> list[str]:
+def _request_problems(request: EvaluationRequest) -> list[str]:
     problems = []
-    if wishes.names and len(wishes.names) != len(wishes.data):
-        problems.append(f"{len(wishes.names)} names for {len(wishes.data)} test sets; give one name for each")
+    if request.names and len(request.names) != len(request.data):
+        problems.append(f"{len(request.names)} names for {len(request.data)} test sets; give one name for each")
     for problem in (
-        report_folder_problem(wishes.output_dir),
-        card_problem(Path(wishes.model)) if wishes.update_model_card else None,
+        report_folder_problem(request.output_dir),
+        card_problem(Path(request.model)) if request.update_model_card else None,
     ):
         if problem:
             problems.append(problem)
     return problems
 
 
-def _read_sets(wishes: Wishes, problems: list[str]) -> list[_TestSet]:
+def _read_sets(request: EvaluationRequest, problems: list[str]) -> list[_TestSet]:
     """The test sets that can be read; what is wrong with the others goes to `problems`."""
     sets = []
-    names = wishes.names if len(wishes.names) == len(wishes.data) else [_name_of(words) for words in wishes.data]
+    names = request.names if len(request.names) == len(request.data) else [_name_of(words) for words in request.data]
     for name in sorted({name for name in names if names.count(name) > 1}):
         problems.append(f"{names.count(name)} test sets are called {name!r}; name them with --names")
     problems += filter(None, map(name_problem, names))
-    for name, words in zip(names, wishes.data, strict=True):
-        if words[0] == "hub" and (len(words) not in (3, 4) or wishes.columns is None):
+    for name, words in zip(names, request.data, strict=True):
+        if words[0] == "hub" and (len(words) not in (3, 4) or request.columns is None):
             problems.append("a set of the Hub needs: hub ID SPLIT [CONFIGURATION], and --columns SOURCE TARGET")
             continue
-        arguments = _data_arguments(words, wishes)
+        arguments = _data_arguments(words, request)
         try:
             sets.append(_TestSet(name, arguments, *read_split(arguments, "test")))
         except ValueError as error:
@@ -187,12 +187,12 @@ def _name_of(words: list[str]) -> str:
     return words[2] if words[0] == "hub" and len(words) > 2 else Path(words[0]).name.partition(".")[0]
 
 
-def _data_arguments(words: list[str], wishes: Wishes) -> DataArguments:
+def _data_arguments(words: list[str], request: EvaluationRequest) -> DataArguments:
     """The test set as the settings of a run name it, so that both read it alike."""
     # Whoever has rows left out here has asked for it, and the report counts them.
-    data = DataArguments(dataset_name=wishes.dataset_name, on_bad_rows=wishes.on_bad_rows, max_unusable_share=1.0)
-    if wishes.columns:
-        data.source_column, data.target_column = wishes.columns
+    data = DataArguments(dataset_name=request.dataset_name, on_bad_rows=request.on_bad_rows, max_unusable_share=1.0)
+    if request.columns:
+        data.source_column, data.target_column = request.columns
     if words[0] == "hub":
         data.dataset, data.test_split = words[1:3]
         data.dataset_config = words[3] if len(words) > 3 else None
@@ -201,9 +201,9 @@ def _data_arguments(words: list[str], wishes: Wishes) -> DataArguments:
     return data
 
 
-def _load(name: str, wishes: Wishes, problems: list[str]) -> _System | None:
+def _load(name: str, request: EvaluationRequest, problems: list[str]) -> _System | None:
     try:
-        model, tokenizers = load_translator(name, wishes.device, getattr(torch, wishes.dtype))
+        model, tokenizers = load_translator(name, request.device, getattr(torch, request.dtype))
     except TranslationError as error:
         problems.append(str(error))
         return None
@@ -221,9 +221,11 @@ def _datasets(system: _System | None, sets: list[_TestSet], problems: list[str])
         return {}
 
 
-def _scoring(system: _System | None, sets: list[_TestSet], wishes: Wishes, problems: list[str]) -> tuple[str, str]:
+def _scoring(
+    system: _System | None, sets: list[_TestSet], request: EvaluationRequest, problems: list[str]
+) -> tuple[str, str]:
     """The code of the language of the references, and the tokenizer of BLEU."""
-    language, tokenize = wishes.target_language, wishes.bleu_tokenize
+    language, tokenize = request.target_language, request.bleu_tokenize
     if system is not None:
         try:
             recorded = recorded_scoring(Path(system.model.name_or_path))
@@ -245,34 +247,38 @@ def _scoring(system: _System | None, sets: list[_TestSet], wishes: Wishes, probl
     return language, tokenize or bleu_tokenizer(language)
 
 
-def _baseline(wishes: Wishes, sets: list[_TestSet], problems: list[str]) -> _System | None:
+def _baseline(request: EvaluationRequest, sets: list[_TestSet], problems: list[str]) -> _System | None:
     """The system to compare with: files if the first is one, else a model."""
-    if not Path(wishes.compare[0]).is_file():
-        if len(wishes.compare) > 1:
-            problems.append(f"{wishes.compare[0]} is no file; compare with one model, or with a file for each test set")
+    if not Path(request.compare[0]).is_file():
+        if len(request.compare) > 1:
+            problems.append(
+                f"{request.compare[0]} is no file; compare with one model, or with a file for each test set"
+            )
             return None
-        return _load(wishes.compare[0], wishes, problems)
-    if len(wishes.compare) != len(wishes.data):
-        problems.append(f"{len(wishes.compare)} files to compare with for {len(wishes.data)} test sets; give one each")
+        return _load(request.compare[0], request, problems)
+    if len(request.compare) != len(request.data):
+        problems.append(
+            f"{len(request.compare)} files to compare with for {len(request.data)} test sets; give one each"
+        )
         return None
-    system = _System(", ".join(Path(each).name for each in wishes.compare))
-    for file in wishes.compare:
+    system = _System(", ".join(Path(each).name for each in request.compare))
+    for file in request.compare:
         try:
             system.translations.append(read_lines(Path(file)))
         except TranslationError as error:
             problems.append(str(error))
     if len(system.translations) == len(sets):
-        for file, lines, data in zip(wishes.compare, system.translations, sets, strict=True):
+        for file, lines, data in zip(request.compare, system.translations, sets, strict=True):
             if len(lines) != len(data.text):
                 problems.append(f"{file} has {len(lines)} lines, but {data.name} has {len(data.text)} sentences")
     return system
 
 
-def _translate(system: _System, data: _TestSet, number: int, wishes: Wishes) -> list[str]:
+def _translate(system: _System, data: _TestSet, number: int, request: EvaluationRequest) -> list[str]:
     if system.tokenizers is None:
         return system.translations[number]
-    sources, many = data.text.sources, len(data.text) > wishes.batch_size
-    return translate_lines(system.model, system.tokenizers, sources, wishes.batch_size, wishes.num_beams, many)
+    sources, many = data.text.sources, len(data.text) > request.batch_size
+    return translate_lines(system.model, system.tokenizers, sources, request.batch_size, request.num_beams, many)
 
 
 def _count_words(translations: list[str], references: list[str], language: str, tokenize: str) -> dict[str, float]:
@@ -285,13 +291,13 @@ def _count_words(translations: list[str], references: list[str], language: str, 
 
 
 def _measure(
-    system: _System, data: _TestSet, translations: list[str], theirs: list[str] | None, wishes: Wishes
+    system: _System, data: _TestSet, translations: list[str], theirs: list[str] | None, request: EvaluationRequest
 ) -> dict[str, Any]:
     assert system.tokenizers is not None, "it was loaded"
     text, references = data.text, data.text.targets
     pairs = encode_pairs(text, system.tokenizers, sys.maxsize, data.cleaning)
     collator = Seq2SeqCollator(system.tokenizers.source.pad_token_id)
-    evaluator = Evaluator(Accelerator(cpu=True), system.tokenizers, collator, wishes.batch_size)
+    evaluator = Evaluator(Accelerator(cpu=True), system.tokenizers, collator, request.batch_size)
     loss = evaluator.mean_loss(system.model, pairs)
     return {
         "sha256": text.digest(),
@@ -301,21 +307,21 @@ def _measure(
         "target_tokens": int(pairs.lengths[:, 1].sum()),
         "loss": loss,
         "perplexity": perplexity(loss),
-        "worst": worst_sentences(text, translations, wishes.worst, theirs),
+        "worst": worst_sentences(text, translations, request.worst, theirs),
     }
 
 
-def _describe(system: _System, baseline: _System | None, wishes: Wishes) -> dict[str, Any]:
+def _describe(system: _System, baseline: _System | None, request: EvaluationRequest) -> dict[str, Any]:
     generation = system.model.generation_config.to_diff_dict()
     generation.pop("transformers_version", None)  # of the time it was saved
-    beams = wishes.num_beams or system.model.generation_config.num_beams or 1
+    beams = request.num_beams or system.model.generation_config.num_beams or 1
     return {
         "model": system.name,
         "parameters": system.model.num_parameters(),
         "compared_with": None if baseline is None else baseline.name,
         "generation": generation | {"num_beams": beams},
-        "batch_size": wishes.batch_size,
-        "dtype": wishes.dtype,
+        "batch_size": request.batch_size,
+        "dtype": request.dtype,
         "device": system.model.device.type,
         "bootstrap": {"samples": BOOTSTRAP_SAMPLES, "seed": BOOTSTRAP_SEED, "interval": 0.95},
     }

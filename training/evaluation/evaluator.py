@@ -1,4 +1,4 @@
-"""How good a model is: loss and perplexity on the references, BLEU, chrF and exact matches of its translations.
+"""Measure a model: the loss on the references, and the metrics of `scores.py` on its translations.
 
 Each process measures its share of the batches; what is gathered covers the set exactly once, however many processes
 there are and however the set divides among them. The batches do not depend on it either: a sum in floating point may,
@@ -7,15 +7,12 @@ on what else is in a batch and on the order of the terms, and so may the choice 
 
 from __future__ import annotations
 
-import functools
 import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import evaluate
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list, gather_object
@@ -28,54 +25,10 @@ from ..data.tokenizer import Tokenizers
 from ..pretrained.translation import source_batches, translate_batch
 from ..settings.arguments import Settings
 from .languages import WESTERN, bleu_tokenizer, needs_a_language
-from .published_scores import exact_match
+from .scores import Example, Scores, score_translations
 
-METRICS = Path(__file__).parent / "metrics"
+SAMPLES = 5
 LOSS_POSITIONS = 2_048  # of a batch; logits for a large vocabulary take 4 * 37,000 bytes for each
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What was measured on one evaluation set.
-
-    Attributes:
-        loss: mean cross-entropy of a target token in nats, without label smoothing.
-        bleu, chrf: of sacrebleu, 0 to 100; the signatures say how they were computed.
-        exact_match: percentage of translations equal to their reference.
-        sentences: size of the set.
-        num_beams: beams of the translations.
-    """
-
-    loss: float
-    bleu: float
-    chrf: float
-    exact_match: float
-    bleu_signature: str
-    chrf_signature: str
-    sentences: int
-    num_beams: int
-
-    @property
-    def perplexity(self) -> float:
-        """Perplexity of a target token."""
-        return perplexity(self.loss)
-
-
-def perplexity(loss: float) -> float:
-    """Perplexity for a mean cross-entropy in nats."""
-    return math.exp(min(loss, 700.0))  # beyond that, floats overflow
-
-
-def is_better(candidate: Scores, best: Scores, metric: str) -> bool:
-    """Whether the candidate beats the best in `metric`: the lower loss, or the higher BLEU or chrF.
-
-    The loss decides between equals, such as two early checkpoints with a BLEU of zero.
-    """
-
-    def merit(scores: Scores) -> tuple[float, float]:
-        return (-scores.loss if metric == "loss" else getattr(scores, metric), -scores.loss)
-
-    return merit(candidate) > merit(best)
 
 
 def choose_tokenizer(settings: Settings, references: Sequence[str]) -> str:
@@ -92,23 +45,11 @@ def choose_tokenizer(settings: Settings, references: Sequence[str]) -> str:
     return chosen
 
 
-@functools.cache
-def _metric(name: str) -> Any:
-    """One of our `evaluate` modules, from its file: the network is never asked."""
-    return evaluate.load(str(METRICS / name), keep_in_memory=True)
-
-
-def score_translations(translations: list[str], references: list[str], tokenize: str = WESTERN) -> dict[str, Any]:
-    """BLEU with a tokenizer of sacrebleu, chrF, their signatures, and exact matches: keyword arguments of `Scores`."""
-    bleu = _metric("bleu").compute(predictions=translations, references=references, tokenize=tokenize)
-    chrf = _metric("chrf").compute(predictions=translations, references=references)
-    return {
-        "bleu": bleu["score"],
-        "bleu_signature": bleu["signature"],
-        "chrf": chrf["score"],
-        "chrf_signature": chrf["signature"],
-        "exact_match": exact_match(translations, references),
-    }
+def pick_samples(data: EvaluationSet, translations: Sequence[str]) -> list[Example]:
+    """Return a few translations from all over an evaluation set, always of the same sentences."""
+    count = len(translations)
+    rows = sorted({index * count // SAMPLES for index in range(SAMPLES)})
+    return [Example(data.text.sources[row], data.text.targets[row], translations[row]) for row in rows]
 
 
 @dataclass
@@ -140,8 +81,8 @@ class Evaluator:
         if self.accelerator.is_main_process:
             payload = [score_translations(translations, data.text.targets, self.bleu_tokenize)]
         broadcast_object_list(payload)
-        scores = Scores(loss=loss, sentences=len(data.text.sources), num_beams=num_beams, **payload[0])
-        return scores, translations
+        about = {"loss": loss, "sentences": len(data.text.sources), "num_beams": num_beams}
+        return Scores.from_record(about | payload[0]), translations
 
     @torch.inference_mode()
     def mean_loss(self, model: Any, pairs: EncodedPairs) -> float:

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import PreTrainedConfig
 
 from ...configuration.configuration_sineformer import NEWEST, OLDEST
 from ..settings.arguments import DataArguments, Settings
 from ..settings.model_arguments import FineTuningArguments
+from ..system.files import file_problem, write_file
 from ..system.output_folder import ADAPTER_FOLDER, CARD
-from .evaluator import Scores
+from .report import Report, notes, published_table, signatures
+from .scores import Example, Scores, column, escaped, score_table, signature_line, table, validation_columns
 
 TEMPLATE = Path(__file__).resolve().parent.parent.parent / "model_card.md"
-SCORE_COLUMNS = ("Set", "Sentences", "Beams", "BLEU", "chrF", "Exact match", "Loss", "Perplexity")
-
-
-@dataclass(frozen=True)
-class Example:
-    """A sentence of an evaluation set, its reference and the model's translation."""
-
-    source: str
-    reference: str
-    translation: str
+SCORES = re.compile(r"^## Scores\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -60,19 +54,20 @@ def write_model_card(folder: Path, settings: Settings, record: RunRecord) -> Non
     """Write README.md: metadata with the scores (model-index), how to use the model, how it was made."""
     name = folder.resolve().name
     data = settings.data
+    split, result = list(record.scores.items())[-1]
     card = ModelCard.from_template(
         card_data=_metadata(name, settings, record),
         template_path=str(TEMPLATE),
-        title=_as_it_is(name),
+        title=escaped(name),
         place=_python_literal(name),
         dataset=dataset_name(data),
         source_language=data.source_language,
         target_language=data.target_language,
         training_pairs="a stream of" if record.training_pairs is None else f"{record.training_pairs:,}",
         example=_python_literal(record.examples[0].source),
-        scores=_score_table(record.scores),
-        signatures=_signatures(record.scores),
-        example_set=list(record.scores)[-1],
+        scores=table(*score_table({k: each.as_record() for k, each in record.scores.items()}, validation_columns())),
+        signatures=signature_line(result.signatures),
+        example_set=split,
         examples=table(
             ("Source", "Reference", "Translation"),
             [(each.source, each.reference, each.translation) for each in record.examples],
@@ -92,6 +87,8 @@ def write_model_card(folder: Path, settings: Settings, record: RunRecord) -> Non
 
 def _metadata(name: str, settings: Settings, record: RunRecord) -> ModelCardData:
     data = settings.data
+    split, result = list(record.scores.items())[-1]
+    comparable = {metric: result.values[metric] for metric in result.signatures}
     return ModelCardData(
         language=[data.source_language, data.target_language],
         library_name="transformers",
@@ -99,9 +96,9 @@ def _metadata(name: str, settings: Settings, record: RunRecord) -> ModelCardData
         tags=["translation", "sineformer"],
         base_model=settings.finetuning.model_name_or_path if _is_from_hub(settings.finetuning) else None,
         datasets=[data.dataset] if "/" in data.dataset else None,
-        metrics=["bleu", "chrf"],
+        metrics=[_metric_type(metric) for metric in comparable],
         model_name=name,
-        eval_results=_eval_results(data, record),
+        eval_results=eval_results(comparable, {"type": data.dataset, "name": dataset_name(data), "split": split}),
     )
 
 
@@ -152,60 +149,6 @@ def dataset_name(data: DataArguments) -> str:
     return data.dataset_name or names.get(data.dataset, data.dataset)
 
 
-def _eval_results(data: DataArguments, record: RunRecord) -> list[EvalResult]:
-    split, scores = list(record.scores.items())[-1]
-    values = {"bleu": ("BLEU", scores.bleu), "chrf": ("chrF", scores.chrf)}
-    return [
-        EvalResult(
-            task_type="translation",
-            task_name="Translation",
-            dataset_type=data.dataset,
-            dataset_name=dataset_name(data),
-            dataset_split=split,
-            metric_type=metric,
-            metric_name=title,
-            metric_value=round(value, 2),
-        )
-        for metric, (title, value) in values.items()
-    ]
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table that shows each cell as it is, whatever marks and line breaks are in it."""
-    first, *others = ([_as_it_is(cell) for cell in row] for row in (header, *rows))
-    lines = [first, ["---"] * len(header), *others]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _as_it_is(text: str) -> str:
-    """Text on one line, in which Markdown sees no marks of its own."""
-    return re.sub(r"([\\`*|<\[])", r"\\\1", " ".join(text.split()))
-
-
-def _score_table(scores: dict[str, Scores]) -> str:
-    return table(
-        SCORE_COLUMNS,
-        [
-            (
-                name,
-                str(each.sentences),
-                str(each.num_beams),
-                f"{each.bleu:.2f}",
-                f"{each.chrf:.2f}",
-                f"{each.exact_match:.1f} %",
-                f"{each.loss:.3f}",
-                f"{each.perplexity:.2f}",
-            )
-            for name, each in scores.items()
-        ],
-    )
-
-
-def _signatures(scores: dict[str, Scores]) -> str:
-    last = list(scores.values())[-1]
-    return f"sacrebleu signatures: BLEU `{last.bleu_signature}`, chrF `{last.chrf_signature}`."
-
-
 def _architecture(config: PreTrainedConfig) -> str:
     return (
         f"{config.encoder_layers} encoder and {config.decoder_layers} decoder layers, width {config.d_model}, "
@@ -214,3 +157,70 @@ def _architecture(config: PreTrainedConfig) -> str:
         f"vocabulary {config.vocab_size:,}"
         + (f" and {config.decoder_vocab_size:,}." if config.decoder_vocab_size != config.vocab_size else ".")
     )
+
+
+def card_problem(folder: Path) -> str | None:
+    """Why the scores of a model card cannot be renewed, if so."""
+    path = folder / CARD
+    if not path.is_file():
+        return f"{path} is missing, so there is no model card to renew; give the folder of a finished training"
+    try:
+        card = ModelCard.load(path)
+    except (ValueError, OSError, yaml.YAMLError) as error:
+        return f"{path} cannot be read as a model card: {' '.join(str(error).split())}"
+    if not SCORES.search(card.text):
+        return f"{path} has no section '## Scores' to renew; add the heading"
+    return file_problem(path)
+
+
+def update_model_card(folder: Path, report: Report) -> None:
+    """Put the scores of a report into `README.md`: its section "Scores" and the model-index hold these alone then, and
+    the rest stays as it is.
+
+    Raises:
+        OSError: the file cannot be written; it is as it was.
+    """
+    card = ModelCard.load(folder / CARD)
+    card.data.eval_results = [result for each in report["sets"] for result in _published_results(each)]
+    card.data.metrics = list(dict.fromkeys(_metric_type(name) for name in report["sets"][0]["scores"]))
+    if not card.data.model_name:
+        card.data.model_name = folder.resolve().name
+    parts = [
+        "## Scores",
+        published_table(report["sets"], with_intervals=False),
+        signatures(report["sets"]),
+        notes(report),
+    ]
+    section = "\n\n".join([*parts, f"Beams: {report['generation']['num_beams']}.\n\n"])
+    card.text = SCORES.sub(lambda _: section, card.text, count=1)
+    write_file(folder / CARD, str(card))
+
+
+def _published_results(data: Report) -> list[EvalResult]:
+    return eval_results({name: score["score"] for name, score in data["scores"].items()}, data["dataset"])
+
+
+def eval_results(scores: Mapping[str, float], dataset: Mapping[str, str]) -> list[EvalResult]:
+    """Return scores, given by name, as the model-index has them.
+
+    Args:
+        scores: on one evaluation set.
+        dataset: `type`, `name` and `split` of the set.
+    """
+    return [
+        EvalResult(
+            task_type="translation",
+            task_name="Translation",
+            dataset_type=dataset["type"],
+            dataset_name=dataset["name"],
+            dataset_split=dataset["split"],
+            metric_type=_metric_type(name),
+            metric_name=column(name).title,
+            metric_value=round(value, 2),
+        )
+        for name, value in scores.items()
+    ]
+
+
+def _metric_type(name: str) -> str:
+    return name.partition("_")[0]

@@ -9,14 +9,17 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib import metadata
 from typing import Any, NamedTuple
 
 from sacrebleu.metrics import BLEU, CHRF, TER
 from sacrebleu.significance import PairedTest
+from sacrebleu.tokenizers.tokenizer_base import BaseTokenizer
+from sacremoses import MosesPunctNormalizer, MosesTokenizer
 
 from ..data.parallel_text import ParallelText
 from .languages import WESTERN, bleu_tokenizer, has_asian_words, has_blanks
-from .moses import lower_case_bleu
+from .scores import column
 
 BOOTSTRAP_SAMPLES = 1_000
 BOOTSTRAP_SEED = 12_345  # that of sacrebleu's own command line, whose numbers these are
@@ -34,7 +37,33 @@ class Measure(NamedTuple):
     build: Callable[[], Any]
 
 
-TITLES = {"bleu": "BLEU", "bleu_lowercase": "BLEU, lower case", "chrf": "chrF", "ter": "TER"}
+class MosesTokens(BaseTokenizer):
+    """Makes tokens as two Moses scripts (Koehn et al., 2007) do one after the other, `normalize-punctuation.perl` and
+    `tokenizer.perl`.
+
+    Args:
+        language: whose rules are followed; those of English where Moses has none for it.
+    """
+
+    def __init__(self, language: str) -> None:
+        self.language = language
+        self.normalizer, self.tokenizer = MosesPunctNormalizer(language), MosesTokenizer(language)
+
+    def signature(self) -> str:
+        """The part `tok:` of sacrebleu's signatures."""
+        return f"moses-{self.language}-{metadata.version('sacremoses')}"
+
+    def __call__(self, line: str) -> str:
+        tokens: str = self.tokenizer.tokenize(self.normalizer.normalize(line), return_str=True, escape=False)
+        return tokens
+
+
+def lower_case_bleu(language: str) -> BLEU:
+    """Return BLEU as the literature on Multi30k has it, over the lower-case `MosesTokens` of both sides."""
+    bleu = BLEU(lowercase=True, tokenize="none")
+    bleu.tokenizer = MosesTokens(language)
+    bleu.tokenizer_signature = bleu.tokenizer.signature()
+    return bleu
 
 
 def measures(language: str, tokenize: str | None = None) -> dict[str, Measure]:
@@ -55,7 +84,7 @@ def measures(language: str, tokenize: str | None = None) -> dict[str, Measure]:
         builds["ter"] = TER
     elif has_asian_words(language):
         builds["ter"] = lambda: TER(normalized=True, asian_support=True)
-    return {name: Measure(TITLES[name], name == "ter", build) for name, build in builds.items()}
+    return {name: Measure(column(name).title, name == "ter", build) for name, build in builds.items()}
 
 
 def corpus_scores(
@@ -123,11 +152,6 @@ def length_ratio(translations: Sequence[str], references: Sequence[str], tokeniz
     """Tokens of all translations / tokens of all references, as BLEU with this tokenizer counts them."""
     score = BLEU(tokenize=tokenize).corpus_score(translations, [references])
     return score.sys_len / score.ref_len
-
-
-def exact_match(translations: Sequence[str], references: Sequence[str]) -> float:
-    """Percentage of translations equal to their reference, character for character."""
-    return 100 * sum(map(str.__eq__, translations, references)) / len(references)
 
 
 def repetition_rate(texts: Sequence[str], language: str) -> float:

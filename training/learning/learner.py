@@ -115,7 +115,7 @@ class Learner:
         self.accumulation = Accumulation(self.accelerator, self.model, self.name_example)
 
     def add_gradient(self, batch: MicroBatch, target_tokens: int) -> torch.Tensor:
-        """Add the gradient of one micro-batch; return its share of the loss of the step, given the tokens of the step."""
+        """Add the gradient of one micro-batch; return its share of the loss of a step with `target_tokens`."""
         inputs = {key: value.to(self.accelerator.device) for key, value in batch.inputs.items()}
         options = {"label_smoothing": self.label_smoothing}
         if self.r_drop:

@@ -1,16 +1,21 @@
-"""The report of a run as one HTML file that needs no other, and its curves as a picture, from what the run recorded."""
+"""Write the report of a run, one HTML file that needs no other, and its curves as a picture.
+
+What the run recorded is gathered here; how the page looks is in `report.html.j2`.
+"""
 
 from __future__ import annotations
 
 import base64
-import html
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from jinja2 import Environment, StrictUndefined
 
+from ..evaluation.scores import METRICS, Scores, column, score_table, validation_columns
 from ..settings.arguments import CONCERNS, keys_with
 from ..settings.facts import Fact
 from ..system.files import file_problem, write_file
@@ -28,34 +33,17 @@ from .plots import Curve, Panel, png, svg
 
 MOST_SAMPLED_STEPS = 12
 MOST_INCIDENTS = 20
-SCORES = {
-    "step": ("Step", "{:,}"),
-    "sentences": ("Sentences", "{:,}"),
-    "num_beams": ("Beams", "{}"),
-    "bleu": ("BLEU", "{:.2f}"),
-    "chrf": ("chrF", "{:.2f}"),
-    "exact_match": ("Exact match, %", "{:.1f}"),
-    "loss": ("Loss, nats per token", "{:.3f}"),
-    "perplexity": ("Perplexity", "{:.2f}"),
-}
-CSS = """
-:root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 70rem; margin: 0 auto;
-  padding: 1rem; }
-h1 { margin-bottom: 0; overflow-wrap: anywhere; }
-h2 { margin-top: 2.5rem; }
-.curves { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); gap: 1rem; }
-.curves img { width: 100%; height: auto; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; }
-th, td { text-align: start; vertical-align: top; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #ddd; }
-th { white-space: nowrap; }
-p, td { overflow-wrap: anywhere; }
-.numbers td, .samples td:first-child { white-space: nowrap; font-variant-numeric: tabular-nums; }
-.samples { width: 100%; margin-bottom: 2rem; }
-.samples td:first-child { width: 6rem; color: #555; }
-.best { font-weight: 600; }
-"""
+TEMPLATE = Path(__file__).parent / "report.html.j2"
+
+
+Rows = list[tuple[str, str]]
+
+
+class Incidents(NamedTuple):
+    """Lines of one kind: a heading, and for each of the last its step and what was recorded."""
+
+    heading: str
+    rows: Rows
 
 
 def write_run_report(folder: Path) -> Path:
@@ -83,7 +71,7 @@ def panels_of(run: RunMetrics) -> list[Panel]:
     smoothing = run.settings.get("label_smoothing")
     smoothed = f"training, label smoothing {smoothing}" if smoothing else "training"
     losses = [_curve(smoothed, training, "loss"), _curve(VALIDATION, validation, "loss")]
-    scores = [_curve("BLEU", validation, "bleu"), _curve("chrF", validation, "chrf")]
+    scores = [_curve(metric.column.title, validation, name) for name, metric in METRICS.items()]
     return [
         Panel("Loss", "nats per target token", losses),
         Panel("Validation scores", "score, 0 to 100", scores, from_zero=True),
@@ -106,29 +94,29 @@ def _curve(name: str, lines: Iterable[Line], key: str, factor: float = 1) -> Cur
 
 
 def page(run: RunMetrics, panels: Sequence[Panel]) -> str:
-    """The whole HTML document."""
-    parts = [
-        f"<h1>{html.escape(run.name)}</h1>",
-        f"<p>{_summary(run)}</p>",
-        "<h2>Curves</h2>",
-        f'<div class="curves">{"".join(map(_picture, panels))}</div>',
-        "<h2>Scores</h2>",
-        _scores(run),
-        *_incidents(run),
-        "<h2>Translations over time</h2>",
-        _samples(run),
-        "<h2>Settings</h2>",
-        _settings(run.settings),
-    ]
-    if run.versions:
-        known = ", ".join(f"{name} {value}" for name, value in run.versions.items() if isinstance(value, str))
-        parts.append(f"<p>{html.escape(known)}</p>")
-    head = (
-        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(run.name)}: training</title><style>{CSS}</style>"
+    """Return the HTML document, `report.html.j2` filled in."""
+    # Whatever stands in a log or in settings is text: `autoescape` leaves none of it a tag.
+    template = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    ).from_string(TEMPLATE.read_text(encoding="utf-8"))
+    shown = _shown_evaluations(run)
+    header, scores = score_table(shown, ["step", *validation_columns()])
+    chosen, defaults = _settings(run.settings)
+    omitted, sentences = _sentences(run)
+    return template.render(
+        name=run.name,
+        summary=_summary(run),
+        pictures=[(_description(panel), base64.b64encode(svg(panel).encode()).decode()) for panel in panels],
+        score_header=header,
+        scores=scores,
+        signatures=_signatures(shown),
+        incidents=_incidents(run),
+        omitted=omitted,
+        sentences=sentences,
+        chosen=chosen,
+        defaults=defaults,
+        versions=[f"{name} {value}" for name, value in run.versions.items() if isinstance(value, str)],
     )
-    body = "\n".join(parts)
-    return f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{body}\n</body>\n</html>\n'
 
 
 def _summary(run: RunMetrics) -> str:
@@ -140,62 +128,47 @@ def _summary(run: RunMetrics) -> str:
         parts.append(f"{run.training[-1]['epoch']:.2f} epochs")
     if "seconds" in run.lines[-1]:
         parts.append(f"{run.lines[-1]['seconds'] / 60:.1f} minutes")
-    return html.escape(", ".join(parts) + ".")
+    return ", ".join(parts) + "."
 
 
-def _picture(panel: Panel) -> str:
+def _description(panel: Panel) -> str:
     curves = " and ".join(curve.name for curve in panel.curves)
-    text = f"{panel.title}: {curves} in {panel.unit}, over optimiser steps"
-    data = base64.b64encode(svg(panel).encode()).decode()
-    return f'<img alt="{html.escape(text)}" src="data:image/svg+xml;base64,{data}">'
+    return f"{panel.title}: {curves} in {panel.unit}, over optimiser steps"
 
 
-def _table(rows: Iterable[Iterable[str]], kind: str, header: Sequence[str] = ()) -> str:
-    """A table of cells that are HTML already."""
-    lines = ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
-    if header:
-        lines.insert(0, "".join(f"<th>{html.escape(cell)}</th>" for cell in header))
-    content = "".join(f"<tr>{line}</tr>\n" for line in lines)
-    return f'<div class="wide"><table class="{kind}">\n{content}</table></div>'
-
-
-def _scores(run: RunMetrics) -> str:
-    """The best model on the validation set, the last one if it is another, and the tests at the end."""
-    evaluations, best = run.evaluations, run.best
-    shown = [] if best is None else [("validation, best model", best)]
-    for name, lines in evaluations.items():
+def _shown_evaluations(run: RunMetrics) -> dict[str, Line]:
+    """Return the best model on the validation set, the last one if it is another, and the tests at the end."""
+    best = run.best
+    if best is None:
+        return {}
+    shown = {"validation, best model": best}
+    for name, lines in run.evaluations.items():
         if name == VALIDATION_MEAN:
             if lines[-1] is best:
-                shown[0] = ("validation, mean of the last models", best)
+                shown = {"validation, mean of the last models": shown.pop("validation, best model"), **shown}
         elif name != VALIDATION:
-            shown.append((f"{name}, best model", lines[-1]))
+            shown[f"{name}, best model"] = lines[-1]
         elif lines[-1] is not best:
-            shown.append(("validation, last model", lines[-1]))
+            shown["validation, last model"] = lines[-1]
+    return shown
+
+
+def _signatures(shown: Mapping[str, Line]) -> list[str]:
     if not shown:
-        return "<p>No evaluation yet.</p>"
-    rows = [
-        [
-            html.escape(name),
-            *(html.escape(text.format(line[key])) if key in line else "" for key, (_, text) in SCORES.items()),
-        ]
-        for name, line in shown
-    ]
-    table = _table(rows, "numbers", ["Set", *(title for title, _ in SCORES.values())])
-    last = shown[-1][1]
-    signatures = f"sacrebleu: BLEU {last['bleu_signature']}, chrF {last['chrf_signature']}"
-    return f"{table}<p>{html.escape(signatures)}</p>"
+        return []
+    signatures = Scores.from_record(list(shown.values())[-1]).signatures
+    return [f"{column(name).title} {signature}" for name, signature in signatures.items()]
 
 
-def _incidents(run: RunMetrics) -> list[str]:
-    parts = []
+def _incidents(run: RunMetrics) -> list[Incidents]:
+    found = []
     for kind, lines in run.incidents.items():
-        parts.append(f"<h2>{html.escape(kind.replace('_', ' ').capitalize())}: {len(lines):,}</h2>")
         rows = [
-            [f"{line['step']:,}", html.escape(_brief({k: v for k, v in line.items() if k not in ("kind", "step")}))]
+            (f"{line['step']:,}", _brief({k: v for k, v in line.items() if k not in ("kind", "step")}))
             for line in lines[-MOST_INCIDENTS:]
         ]
-        parts.append(_table(rows, "samples", ["Step", "What was recorded (the last of them)"]))
-    return parts
+        found.append(Incidents(f"{kind.replace('_', ' ').capitalize()}: {len(lines):,}", rows))
+    return found
 
 
 def _brief(values: Mapping[str, object]) -> str:
@@ -207,51 +180,35 @@ def _brief(values: Mapping[str, object]) -> str:
     return text if len(text) <= 300 else f"{text[:300]} ..."
 
 
-def _samples(run: RunMetrics) -> str:
-    """A table for each sentence: its translations at some steps from the first evaluation to the last."""
+def _sentences(run: RunMetrics) -> tuple[str, list[list[tuple[str, str, str]]]]:
+    """Return how many evaluations are shown if not all are, and for each sentence its translations from the first
+    evaluation to the last: a label, a text and the code of its language."""
     lines = [line for line in run.evaluations.get(VALIDATION, []) if line.get("samples")]
     if not lines:
-        return "<p>None were recorded.</p>"
+        return "", []
     best, count = run.best, len(lines)
-    picked = sorted({round(index * (count - 1) / (MOST_SAMPLED_STEPS - 1)) for index in range(MOST_SAMPLED_STEPS)})
+    picked = {round(index * (count - 1) / (MOST_SAMPLED_STEPS - 1)) for index in range(MOST_SAMPLED_STEPS)}
     shown = [line for number, line in enumerate(lines) if number in picked or line is best]
-    languages = [run.settings.get(f"{side}_language", "") for side in ("source", "target")]
-    tables = []
+    source, target = (run.settings.get(f"{side}_language", "") for side in ("source", "target"))
+    labels = [f"step {line['step']:,}{' (best)' if line is best else ''}" for line in shown]
+    sentences = []
     for number, sample in enumerate(lines[-1]["samples"]):
-        rows = [
-            ("source", _text(sample["source"], languages[0])),
-            ("reference", _text(sample["reference"], languages[1])),
-        ]
-        for line in shown:
-            mark = " (best)" if line is best else ""
-            rows.append((f"step {line['step']:,}{mark}", _text(line["samples"][number]["translation"], languages[1])))
-        tables.append(_table(rows, "samples"))
-    omitted = f"<p>{len(shown)} of {count} evaluations.</p>" if len(shown) < count else ""
-    return omitted + "\n".join(tables)
+        translations = [line["samples"][number]["translation"] for line in shown]
+        head = [("source", sample["source"], source), ("reference", sample["reference"], target)]
+        sentences.append([*head, *((*pair, target) for pair in zip(labels, translations, strict=True))])
+    return f"{len(shown)} of {count} evaluations." if len(shown) < count else "", sentences
 
 
-def _text(text: str, language: str) -> str:
-    """A sentence that reads from right to left where its letters do."""
-    return f'<span dir="auto" lang="{html.escape(language)}">{html.escape(text)}</span>'
-
-
-def _settings(settings: Mapping[str, object]) -> str:
-    """Those that differ from the defaults; the others folded away. The folders of the machine concern nobody else."""
-    private = keys_with(Fact.PRIVATE)
-    settings = {key: value for key, value in settings.items() if key not in private}
-    if not settings:
-        return "<p>The run has left no record of them.</p>"
+def _settings(settings: Mapping[str, object]) -> tuple[Rows, Rows]:
+    """Return the settings that differ from their defaults, and the others. The folders of the machine concern nobody
+    else."""
     defaults = {key: value for concern in CONCERNS.values() for key, value in vars(concern()).items()}
-    chosen = {key: value for key, value in settings.items() if key not in defaults or defaults[key] != value}
-    others = {key: value for key, value in settings.items() if key not in chosen}
-    parts = [_setting_table(chosen)]
-    if others:
-        parts.append(f"<details><summary>{len(others)} defaults</summary>{_setting_table(others)}</details>")
-    return "\n".join(parts)
-
-
-def _setting_table(settings: Mapping[str, object]) -> str:
-    def shown(value: object) -> str:
-        return " ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-    return _table([[html.escape(key), html.escape(shown(value))] for key, value in settings.items()], "settings")
+    private = keys_with(Fact.PRIVATE)
+    chosen: Rows = []
+    others: Rows = []
+    for key, value in settings.items():
+        if key not in private:
+            is_default = key in defaults and defaults[key] == value
+            shown = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+            (others if is_default else chosen).append((key, shown))
+    return chosen, others

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 from collections.abc import Mapping
@@ -10,19 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..evaluation.evaluator import Scores, is_better
+from ..evaluation.scores import Scores, is_better, is_record, validation_columns
 from ..settings.record import recorded_settings
 from ..system.output_folder import CHECKPOINTS, METRICS_FILE, VERSIONS_FILE
 
 TRAIN, VALIDATION, VALIDATION_MEAN = "train", "validation", "validation_mean"
 
 Line = Mapping[str, Any]
-NUMBERS = frozenset(
-    (
-        *("seconds", "epoch", "loss", "learning_rate", "gradient_norm", "tokens_per_second", "padding_share"),
-        *("sentences", "num_beams", "bleu", "chrf", "exact_match", "perplexity"),
-    )
-)
+TRAINING_NUMBERS = ("seconds", "epoch", "loss", "learning_rate", "gradient_norm", "tokens_per_second", "padding_share")
 
 
 class ReportError(RuntimeError):
@@ -57,7 +51,7 @@ class RunMetrics:
         """Evaluations by name of the set, in the order in which the sets came."""
         found: dict[str, list[Line]] = {}
         for line in self.lines:
-            if "bleu" in line:
+            if is_record(line):
                 found.setdefault(line["kind"], []).append(line)
         return found
 
@@ -66,7 +60,7 @@ class RunMetrics:
         """Lines of any other kind, such as skipped steps, by their kind."""
         found: dict[str, list[Line]] = {}
         for line in self.lines:
-            if line["kind"] != TRAIN and "bleu" not in line:
+            if line["kind"] != TRAIN and not is_record(line):
                 found.setdefault(line["kind"], []).append(line)
         return found
 
@@ -76,14 +70,10 @@ class RunMetrics:
         metric = self.settings.get("best_metric", "bleu")
 
         def better(best: Line, line: Line) -> Line:
-            return line if is_better(_scores(line), _scores(best), metric) else best
+            return line if is_better(Scores.from_record(line), Scores.from_record(best), metric) else best
 
         evaluations = [line for kind in (VALIDATION, VALIDATION_MEAN) for line in self.evaluations.get(kind, [])]
         return functools.reduce(better, evaluations) if evaluations else None
-
-
-def _scores(line: Line) -> Scores:
-    return Scores(**{field.name: line[field.name] for field in dataclasses.fields(Scores)})
 
 
 def read_run(folder: Path) -> RunMetrics:
@@ -124,7 +114,7 @@ def _parse(text: str, place: str) -> Line:
 def _check_types(line: Line, place: str) -> None:
     if line["kind"] == "skipped":
         return  # shown as it is
-    for key in sorted(NUMBERS & line.keys()):
+    for key in sorted(line.keys() & {*TRAINING_NUMBERS, *validation_columns()}):
         value = line[key]
         is_word = key == "gradient_norm" and value in ("inf", "-inf", "nan")  # JSON has no such number
         if isinstance(value, bool) or not (isinstance(value, int | float) or is_word):

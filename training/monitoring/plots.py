@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,8 @@ Values = npt.NDArray[np.float64]
 MOST_POINTS = 500
 NICE = (1, 2, 2.5, 5, 10)  # distances of ticks, times a power of ten
 FEW_POINTS = 30  # are marked: a single one would not be seen otherwise
-COLORS = ("#0072B2", "#D55E00", "#009E73")  # of Okabe and Ito: the colour-blind tell them apart
+# Of Okabe and Ito: the colour-blind tell them apart.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none"}
 PANEL_INCHES = (5.2, 3.2)
 MARGINS = {"left": 0.15, "right": 0.97, "bottom": 0.15, "top": 0.9}
@@ -86,7 +88,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
     axes.set_ylabel(panel.unit)
     axes.grid(alpha=0.3)
     drawn = [curve for curve in (_usable(each, panel.logarithmic) for each in panel.curves) if len(curve.steps)]
-    for color, curve in zip(COLORS, drawn, strict=False):
+    for color, curve in zip(itertools.cycle(COLORS), drawn, strict=False):
         _draw_curve(axes, curve, color)
     if not drawn:
         axes.text(0.5, 0.5, "nothing was recorded", transform=axes.transAxes, ha="center", color="#666666")

@@ -15,15 +15,11 @@ from typing import Any, NamedTuple
 from accelerate import Accelerator
 from tqdm.auto import tqdm
 
-from ..data.corpus import EvaluationSet
-from ..evaluation.evaluator import Scores
-from ..evaluation.model_card import Example
+from ..evaluation.scores import Example, Scores, log_line
 from ..system.files import flush, writing
 from ..system.output_folder import METRICS_FILE
 from .trackers import track_samples, wandb_id
 
-_SUMS = ("loss_sum", "tokens", "filled", "positions", "gradient_norm", "seconds_summed", "steps")
-SAMPLES = 5
 EXAMPLES_SHOWN = 10
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"  # tqdm's own time left leaves out evaluations
 
@@ -72,18 +68,44 @@ class StepReport:
     parts: int | None = None
 
 
-def pick_samples(data: EvaluationSet, translations: Sequence[str]) -> list[Example]:
-    """A few translations from all over an evaluation set, always of the same sentences."""
-    count = len(translations)
-    rows = sorted({index * count // SAMPLES for index in range(SAMPLES)})
-    return [Example(data.text.sources[row], data.text.targets[row], translations[row]) for row in rows]
-
-
 class Fill(NamedTuple):
     """Positions of the batches of a step, source and target, in all processes: those that hold a token, and all."""
 
     filled: int
     positions: int
+
+
+@dataclasses.dataclass
+class Sums:
+    """What the steps since the last report add up to; the fields are keys of checkpoints.
+
+    Attributes:
+        loss_sum: of target tokens, in nats.
+        tokens: target tokens of steps that were not skipped.
+        filled, positions: as in `Fill`.
+        gradient_norm: of the last step that was not skipped.
+        seconds_summed: that the steps took.
+        steps: their number.
+    """
+
+    loss_sum: float = 0.0
+    tokens: int = 0
+    filled: int = 0
+    positions: int = 0
+    gradient_norm: float = 0.0
+    seconds_summed: float = 0.0
+    steps: int = 0
+
+    def add(self, report: StepReport, fill: Fill, seconds: float) -> None:
+        """Count one more step."""
+        if report.skipped is None:
+            self.loss_sum += report.loss * report.target_tokens
+            self.tokens += report.target_tokens
+            self.gradient_norm = report.gradient_norm
+        self.filled += fill.filled
+        self.positions += fill.positions
+        self.seconds_summed += seconds
+        self.steps += 1
 
 
 class RunLog:
@@ -127,11 +149,7 @@ class RunLog:
         self.seconds_training = 0.0
         self.latest = 0
         self.after_step: Callable[[], object] = lambda: None
-        self._reset()
-
-    def _reset(self) -> None:
-        self.loss_sum, self.tokens, self.filled, self.positions = 0.0, 0, 0, 0
-        self.gradient_norm, self.seconds_summed, self.steps = 0.0, 0.0, 0
+        self.sums = Sums()
 
     def seconds(self) -> float:
         """How long the run has taken, what came before a stop included."""
@@ -148,7 +166,7 @@ class RunLog:
             "bytes": size,
             "seconds": self.seconds(),
             "seconds_training": self.seconds_training,
-            "sums": {key: getattr(self, key) for key in _SUMS},
+            "sums": dataclasses.asdict(self.sums),
             "wandb_id": wandb_id(self.accelerator),
         }
 
@@ -156,8 +174,7 @@ class RunLog:
         """Go on with the log of a run stopped after `step` steps: lines that were written later are cut off."""
         self.started = time.monotonic() - state["seconds"]
         self.seconds_training = state["seconds_training"]
-        for key in _SUMS:
-            setattr(self, key, state["sums"][key])
+        self.sums = Sums(**state["sums"])
         self.latest = step
         self.bar.initial = self.bar.n = step
         self.bar.refresh()
@@ -184,29 +201,23 @@ class RunLog:
             self._out_of_memory(number, report.parts)
         if report.skipped is not None:
             self._skipped(number, report.skipped)
-        else:
-            self.loss_sum += report.loss * report.target_tokens
-            self.tokens += report.target_tokens
-            self.gradient_norm = report.gradient_norm
-        self.filled += fill.filled
-        self.positions += fill.positions
-        self.seconds_summed += seconds
+        self.sums.add(report, fill, seconds)
         self.seconds_training += seconds
-        self.steps += 1
-        if self.steps < self.logging_steps:
+        if self.sums.steps < self.logging_steps:
             return
-        if self.tokens > 0:
+        if self.sums.tokens > 0:
             self._report(number, epoch, learning_rate)
-        self._reset()
+        self.sums = Sums()
 
     def _report(self, number: int, epoch: float, learning_rate: float) -> None:
+        sums = self.sums
         values: dict[str, Any] = {
-            "loss": self.loss_sum / self.tokens,
+            "loss": sums.loss_sum / sums.tokens,
             "learning_rate": learning_rate,
             # JSON has no word for numbers that are not finite, as gradients in fp16 are at times; `float` reads these.
-            "gradient_norm": self.gradient_norm if math.isfinite(self.gradient_norm) else str(self.gradient_norm),
-            "tokens_per_second": self.tokens / self.seconds_summed,
-            "padding_share": 1 - self.filled / self.positions,
+            "gradient_norm": sums.gradient_norm if math.isfinite(sums.gradient_norm) else str(sums.gradient_norm),
+            "tokens_per_second": sums.tokens / sums.seconds_summed,
+            "padding_share": 1 - sums.filled / sums.positions,
             "epoch": epoch,
         }
         self._record("train", number, values)
@@ -254,14 +265,11 @@ class RunLog:
         self, name: str, number: int, scores: Scores, samples: Sequence[Example], is_best: bool | None = None
     ) -> None:
         """Report scores and some translations; `name` is the evaluation set's."""
-        values = dataclasses.asdict(scores) | {"perplexity": scores.perplexity}
-        self._record(name, number, values | {"samples": [dataclasses.asdict(each) for each in samples]})
+        record = scores.as_record() | {"samples": [dataclasses.asdict(each) for each in samples]}
+        self._record(name, number, record)
         track_samples(self.accelerator, name, self.latest, samples)
         best = ", the best so far" if is_best else ""
-        self.message(
-            f"{name} at step {number}: loss {scores.loss:.3f}, perplexity {scores.perplexity:.2f}, "
-            f"BLEU {scores.bleu:.2f}, chrF {scores.chrf:.2f}, exact {scores.exact_match:.1f} %{best}"
-        )
+        self.message(f"{name} at step {number}: {log_line(scores)}{best}")
 
     def _record(self, kind: str, number: int, values: dict[str, Any]) -> None:
         """One line of `metrics.jsonl`, and the numbers among the values to the trackers."""

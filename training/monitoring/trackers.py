@@ -18,7 +18,7 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.tracking import TensorBoardTracker, WandBTracker
 
-from ..evaluation.model_card import Example, table
+from ..evaluation.scores import Example, table
 from ..settings.arguments import Settings
 from ..system.output_folder import TENSORBOARD, WANDB
 

@@ -192,9 +192,7 @@ class EvaluationArguments:
     eval_steps: int | None = setting(
         "Evaluate every n steps; left out: after each epoch.", None, AT_LEAST_ONE, MAY_CHANGE
     )
-    best_metric: Literal["bleu", "chrf", "loss"] = setting(
-        "Validation metric that chooses the best checkpoint.", "bleu"
-    )
+    best_metric: str = setting("Validation metric that chooses the best checkpoint: bleu, chrf, loss, ...", "bleu")
     bleu_tokenize: str | None = setting(
         "Tokenizer of sacrebleu for BLEU: 13a, intl, zh, char, ja-mecab, ...; left out: the one that goes with the "
         "target language.",

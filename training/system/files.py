@@ -67,6 +67,12 @@ def write_file(file: Path, content: str | bytes) -> None:
         stream.write(content.encode() if isinstance(content, str) else content)
 
 
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file to a place, where it appears complete or not at all; a link there is replaced, and not followed."""
+    with source.open("rb") as content, _replacing(target) as stream:
+        shutil.copyfileobj(content, stream)
+
+
 @contextlib.contextmanager
 def open_aside(file: Path, mark: str = "") -> Iterator[BinaryIO]:
     """Give a stream into a file that appears, or changes, only when this context ends without an error.
@@ -85,15 +91,20 @@ def open_aside(file: Path, mark: str = "") -> Iterator[BinaryIO]:
         with file.open("wb") as stream:
             yield stream
         return
-    place = real_path(file)
-    aside = place.with_name(place.name + mark + WRITING)
+    with _replacing(real_path(file), mark) as stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def _replacing(file: Path, mark: str = "") -> Iterator[BinaryIO]:
+    aside = file.with_name(file.name + mark + WRITING)
     try:
         with aside.open("wb") as stream:
             yield stream
-        if place.exists():
-            shutil.copymode(place, aside)
+        if file.exists():
+            shutil.copymode(file, aside)
         flush(aside)
-        os.replace(aside, place)
+        os.replace(aside, file)
     finally:
         aside.unlink(missing_ok=True)
 

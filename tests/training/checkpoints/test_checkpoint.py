@@ -4,13 +4,13 @@ from pathlib import Path
 import pytest
 
 from sineformer.training.checkpoints.checkpoint import Checkpoint, prepare_output_dir, remove_old_checkpoints
-from sineformer.training.evaluation.evaluator import Scores, is_better
+from sineformer.training.evaluation.scores import Scores, is_better
 from sineformer.training.system.files import CheckpointError
 from sineformer.training.system.output_folder import best_folder, state_folder, state_folders
 
 
 def scores(loss: float = 1.0, bleu: float = 10.0, chrf: float = 20.0) -> Scores:
-    return Scores(loss, bleu, chrf, 0.0, "", "", 1, 1)
+    return Scores(loss, {"bleu": bleu, "chrf": chrf}, {}, 1, 1)
 
 
 @pytest.mark.parametrize(

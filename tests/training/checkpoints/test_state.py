@@ -17,7 +17,7 @@ from sineformer.training.checkpoints.selection import Selection
 from sineformer.training.checkpoints.state import TrainingState, random_state, set_random_state
 from sineformer.training.data.batching import MicroBatch, Seq2SeqCollator
 from sineformer.training.data.encoding import encode_pairs
-from sineformer.training.evaluation.evaluator import Scores
+from sineformer.training.evaluation.scores import Scores
 from sineformer.training.learning.averaging import Averages
 from sineformer.training.learning.learner import Learner
 from sineformer.training.learning.loop import Position
@@ -89,7 +89,8 @@ def test_what_is_restored_goes_on_bit_for_bit(machines: list[Machine], tmp_path:
     for _ in range(4):
         first.step()
     first.state.position.epoch, first.state.position.steps, first.state.position.evaluated_at = 2, 5, 3
-    first.state.selection.best.judge(3, Scores(1.0, 0.1 + 0.2, 3.0, 0.0, "b", "c", 4, 1), "bleu")
+    scores = Scores(1.0, {"bleu": 0.1 + 0.2, "chrf": 3.0}, {"bleu": "b", "chrf": "c"}, 4, 1)
+    first.state.selection.best.judge(3, scores, "bleu")
     first.learner.skips.in_a_row, first.learner.skips.total, first.learner.accumulation.parts = 2, 7, 4
     checkpoint = first.save()
     kept = (tmp_path / "metrics.jsonl").read_text()

@@ -11,7 +11,8 @@ from sineformer.training.data.corpus import EvaluationSet
 from sineformer.training.data.encoding import encode_pairs
 from sineformer.training.data.tokenizer import Tokenizers
 from sineformer.training.evaluation import evaluator as evaluation
-from sineformer.training.evaluation.evaluator import Evaluator, Scores
+from sineformer.training.evaluation.evaluator import Evaluator
+from sineformer.training.evaluation.scores import Scores
 from sineformer.training.pretrained.translation import SourceBatch, translate_lines
 
 
@@ -88,12 +89,12 @@ def test_measuring_gives_scores_and_translations_and_keeps_the_mode(
     assert translations == translate_lines(small_model.eval(), small_tokenizers, data.text.sources, num_beams=1)
     assert scores.loss == pytest.approx(loss_one_by_one(small_model, data), rel=1e-5)
     assert (scores.sentences, scores.num_beams) == (60, 1)
-    assert scores.exact_match == 0
+    assert scores.values["exact_match"] == 0
 
 
 def test_perplexity_is_the_exponential_of_the_loss_without_overflow() -> None:
     def scores(loss: float) -> Scores:
-        return Scores(loss, 0.0, 0.0, 0.0, "", "", 1, 1)
+        return Scores(loss, {}, {}, 1, 1)
 
     assert scores(2.0).perplexity == pytest.approx(math.e**2)
     assert math.isfinite(scores(1e6).perplexity)

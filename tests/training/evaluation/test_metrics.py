@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from sacrebleu.metrics import BLEU, CHRF, TER
 
-from sineformer.training.evaluation.evaluator import METRICS, score_translations
+from sineformer.training import evaluation
 from sineformer.training.evaluation.published_scores import corpus_scores
+from sineformer.training.evaluation.scores import score_translations
 
+MODULES = Path(evaluation.__file__).parent / "metrics"
 TRANSLATIONS = ["Der Hund läuft im Park .", "Eine Frau liest ein Buch.", "Zwei Kinder spielen."]
 REFERENCES = ["Der Hund rennt im Park.", "Eine Frau liest ein Buch.", "Zwei Kinder spielen Ball."]
 
@@ -51,6 +53,17 @@ def test_the_tokenizer_of_bleu_can_be_chosen_and_the_signature_says_which() -> N
     assert score_translations(translations, references)["bleu"] == 0
 
 
+@pytest.mark.parametrize("name", ["bleu", "chrf"])
+def test_the_modules_of_evaluate_give_the_numbers_of_the_trainer(name: str) -> None:
+    import evaluate
+
+    found = evaluate.load(str(MODULES / name), keep_in_memory=True).compute(
+        predictions=TRANSLATIONS, references=REFERENCES
+    )
+    scores = score_translations(TRANSLATIONS, REFERENCES)
+    assert found == {"score": scores[name], "signature": scores[f"{name}_signature"]}
+
+
 def test_exact_matches_are_a_percentage_of_all() -> None:
     assert score_translations(TRANSLATIONS, REFERENCES)["exact_match"] == pytest.approx(100 / 3)
 
@@ -59,12 +72,12 @@ def test_the_metrics_take_the_options_of_sacrebleu() -> None:
     import evaluate
 
     upper = [text.upper() for text in REFERENCES]
-    bleu = evaluate.load(str(METRICS / "bleu"), keep_in_memory=True)
+    bleu = evaluate.load(str(MODULES / "bleu"), keep_in_memory=True)
     assert bleu.compute(predictions=upper, references=REFERENCES, lowercase=True)["score"] == pytest.approx(100)
     assert "tok:char" in bleu.compute(predictions=upper, references=REFERENCES, tokenize="char")["signature"]
-    chrf = evaluate.load(str(METRICS / "chrf"), keep_in_memory=True)
+    chrf = evaluate.load(str(MODULES / "chrf"), keep_in_memory=True)
     assert "nw:2" in chrf.compute(predictions=upper, references=REFERENCES, word_order=2)["signature"]
-    ter = evaluate.load(str(METRICS / "ter"), keep_in_memory=True)
+    ter = evaluate.load(str(MODULES / "ter"), keep_in_memory=True)
     assert ter.compute(predictions=upper, references=REFERENCES)["score"] == 0
     assert ter.compute(predictions=upper, references=REFERENCES, case_sensitive=True)["score"] == 100
     chinese = {"predictions": ["小狗睡觉"], "references": ["小猫睡觉"], "normalized": True}
@@ -76,7 +89,7 @@ def test_the_metrics_take_the_options_of_sacrebleu() -> None:
 def test_ter_is_that_of_sacrebleu_and_of_the_evaluation() -> None:
     import evaluate
 
-    ter = evaluate.load(str(METRICS / "ter"), keep_in_memory=True)
+    ter = evaluate.load(str(MODULES / "ter"), keep_in_memory=True)
     found = ter.compute(predictions=TRANSLATIONS, references=REFERENCES)
     assert found["score"] == TER().corpus_score(TRANSLATIONS, [REFERENCES]).score
     reported = corpus_scores(TRANSLATIONS, REFERENCES, "de")["ter"]
@@ -86,7 +99,7 @@ def test_ter_is_that_of_sacrebleu_and_of_the_evaluation() -> None:
 @pytest.mark.slow
 def test_the_metrics_load_from_their_files_with_an_empty_cache_and_no_network(tmp_path: Path) -> None:
     environment = os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1"}
-    command = [sys.executable, "-c", OFFLINE_PROGRAM, str(METRICS)]
+    command = [sys.executable, "-c", OFFLINE_PROGRAM, str(MODULES)]
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     scores = dict(line.split()[:2] for line in done.stdout.splitlines())

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
-from sineformer.training.evaluation.evaluator import Scores
-from sineformer.training.evaluation.model_card import Example, RunRecord, write_model_card
+from sineformer.training.evaluation.model_card import RunRecord, write_model_card
+from sineformer.training.evaluation.scores import Example, Scores
 from sineformer.training.preflight import read_settings
 
-VALIDATION = Scores(1.5, 61.0, 70.0, 5.0, "bleu|signature", "chrf|signature", 500, 1)
-TEST = Scores(1.25, 63.456, 71.234, 7.5, "bleu|signature", "chrf|signature", 1000, 4)
+SIGNATURES = {"bleu": "bleu|signature", "chrf": "chrf|signature"}
+VALIDATION = Scores(1.5, {"bleu": 61.0, "chrf": 70.0, "exact_match": 5.0}, SIGNATURES, 500, 1)
+TEST = Scores(1.25, {"bleu": 63.456, "chrf": 71.234, "exact_match": 7.5}, SIGNATURES, 1000, 4)
 
 
 def card_text(folder: Path, model: Any, *flags: str) -> str:

@@ -6,17 +6,18 @@ import pytest
 from sacrebleu.metrics import BLEU, CHRF, TER
 
 from sineformer.training.data.parallel_text import ParallelText
-from sineformer.training.evaluation.moses import lower_case_bleu
 from sineformer.training.evaluation.published_scores import (
+    MosesTokens,
     corpus_scores,
-    exact_match,
     has_repeated_characters,
     has_repetition,
     length_ratio,
+    lower_case_bleu,
     measures,
     repetition_rate,
     worst_sentences,
 )
+from sineformer.training.evaluation.scores import exact_match
 
 WORDS = ["der", "die", "Hund", "Katze", "Mann", "läuft", "schläft", "im", "Park", "auf", "Pferd", "und", "heute", "."]
 REFERENCES = [" ".join(random.Random(i).choices(WORDS, k=8 + i % 5)) for i in range(60)]
@@ -169,3 +170,24 @@ def test_a_tokenizer_that_is_asked_for_is_that_of_bleu_alone() -> None:
 def test_a_repetition_without_blanks_is_two_to_eight_characters_said_twice(text: str, expected: bool) -> None:
     assert has_repeated_characters(text) is expected
     assert repetition_rate([text], "zh_Hans") == 100 * expected
+
+
+@pytest.mark.parametrize(
+    ("language", "line", "tokens"),
+    [
+        ("fr", "l'homme d\u2019un certain âge.", "l' homme d' un certain âge ."),
+        ("en", "a man's dog, isn't it?", "a man 's dog , isn 't it ?"),
+        ("de", "ein mann z.b. mit „hut“ & stock", 'ein mann z.b. mit " hut " & stock'),
+    ],
+)
+def test_text_is_cut_by_the_rules_of_its_language(language: str, line: str, tokens: str) -> None:
+    assert MosesTokens(language)(line) == tokens
+
+
+def test_the_score_is_that_of_the_tokens_without_case() -> None:
+    translations = ["L'homme dort.", "Une femme d'ici rit fort."]
+    references = ["l'homme dort .", "Une femme d'ici rit."]
+    tokens = [[MosesTokens("fr")(line.lower()) for line in lines] for lines in (translations, references)]
+    expected = BLEU(tokenize="none").corpus_score(tokens[0], [tokens[1]]).score
+    assert lower_case_bleu("fr").corpus_score(translations, [references]).score == expected
+    assert expected != BLEU(lowercase=True).corpus_score(translations, [references]).score

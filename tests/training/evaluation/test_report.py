@@ -8,17 +8,11 @@ from huggingface_hub import ModelCard
 
 from sineformer.training.data.parallel_text import ParallelText
 from sineformer.training.evaluation import report as report_module
-from sineformer.training.evaluation.evaluator import Scores
 from sineformer.training.evaluation.languages import bleu_tokenizer
-from sineformer.training.evaluation.model_card import Example, RunRecord, write_model_card
+from sineformer.training.evaluation.model_card import RunRecord, card_problem, update_model_card, write_model_card
 from sineformer.training.evaluation.published_scores import corpus_scores, worst_sentences
-from sineformer.training.evaluation.report import (
-    card_problem,
-    markdown,
-    report_folder_problem,
-    update_model_card,
-    write_report,
-)
+from sineformer.training.evaluation.report import markdown, report_folder_problem, write_report
+from sineformer.training.evaluation.scores import Example, Scores
 from sineformer.training.preflight import read_settings
 
 SOURCES = ["a | b", "two\nlines", "back\\|slash `x`"]
@@ -59,7 +53,7 @@ def make_report(
 @pytest.fixture
 def model_dir(tmp_path: Path, small_model: Any) -> Path:
     """A folder with the card that training writes."""
-    scores = Scores(1.5, 61.0, 70.0, 5.0, "b", "c", 500, 1)
+    scores = Scores(1.5, {"bleu": 61.0, "chrf": 70.0, "exact_match": 5.0}, {"bleu": "b", "chrf": "c"}, 500, 1)
     record = RunRecord({"test": scores}, [Example("a", "b", "c")], small_model.config, 7, 9, 4, 1.0, "1 x cpu")
     folder = tmp_path / "model"
     folder.mkdir()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sacrebleu.metrics import BLEU
 
-from sineformer.training.evaluation.evaluate_model import Wishes, evaluate_model
+from sineformer.training.evaluation.evaluate_model import EvaluationRequest, evaluate_model
 from sineformer.training.evaluation.evaluator import choose_tokenizer
 from sineformer.training.preflight import read_settings
 from sineformer.training.train import main
@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def evaluate(folder: Path, run: str = "run") -> dict[str, Any]:
     files = [str(folder / "a.en"), str(folder / "a.zh")]
-    return evaluate_model(Wishes(str(folder / run), [files], folder / "report", num_beams=1))
+    return evaluate_model(EvaluationRequest(str(folder / run), [files], folder / "report", num_beams=1))
 
 
 def test_training_card_and_report_have_the_same_bleu_of_characters(folder: Path) -> None:

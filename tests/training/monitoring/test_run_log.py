@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 from accelerate import Accelerator
 
-from sineformer.training.evaluation.evaluator import Scores
-from sineformer.training.evaluation.model_card import Example
+from sineformer.training.evaluation.scores import Example, Scores
 from sineformer.training.monitoring.run_log import Fill, RunLog, StepReport
 
-SCORES = Scores(1.0, 50.0, 60.0, 25.0, "b", "c", 4, 1)
+SCORES = Scores(1.0, {"bleu": 50.0, "chrf": 60.0, "exact_match": 25.0}, {"bleu": "b", "chrf": "c"}, 4, 1)
 SAMPLES = [Example("A dog.", "Ein Hund.", "Ein Hündchen.\u2028")]
 
 

@@ -14,7 +14,7 @@ import pytest
 from accelerate import Accelerator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sineformer.training.evaluation.model_card import Example
+from sineformer.training.evaluation.scores import Example
 from sineformer.training.monitoring.trackers import (
     PatientWandBTracker,
     close_trackers,
@@ -35,7 +35,7 @@ needs_wandb = pytest.mark.skipif(
 USE_WANDB = """
 import sys
 from accelerate import Accelerator
-from sineformer.training.evaluation.model_card import Example
+from sineformer.training.evaluation.scores import Example
 from sineformer.training.preflight import read_settings
 from sineformer.training.monitoring.trackers import PatientWandBTracker, start_trackers, track_samples, wandb_id
 folder, earlier, *steps = sys.argv[1:]

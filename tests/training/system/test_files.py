@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from sineformer.training.system.files import (
     CheckpointError,
+    copy_file,
     damage_of,
     file_problem,
     folder_problem,
@@ -53,6 +54,28 @@ def test_a_folder_appears_only_when_it_is_whole(tmp_path: Path) -> None:
     write_folder(tmp_path / "model", write)
     assert seen == [False]
     assert (tmp_path / "model" / "file").read_text() == "new"
+
+
+def test_a_copy_is_complete_or_what_was_there_stays(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    (tmp_path / "small").write_bytes(b"\x00new\r\n")
+    (tmp_path / "large").write_bytes(bytes(10_000))
+    (tmp_path / "target").write_text("old")
+    copy_file(tmp_path / "small", tmp_path / "target")
+    request.getfixturevalue("small_files_only")
+    with pytest.raises(OSError, match="File too large"):
+        copy_file(tmp_path / "large", tmp_path / "target")
+    assert (tmp_path / "target").read_bytes() == b"\x00new\r\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["large", "small", "target"]
+
+
+def test_a_copy_replaces_a_link_and_leaves_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "source").write_text("new")
+    (tmp_path / "elsewhere").write_text("old")
+    (tmp_path / "target").symlink_to(tmp_path / "elsewhere")
+    copy_file(tmp_path / "source", tmp_path / "target")
+    assert (tmp_path / "elsewhere").read_text() == "old"
+    assert (tmp_path / "target").read_text() == "new"
+    assert not (tmp_path / "target").is_symlink()
 
 
 def test_a_file_that_cannot_be_written_is_as_it_was(tmp_path: Path, small_files_only: None) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sineformer.training import hf_suite
-from sineformer.training.hf_suite import (
+from sineformer.scripts import hf_suite
+from sineformer.scripts.hf_suite import (
     OURS,
     PLACES,
     SuiteUnavailableError,
