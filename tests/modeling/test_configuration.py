@@ -94,7 +94,7 @@ def load_with(monkeypatch, release: str) -> None:
 
 @pytest.mark.parametrize("release", ["4.57.1", "5.16.2", "5.9.0"])
 def test_a_transformers_that_is_too_old_is_named_with_the_range_that_was_tested(monkeypatch, release: str) -> None:
-    message = r"transformers 5\.17 or newer \(tested with 5\.17 to 5\.24\), and this is {}.*pip install"
+    message = r"transformers 5\.17 or newer \(tested with 5\.17 to 5\.24\), but {} is installed.*pip install"
     with pytest.raises(ImportError, match=message.format(re.escape(release))):
         load_with(monkeypatch, release)
 

@@ -131,7 +131,7 @@ def test_an_argument_of_a_later_release_is_no_misspelt_one(make_model, warnings_
 @pytest.mark.parametrize(
     ("source", "error", "message"),
     [
-        (IDS.tolist(), TypeError, r"a list as its source; it takes a tensor .*tokenizer\(texts"),
+        (IDS.tolist(), TypeError, r"a list as its source; give a tensor .*tokenizer\(texts"),
         (IDS.numpy(), TypeError, "a ndarray as its source"),
         (IDS[0], ValueError, r"has shape \[3\].*unsqueeze\(0\)"),
         (IDS.float(), TypeError, "torch.long"),

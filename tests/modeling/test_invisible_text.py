@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sineformer.modeling.invisible_text import shows_nothing
+from sineformer.modeling.invisible_text import is_invisible
 
 NOTHING = {
     "blanks and line breaks": " \t\r\n\u00a0\u2003\u2028\u3000",
@@ -20,7 +20,7 @@ NOTHING = {
 
 @pytest.mark.parametrize("text", ["", *NOTHING.values(), "".join(NOTHING.values())], ids=["empty", *NOTHING, "all"])
 def test_text_that_shows_nothing(text: str) -> None:
-    assert shows_nothing(text)
+    assert is_invisible(text)
 
 
 @pytest.mark.parametrize(
@@ -45,4 +45,4 @@ def test_text_that_shows_nothing(text: str) -> None:
     ],
 )
 def test_text_that_shows_something(text: str) -> None:
-    assert not shows_nothing(text)
+    assert not is_invisible(text)
