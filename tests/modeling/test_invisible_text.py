@@ -1,4 +1,4 @@
-"""Which text shows nothing: what a model is not asked to translate."""
+"""Test the detection of text without visible characters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOTHING = {
 
 
 @pytest.mark.parametrize("text", ["", *NOTHING.values(), "".join(NOTHING.values())], ids=["empty", *NOTHING, "all"])
-def test_text_that_shows_nothing(text: str) -> None:
+def test_invisible_text(text: str) -> None:
     assert is_invisible(text)
 
 
@@ -44,5 +44,5 @@ def test_text_that_shows_nothing(text: str) -> None:
         "\U0001fbff",  # not assigned in every Unicode
     ],
 )
-def test_text_that_shows_something(text: str) -> None:
+def test_visible_text(text: str) -> None:
     assert not is_invisible(text)
