@@ -1,12 +1,13 @@
-# One environment in .venv, made by the first target that needs it and again when the versions it holds change.
+# One environment in .venv, created by the first target that needs it and again when pyproject.toml or constraints.txt
+# change.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-# Two workers with one thread each: most tests wait for processes and imports. Threads of several workers get in each
-# other's way.
+# Two workers with one thread each: most tests wait for processes and imports, and more threads would slow each other
+# down.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 empty :=
@@ -24,7 +25,7 @@ test: $(READY)
 test-slow: $(READY) $(VENV)/slow
 	@$(PYTEST) -m slow
 
-# The tests of the model with the newest releases there are today, which pins know nothing of: for use before a release.
+# The model tests with the newest releases instead of the pinned ones; run it before a release.
 NEWEST := transformers accelerate datasets tokenizers peft
 
 test-newest:
@@ -43,8 +44,8 @@ lint: $(READY)
 types: $(READY)
 	@MYPYPATH=$(VENV)/types $(BIN)/mypy --package sineformer
 
-# mypy does not run the import hook of an editable installation, and the root folder need not be called sineformer. So it
-# finds the package through a link with the right name, which is made here.
+# mypy ignores the import hook of an editable installation, and the root folder may have any name. So mypy finds the
+# package through a symbolic link with the right name.
 $(READY): pyproject.toml constraints.txt
 	@echo "Installing into $(VENV); the first time takes a few minutes."
 	@$(PYTHON) -m venv $(VENV)
@@ -52,7 +53,7 @@ $(READY): pyproject.toml constraints.txt
 	@mkdir -p $(VENV)/types && ln -sfn ../.. $(VENV)/types/sineformer
 	@touch $@
 
-# What runs can have beside them, and what the other targets need not wait for.
+# Optional dependencies of runs, which only the slow tests need.
 $(VENV)/slow: $(READY)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[deepspeed]' wandb
 	@touch $@

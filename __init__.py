@@ -1,7 +1,7 @@
 """Sineformer: the encoder-decoder Transformer of "Attention Is All You Need" as a Hugging Face model package.
 
-Importing it makes `AutoConfig`, `AutoModel`, `AutoModelForSeq2SeqLM` and `AutoTokenizer` know the model type
-"sineformer".
+Importing it registers the model type "sineformer" with `AutoConfig`, `AutoModel`, `AutoModelForSeq2SeqLM` and
+`AutoTokenizer`.
 """
 
 from importlib.metadata import version

@@ -1,4 +1,4 @@
-"""The configuration of the model."""
+"""Define the configuration of the model."""
 
 from .configuration_sineformer import SineformerConfig
 

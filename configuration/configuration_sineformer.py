@@ -1,16 +1,16 @@
-"""The configuration of Sineformer: the sizes and choices of one encoder-decoder Transformer."""
+"""Define `SineformerConfig`: sizes, regularisation and token ids of an encoder-decoder Transformer."""
 
 import re
 from typing import Any, ClassVar, Literal
 
 import transformers
 
-# The releases of transformers that this code was tested with. Later ones are likely to work too.
+# Releases of transformers that this code is tested with. Later ones are likely to work too.
 OLDEST, NEWEST = "5.17", "5.24"
 if tuple(map(int, re.findall(r"\d+", transformers.__version__)[:2])) < tuple(map(int, OLDEST.split("."))):
     raise ImportError(
-        f"Sineformer needs transformers {OLDEST} or newer (tested with {OLDEST} to {NEWEST}), and this is "
-        f"{transformers.__version__}. Upgrade it: pip install --upgrade transformers"
+        f"Sineformer needs transformers {OLDEST} or newer (tested with {OLDEST} to {NEWEST}), but "
+        f"{transformers.__version__} is installed. Upgrade it: pip install --upgrade transformers"
     )
 
 from huggingface_hub.dataclasses import strict  # noqa: E402
@@ -19,46 +19,46 @@ from transformers import PreTrainedConfig  # noqa: E402
 
 @strict
 class SineformerConfig(PreTrainedConfig):
-    r"""Sizes, regularisation and token ids of a Sineformer model.
+    r"""Hold the sizes, regularisation and token ids of a Sineformer model.
 
     Field names are those of BART and Marian; the defaults are the base model of Vaswani et al. (2017), Table 3.
 
     Args:
         vocab_size (`int`): number of source tokens, and of target tokens unless `decoder_vocab_size` is given.
-        decoder_vocab_size (`int`, *optional*): number of target tokens when source and target have vocabularies of
-            their own; needs `share_encoder_decoder_embeddings=False`.
-        d_model (`int`): width of every layer, D. Even, and a multiple of both numbers of heads.
+        decoder_vocab_size (`int`, *optional*): number of target tokens if source and target have separate vocabularies;
+            needs `share_encoder_decoder_embeddings=False`.
+        d_model (`int`): width of every layer, D. Must be even and divisible by both numbers of heads.
         encoder_layers, decoder_layers (`int`): number of layers, N.
         encoder_attention_heads, decoder_attention_heads (`int`): number of attention heads, H.
         encoder_ffn_dim, decoder_ffn_dim (`int`): inner width of the feed-forward layers, F.
         dropout (`float`): on the embeddings and on the output of each sub-layer (section 5.4).
         attention_dropout (`float`): on the attention weights.
         activation_dropout (`float`): inside the feed-forward layers, after the activation.
-        encoder_layerdrop, decoder_layerdrop (`float`): probability that a layer is left out of a training step, for
-            the whole batch (Fan et al., 2020, "Reducing Transformer Depth on Demand with Structured Dropout").
+        encoder_layerdrop, decoder_layerdrop (`float`): probability of skipping a layer in a training step, for the
+            complete batch (Fan et al., 2020, "Reducing Transformer Depth on Demand with Structured Dropout").
         activation_function (`str`): of the feed-forward layers, a name known to `transformers.activations.ACT2FN`.
-        max_position_embeddings (`int`): number of rows of the table of positions. Longer input makes it grow.
+        max_position_embeddings (`int`): number of rows of the position table. It grows for longer input.
         position_layout (`str`): "interleaved" puts sin on even and cos on odd features, as in the paper (section 3.5);
             "halves" puts all sines before all cosines, as in tensor2tensor and Marian.
-        sliding_window (`int`, *optional*): if given, self-attention sees only that many tokens around (encoder) or
-            before and including (decoder) the current one. Cross-attention always sees the whole source.
+        sliding_window (`int`, *optional*): number of tokens that self-attention sees, around (encoder) or up to and
+            including (decoder) the current one. Cross-attention always sees the complete source.
         scale_embedding (`bool`): multiply embeddings by sqrt(d_model) (section 3.4).
         share_encoder_decoder_embeddings (`bool`): one matrix for source and target embeddings.
         tie_word_embeddings (`bool`): the output projection uses the target embedding matrix.
         lm_head_bias (`bool`): the output projection adds a bias for each target token, as Marian's models do.
         normalize_before (`bool`): layer normalisation before each sub-layer (pre-norm) and once after the last layer,
             instead of after each residual addition as in the paper (post-norm).
-        add_final_layer_norm (`bool`, *optional*): layer normalisation once more after the last layer of encoder and
-            decoder; as `normalize_before` if not given. `torch.nn.Transformer` has it in post-norm too.
+        add_final_layer_norm (`bool`, *optional*): layer normalisation after the last layer of encoder and
+            decoder; equal to `normalize_before` if not given. `torch.nn.Transformer` has it in post-norm too.
         layer_norm_eps (`float`): added to the variance in layer normalisation.
-        init_std (`float`, *optional*): standard deviation of fresh embeddings; `d_model ** -0.5` if not given.
-        use_cache (`bool`): whether decoding keeps keys and values of earlier steps.
+        init_std (`float`, *optional*): standard deviation of initial embeddings; `d_model ** -0.5` if not given.
+        use_cache (`bool`): whether decoding caches the keys and values of earlier steps.
         pad_token_id, bos_token_id, eos_token_id, decoder_start_token_id (`int`): token ids. Decoding starts from
             `decoder_start_token_id`.
 
     Raises:
-        huggingface_hub.errors.StrictDataclassError: a field has the wrong type, or fields do not fit together; the
-            message names the fields and the mend.
+        huggingface_hub.errors.StrictDataclassError: a field has the wrong type, or fields contradict each other;
+            the message names the fields and the fix.
 
     ```python
     >>> from sineformer import SineformerConfig
@@ -142,34 +142,34 @@ class SineformerConfig(PreTrainedConfig):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        # Whoever sets `vocab_size` later means both sides where they share their embeddings. In `__init__` the other
-        # two fields come after this one, so that there a contradiction stays one.
+        # Setting `vocab_size` later changes both vocabularies if embeddings are shared. `__init__` sets the other two
+        # fields after this one, so contradictory arguments still raise.
         others = ("decoder_vocab_size", "share_encoder_decoder_embeddings")
         if name == "vocab_size" and all(self.__dict__.get(other) for other in others):
             super().__setattr__("decoder_vocab_size", value)
 
     @property
     def target_vocab_size(self) -> int:
-        """Number of target tokens, whether or not they are the source tokens too."""
+        """Return the size of the target vocabulary, shared or not."""
         return self.decoder_vocab_size or self.vocab_size
 
     @property
     def layer_types(self) -> list[str]:
-        """What each layer keeps in the cache: everything, also with a sliding window, which is applied as a mask.
+        """Return the cache type of each layer: full, also with a sliding window, which is applied as a mask.
 
-        transformers would otherwise cut the cache of the cross-attention to the window as well.
+        Otherwise transformers would truncate the cache of the cross-attention to the window as well.
         """
         return ["full_attention"] * self.num_hidden_layers
 
     def to_dict(self, **kwargs: Any) -> dict[str, Any]:
-        """As every configuration's, with class names where `pipeline` has put classes into `custom_pipelines`."""
+        """Return the fields, with class names in place of the classes that `pipeline` puts into `custom_pipelines`."""
         output = super().to_dict(**kwargs)
         for task in (output.get("custom_pipelines") or {}).values():
             task["pt"] = [getattr(each, "__name__", each) for each in task["pt"]]
         return output
 
     def validate_sizes(self) -> None:
-        """Part of the `@strict` validation: every size is positive and every dropout a probability below 1."""
+        """Check that every size is positive and every dropout a probability below 1; called by `@strict`."""
         for name in (
             *("vocab_size", "decoder_vocab_size", "d_model", "max_position_embeddings"),
             *("encoder_layers", "decoder_layers", "encoder_attention_heads", "decoder_attention_heads"),
@@ -187,23 +187,23 @@ class SineformerConfig(PreTrainedConfig):
                 raise ValueError(f"`{name}` is {value}; give a probability in [0, 1).")
 
     def validate_architecture(self) -> None:
-        """Part of the `@strict` validation: the heads divide the width, and sine and cosine share it evenly."""
+        """Check that `d_model` is even and divisible by the numbers of heads; called by `@strict`."""
         if self.d_model % 2:
             raise ValueError(
-                f"`d_model` is {self.d_model}; it must be even, since each frequency of the positional encoding "
-                f"takes one sine and one cosine feature. Use {self.d_model - 1} or {self.d_model + 1}."
+                f"`d_model` is {self.d_model}; it must be even, because the positional encoding has one sine "
+                f"and one cosine feature for each frequency. Use {self.d_model - 1} or {self.d_model + 1}."
             )
         for name in ("encoder_attention_heads", "decoder_attention_heads"):
             heads = getattr(self, name)
             if self.d_model % heads:
                 raise ValueError(
-                    f"`d_model` ({self.d_model}) is not divisible by `{name}` ({heads}); every head needs the same "
-                    f"width d_model / heads. Use a `d_model` of {self.d_model // heads * heads or heads} or "
+                    f"`d_model` ({self.d_model}) is not divisible by `{name}` ({heads}); every head has "
+                    f"the same width d_model / heads. Use a `d_model` of {self.d_model // heads * heads or heads} or "
                     f"{(self.d_model // heads + 1) * heads}, or another number of heads."
                 )
 
     def validate_vocabulary(self) -> None:
-        """Part of the `@strict` validation: embeddings can be shared only if there is one vocabulary."""
+        """Check that shared embeddings have one vocabulary and that token ids are in it; called by `@strict`."""
         if self.share_encoder_decoder_embeddings and self.target_vocab_size != self.vocab_size:
             raise ValueError(
                 f"`decoder_vocab_size` ({self.decoder_vocab_size}) differs from `vocab_size` ({self.vocab_size}), so "
@@ -215,7 +215,7 @@ class SineformerConfig(PreTrainedConfig):
         ):
             token_id = getattr(self, name)
             if token_id is not None and not 0 <= token_id < limit:
-                raise ValueError(f"`{name}` is {token_id}; it must lie in the vocabulary, from 0 to {limit - 1}.")
+                raise ValueError(f"`{name}` is {token_id}; it must be a token id from 0 to {limit - 1}.")
 
 
 __all__ = ["SineformerConfig"]

@@ -1,4 +1,4 @@
-"""The model: read `modeling_sineformer.py` first."""
+"""Define the model; read `modeling_sineformer.py` first."""
 
 from .modeling_sineformer import (
     SineformerDecoder,

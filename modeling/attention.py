@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from transformers import AttentionInterface, Cache, EncoderDecoderCache, PreTrainedConfig
 
-# transformers' table of attention functions: what is registered there, by anybody, is found here.
+# transformers' registry of attention functions, including those that users register.
 ALL_ATTENTION_FUNCTIONS = AttentionInterface()
 
 
@@ -26,13 +26,13 @@ def scaled_dot_product_attention(
     dropout: float = 0.0,
     training: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Equation 1, softmax(QK^T / sqrt(d_k)) V.
+    """Compute equation 1, softmax(QK^T / sqrt(d_k)) V.
 
     Args:
         query: `[..., T, K]`; key: `[..., S, K]`; value: `[..., S, K]`.
-        mask: broadcastable to `[..., T, S]`. Boolean: True where a query may look at a key. Float: added to the
-            scores; its most negative value hides a key. A query that may look at nothing gets a zero output.
-        dropout: probability with which a weight is dropped while `training`.
+        mask: broadcastable to `[..., T, S]`. Boolean: True where a query may attend to a key. Float: added to the
+            scores; its most negative value hides a key. A query with all keys hidden gets a zero output.
+        dropout: probability of dropping a weight while `training`.
 
     Returns:
         The output `[..., T, K]` and the attention weights `[..., T, S]`, whose rows sum to 1.
@@ -44,7 +44,7 @@ def scaled_dot_product_attention(
         scores = scores.masked_fill(hidden, torch.finfo(scores.dtype).min)
     weights = scores.softmax(dim=-1)  # [..., T, S]
     if mask is not None:
-        # Changes only rows that are hidden completely: their softmax is uniform, and here it becomes zero.
+        # Changes only fully masked rows: their softmax is uniform, and becomes zero here.
         weights = weights.masked_fill(hidden, 0.0)
     weights = nn.functional.dropout(weights, dropout, training)
     return weights @ value, weights
@@ -59,7 +59,7 @@ def eager_attention_forward(
     dropout: float = 0.0,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Equation 1 behind the interface of transformers' attention functions (sdpa, flex_attention, ...).
+    """Compute equation 1 with the interface of transformers' attention functions (sdpa, flex_attention, ...).
 
     Returns the output as `[B, T, H, K]` and the weights as `[B, H, T, S]`. Keyword arguments meant for other
     implementations are ignored; the scaling is always that of equation 1.
@@ -86,8 +86,8 @@ class MultiHeadAttention(nn.Module):
         config: gives `d_model`, `attention_dropout`, `sliding_window` and the attention implementation.
         num_heads: H, of the encoder or the decoder.
         layer_idx: index of the layer in the cache.
-        is_causal: whether a query may look only at its own and earlier positions. Set on every module, since
-            transformers' sdpa takes a module without it for causal.
+        is_causal: whether a query attends only to its own and earlier positions. Set on every module, because
+            transformers' sdpa treats a module without it as causal.
         is_cross_attention: whether keys and values come from the encoder.
     """
 
@@ -124,19 +124,19 @@ class MultiHeadAttention(nn.Module):
         """Attend from `hidden_states` `[B, T, D]` to itself or to `key_value_states` `[B, S, D]`.
 
         Args:
-            attention_mask: whatever the configured attention implementation takes, e.g. `[B, 1, T, S]`; None lets
-                every query see every key, or every earlier one if `is_causal`.
-            cache: the keys and values of earlier steps, which this call extends.
+            attention_mask: in the form of the attention implementation, e.g. `[B, 1, T, S]`; with None every query
+                attends to every key, or to every earlier one if `is_causal`.
+            cache: keys and values of earlier steps; this call appends to it.
 
         Returns:
-            The output `[B, T, D]`, and the weights `[B, H, T, S]` or None where the implementation has none.
+            The output `[B, T, D]`, and the weights `[B, H, T, S]`, or None if the implementation returns none.
         """
         query = self._split_heads(self.q_proj(hidden_states))  # [B, H, T, K]
         source = key_value_states if self.is_cross_attention else hidden_states
         if source is None:
             raise ValueError("Cross-attention needs `key_value_states`, the output of the encoder [B, S, D].")
-        # As a view, the source gets one gradient from each layer. FSDP2 brings that about too; without it here, the sum
-        # over layers would be rounded otherwise there, and the same training would slowly drift apart.
+        # As a view, the source gets one gradient from each layer. FSDP2 has the same effect; without the view, the sum
+        # over layers would be rounded differently there, and the same training would slowly diverge.
         source = source.view_as(source)
         key, value = self._keys_and_values(source, cache)  # [B, H, S, K] each
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
@@ -155,7 +155,7 @@ class MultiHeadAttention(nn.Module):
         return self.out_proj(output), weights
 
     def _split_heads(self, states: torch.Tensor) -> torch.Tensor:
-        # The number of heads is left to be inferred: under tensor parallelism each process holds some of them.
+        # The number of heads is inferred: with tensor parallelism each process has some of them.
         return states.view(*states.shape[:-1], -1, self.head_dim).transpose(1, 2)  # [B, H, T, K]
 
     def _keys_and_values(self, source: torch.Tensor, cache: Cache | None) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,6 +1,6 @@
 """Write the code of the model next to its weights, so that a checkpoint loads where Sineformer is not installed.
 
-In the package the files stand in two folders; next to weights, and in the module cache of transformers, they are flat.
+In the package the files are in two folders; next to weights, and in the module cache of transformers, in one.
 """
 
 import os
@@ -25,17 +25,17 @@ AUTO_MAP = {
 }
 PACKAGE_IMPORT = "from ..configuration.configuration_sineformer import"
 FLAT_IMPORT = "from .configuration_sineformer import"
-# transformers finds the class of a model by the class of its configuration, and tells two of these apart by the text of
-# their file and of what that imports. This names all other files there, so that of two folders with different code each
-# runs its own.
-NAME_THE_OTHERS = (
-    "\n\nif False:  # read by transformers as text: a configuration belongs to the model's code beside it\n"
+# transformers finds the class of a model by the class of its configuration, and compares configuration classes by the
+# text of their file and of the files that it imports. With this import, two folders with different code each run their
+# own.
+IMPORT_OF_MODEL = (
+    "\n\nif False:  # transformers reads this as text: it ties the configuration to the model code next to it\n"
     "    from .modeling_sineformer import SineformerModel\n"
 )
 
 
 def describe_code(config: PreTrainedConfig, pipeline: type) -> None:
-    """Write into `config` which class of which file the Auto classes and `pipeline` take."""
+    """Set `auto_map` and `custom_pipelines` of `config`: the file and class that Auto classes and `pipeline` load."""
     config.auto_map = dict(AUTO_MAP)
     config.custom_pipelines = {
         "translation": {"impl": f"translation_pipeline.{pipeline.__name__}", "pt": ["AutoModelForSeq2SeqLM"]}
@@ -43,7 +43,7 @@ def describe_code(config: PreTrainedConfig, pipeline: type) -> None:
 
 
 def write_code(directory: str | os.PathLike[str]) -> None:
-    """Write every code file into `directory`, each whole or not at all."""
+    """Write every code file into `directory`, each atomically."""
     for name in CODE_FILES:
         target = Path(directory) / name
         text = _source(name)
@@ -57,11 +57,11 @@ def write_code(directory: str | os.PathLike[str]) -> None:
 def remove_older_weights(directory: str | os.PathLike[str], variant: str | None = None) -> None:
     """Remove the weights of an earlier save into `directory` that would be loaded in place of the newest.
 
-    transformers replaces files of the same name and removes shards that it did not write. But it loads
-    `model.safetensors` before any index, so that one file would win over shards written later.
+    transformers replaces files of the same name and removes shards of earlier saves. But it prefers `model.safetensors`
+    to an index, so it would load an old single file instead of shards written later.
 
     Args:
-        variant: of the file names, as in `save_pretrained`. Weights of other variants stay.
+        variant: part of the file names, as in `save_pretrained`. Weights of other variants are kept.
     """
     folder, dot = Path(directory), f".{variant}" if variant else ""
     single, index = folder / f"model{dot}.safetensors", folder / f"model.safetensors.index{dot}.json"
@@ -81,4 +81,4 @@ def _source(name: str) -> str:
     if not path.exists():
         path = HERE.parent / "configuration" / name
     text = path.read_text(encoding="utf-8").replace(PACKAGE_IMPORT, FLAT_IMPORT)
-    return text + NAME_THE_OTHERS if name == CONFIGURATION and NAME_THE_OTHERS not in text else text
+    return text + IMPORT_OF_MODEL if name == CONFIGURATION and IMPORT_OF_MODEL not in text else text

@@ -1,8 +1,8 @@
-"""Where releases of transformers differ, in one place.
+"""Handle the differences between releases of transformers.
 
-The code of a model lives as long as the checkpoint it lies beside, in releases that nobody has seen yet. So it passes
-arguments to transformers by position where names have changed, accepts keywords that it does not know, and knows the
-cache of keys and values by its type: transformers called it `past_key_values` up to 5.23 and calls it `cache` since.
+The code saved with a checkpoint must run in later releases too. So it passes arguments to transformers by position
+where names have changed, accepts unknown keywords, and recognises the cache of keys and values by its type: its name
+is `past_key_values` up to transformers 5.23 and `cache` since.
 """
 
 import dataclasses
@@ -18,9 +18,9 @@ from transformers import Cache
 from transformers.modeling_outputs import Seq2SeqLMOutput
 from transformers.utils import logging
 
-# The name of the cache in the outputs of this release of transformers, and so in what `generate` passes on.
+# The name of the cache in the outputs of this release of transformers, and in the arguments that `generate` passes.
 CACHE = dataclasses.fields(Seq2SeqLMOutput)[2].name
-# Arguments of the forward methods, by which a misspelt one is recognised.
+# Arguments of the forward methods; a keyword close to one of them is taken as misspelt.
 ARGUMENTS = (
     *("input_ids", "attention_mask", "inputs_embeds", "encoder_outputs", "encoder_hidden_states"),
     *("encoder_attention_mask", "decoder_input_ids", "decoder_attention_mask", "decoder_inputs_embeds"),
@@ -32,15 +32,15 @@ logger = logging.get_logger(__name__)
 
 
 def find_cache(values: Iterable[Any]) -> Cache | None:
-    """Return the first cache among arguments, under whatever name and in whatever position it came."""
+    """Return the first cache among the values of arguments."""
     return next((value for value in values if isinstance(value, Cache)), None)
 
 
-def take_cache(cache: Any, keywords: dict[str, Any]) -> Cache | None:
-    """Return the cache that a caller gave as such or among `keywords`, and remove it from these.
+def pop_cache(cache: Any, keywords: dict[str, Any]) -> Cache | None:
+    """Return the cache given as `cache` or in `keywords`, and remove it from `keywords`.
 
     Raises:
-        TypeError: what was given is no `Cache`, such as the tuples of transformers 4.
+        TypeError: the value is not a `Cache`, e.g. the tuples of transformers 4.
     """
     for name in [name for name, value in keywords.items() if name == "past_key_values" or isinstance(value, Cache)]:
         value = keywords.pop(name)
@@ -50,21 +50,21 @@ def take_cache(cache: Any, keywords: dict[str, Any]) -> Cache | None:
                 f"`{name}` is deprecated since transformers 5.24. Use `{CACHE}`.", FutureWarning, stacklevel=3
             )
     if cache is not None and not isinstance(cache, Cache):
-        raise TypeError(f"The cache is a {type(cache).__name__}; give a `Cache` of transformers, or None.")
+        raise TypeError(f"The cache is a {type(cache).__name__}; give a `Cache` of transformers or None.")
     return cache
 
 
-def take_return_dict(keywords: dict[str, Any], config: Any) -> bool:
-    """Remove `return_dict` from `keywords` and return whether the caller wants named outputs instead of a tuple."""
+def pop_return_dict(keywords: dict[str, Any], config: Any) -> bool:
+    """Remove `return_dict` from `keywords` and return whether to return named outputs instead of a tuple."""
     return_dict = keywords.pop("return_dict", None)
     return bool(getattr(config, "return_dict", True) if return_dict is None else return_dict)
 
 
 def warn_of_misspelt(keywords: Iterable[str], known: Iterable[str] = ()) -> None:
-    """Warn once of a keyword that is ignored and looks like a known one; others may be a later transformers' own.
+    """Warn once of each unknown keyword that is close to a known one; others may come from a later transformers.
 
     Args:
-        known: arguments beside those of the forward methods.
+        known: known arguments other than those of the forward methods.
     """
     names = [*ARGUMENTS, *known]
     for name in keywords:
@@ -74,13 +74,13 @@ def warn_of_misspelt(keywords: Iterable[str], known: Iterable[str] = ()) -> None
 
 
 def check_beams_know_two_vocabularies() -> None:
-    """Raise where the beam search of transformers takes the target's vocabulary for as large as the source's.
+    """Raise if the beam search of transformers assumes a target vocabulary of the size of the source's.
 
     Raises:
         ValueError: the release is older than 5.20.
     """
     if tuple(map(int, re.findall(r"\d+", transformers.__version__)[:2])) < (5, 20):
         raise ValueError(
-            f"Source and target have vocabularies of different sizes, for which the beam search of transformers "
+            f"The vocabularies of source and target differ in size, and for these the beam search of transformers "
             f"{transformers.__version__} is wrong. Give `num_beams=1`, or upgrade: pip install --upgrade transformers"
         )

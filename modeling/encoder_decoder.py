@@ -1,4 +1,4 @@
-"""Encoder and decoder (Vaswani et al., 2017, section 3.1): embeddings with positions, then N layers.
+"""Define encoder and decoder (Vaswani et al., 2017, section 3.1): embeddings with positions, then N layers.
 
 Letters of the shape comments: B batch, S source length, T target length, D d_model.
 """
@@ -20,7 +20,7 @@ from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPa
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from .attention import MultiHeadAttention
-from .compatibility import CACHE, take_cache, warn_of_misspelt
+from .compatibility import CACHE, pop_cache, warn_of_misspelt
 from .inputs import check_exactly_one, check_mask, check_token_ids
 from .layers import SineformerDecoderLayer, SineformerEncoderLayer
 from .positional_encoding import SinusoidalPositionalEncoding, count_positions
@@ -28,7 +28,7 @@ from .pretrained_model import SineformerPreTrainedModel
 
 
 class SineformerStack(SineformerPreTrainedModel):
-    """What encoder and decoder have in common: embeddings with positions before the layers, perhaps a norm after."""
+    """Base class of encoder and decoder: embeddings with positions, layers, and optionally a final norm."""
 
     def __init__(self, config: PreTrainedConfig, vocab_size: int, layers: Sequence[nn.Module]):
         super().__init__(config)
@@ -43,11 +43,11 @@ class SineformerStack(SineformerPreTrainedModel):
             self.layer_norm = nn.LayerNorm(config.d_model, eps=config.layer_norm_eps)
         self.gradient_checkpointing = False
         self.post_init()
-        # The plans of the configuration name the layers of the whole model, which would put a stack's own before them.
+        # The plans of the configuration are for the complete model; a stack must not add a copy under its own prefix.
         self._tp_plan, self._fsdp_plan = {}, {}
 
     def embed(self, name: str, input_ids: torch.Tensor | None, inputs_embeds: Any) -> torch.Tensor:
-        """Scaled embeddings `[B, S, D]` of `input_ids` `[B, S]`, or of `inputs_embeds`, which come unscaled."""
+        """Return scaled embeddings `[B, S, D]` of `input_ids` `[B, S]`, or of unscaled `inputs_embeds` `[B, S, D]`."""
         check_exactly_one(**{f"{name}input_ids": input_ids, f"{name}inputs_embeds": inputs_embeds})
         if input_ids is not None:
             check_token_ids(f"{name}input_ids", input_ids, self.embed_tokens)
@@ -55,17 +55,17 @@ class SineformerStack(SineformerPreTrainedModel):
         return inputs_embeds * self.embed_scale
 
     def add_positions(self, embeds: torch.Tensor, positions: torch.Tensor, max_length: int) -> torch.Tensor:
-        """Embeddings `[B, S, D]` plus the encoding of `positions` `[B or 1, S]`, with dropout (section 5.4)."""
+        """Add the encoding of `positions` `[B or 1, S]` to `embeds` `[B, S, D]`, and apply dropout (section 5.4)."""
         states = embeds + self.embed_positions(positions, max_length).to(embeds.dtype)  # [B, S, D]
         return nn.functional.dropout(states, self.dropout, self.training)
 
     def normalize(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """The norm at the end of the stack, to which pre-norm layers leave it."""
+        """Apply the final layer normalisation, if the configuration has one."""
         return self.layer_norm(hidden_states) if self.config.add_final_layer_norm else hidden_states
 
 
 class SineformerEncoder(SineformerStack):
-    """N layers of self-attention and feed-forward over the source (section 3.1)."""
+    """Encode the source by N layers of self-attention and feed-forward (section 3.1)."""
 
     _can_record_outputs = {"hidden_states": SineformerEncoderLayer, "attentions": MultiHeadAttention}  # noqa: RUF012
 
@@ -91,7 +91,7 @@ class SineformerEncoder(SineformerStack):
             `last_hidden_state` `[B, S, D]`.
 
         Raises:
-            ValueError, TypeError: the inputs are missing, doubled, of a wrong shape or outside the vocabulary.
+            ValueError, TypeError: inputs are missing, given twice, of a wrong shape or outside the vocabulary.
         """
         warn_of_misspelt(kwargs)
         embeds = self.embed("", input_ids, inputs_embeds)
@@ -111,7 +111,7 @@ class SineformerEncoder(SineformerStack):
 
 
 class SineformerDecoder(SineformerStack):
-    """N layers of causal self-attention, attention to the source and feed-forward over the target (section 3.1)."""
+    """Decode the target by N layers of causal self-attention, cross-attention and feed-forward (section 3.1)."""
 
     _can_record_outputs = {  # noqa: RUF012
         "hidden_states": SineformerDecoderLayer,
@@ -136,24 +136,24 @@ class SineformerDecoder(SineformerStack):
         position_ids: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPastAndCrossAttentions:
-        """Decode the target, all positions at once or, with a cache, those that are new.
+        """Decode all positions of the target or, with a cache, the new ones.
 
         Args:
             input_ids: `[B, T]`; or `inputs_embeds` `[B, T, D]`, as the embedding layer returns them.
             attention_mask: `[B, cached + T]`, 1 for real tokens and 0 for padding on either side.
             encoder_hidden_states: `[B, S, D]`, output of the encoder.
             encoder_attention_mask: `[B, S]`, 1 for real source tokens.
-            cache: keys and values of earlier steps, which this call extends; `past_key_values` is the same.
-            use_cache: whether to return such a cache; `config.use_cache` if not given.
+            cache: keys and values of earlier steps; this call appends to it. `past_key_values` is an alias.
+            use_cache: whether to return a cache; `config.use_cache` if not given.
             position_ids: `[B, T]`, each below cached + T; counted from the mask if not given.
 
         Returns:
             `last_hidden_state` `[B, T, D]` and the cache.
 
         Raises:
-            ValueError, TypeError: the inputs are missing, doubled, of a wrong shape or outside the vocabulary.
+            ValueError, TypeError: inputs are missing, given twice, of a wrong shape or outside the vocabulary.
         """
-        cache = take_cache(cache, kwargs)
+        cache = pop_cache(cache, kwargs)
         warn_of_misspelt(kwargs)
         embeds = self.embed("decoder_", input_ids, inputs_embeds)
         if encoder_hidden_states is None:
@@ -172,9 +172,9 @@ class SineformerDecoder(SineformerStack):
         return BaseModelOutputWithPastAndCrossAttentions(self.normalize(hidden_states), **named_cache)
 
     def prepare_cache(self, cache: Cache | None, use_cache: bool) -> EncoderDecoderCache | None:
-        """Return a cache for both attentions of a layer, that of the caller or a new one, or None."""
+        """Return the caller's cache or a new one, for self- and cross-attention; or None."""
         if self.gradient_checkpointing and self.training and torch.is_grad_enabled():
-            return None  # the backward pass computes the layers once more, and would extend the cache once more
+            return None  # the backward pass recomputes the layers, and would append to the cache again
         if cache is None:
             cache = DynamicCache(config=self.config) if use_cache else None
         if cache is None or isinstance(cache, EncoderDecoderCache):
@@ -185,13 +185,13 @@ class SineformerDecoder(SineformerStack):
     def target_positions(
         embeds: torch.Tensor, attention_mask: torch.Tensor | None, cache: EncoderDecoderCache | None
     ) -> tuple[torch.Tensor, int]:
-        """Positions `[B or 1, T]` of the tokens of this call, and a number above all of them."""
+        """Return the positions `[B or 1, T]` of the tokens of this call, and an upper bound of them."""
         length = embeds.shape[1]
         past_length = 0 if cache is None else cache.get_seq_length()
         if isinstance(past_length, int):
             max_length = past_length + length
             check_mask("decoder_attention_mask", attention_mask, max_length)
-        else:  # A static cache counts in a tensor; looking at it would wait for the device.
+        else:  # A static cache has its length in a tensor; reading it would wait for the device.
             max_length = cache.self_attention_cache.layers[0].max_cache_len
             check_mask("decoder_attention_mask", attention_mask, None)
         if attention_mask is not None and attention_mask.ndim == 2:
@@ -200,5 +200,5 @@ class SineformerDecoder(SineformerStack):
 
 
 def causal_mask_function(config: PreTrainedConfig) -> Callable[..., Any]:
-    """The mask of decoder self-attention: earlier positions, all or those in the sliding window."""
+    """Return the function that makes the mask of decoder self-attention: causal, with or without a sliding window."""
     return create_sliding_window_causal_mask if config.sliding_window else create_causal_mask

@@ -1,4 +1,4 @@
-r"""The layers of encoder and decoder (Vaswani et al., 2017, section 3.1) and their feed-forward network (3.3).
+r"""Define the layers of encoder and decoder (Vaswani et al., 2017, section 3.1), with feed-forward network (3.3).
 
         post-norm (the paper):      x = LayerNorm(x + Dropout(Sublayer(x)))
         pre-norm:                   x = x + Dropout(Sublayer(LayerNorm(x)))
@@ -20,7 +20,7 @@ from .attention import MultiHeadAttention
 
 
 class SineformerLayer(GradientCheckpointingLayer):
-    """What the layers of encoder and decoder have in common: residual connections and the feed-forward network."""
+    """Base class of the layers: residual connections and the feed-forward network."""
 
     def __init__(self, config: PreTrainedConfig, ffn_dim: int, layerdrop: float):
         super().__init__()
@@ -37,22 +37,22 @@ class SineformerLayer(GradientCheckpointingLayer):
     def residual(
         self, states: torch.Tensor, sublayer: Callable[[torch.Tensor], torch.Tensor], norm: nn.LayerNorm
     ) -> torch.Tensor:
-        """One sub-layer with dropout (section 5.4), residual connection and layer normalisation, on `[B, T, D]`."""
+        """Apply a sub-layer to `[B, T, D]`, with dropout (section 5.4), residual connection and layer normalisation."""
         output = sublayer(norm(states) if self.normalize_before else states)
         states = states + nn.functional.dropout(output, self.dropout, self.training)
         return states if self.normalize_before else norm(states)
 
     def feed_forward(self, states: torch.Tensor) -> torch.Tensor:
-        """Equation 2, on `[B, T, D]`."""
+        """Compute equation 2 on `[B, T, D]`."""
         states = self.activation_fn(self.fc1(states))  # [B, T, F]
         states = nn.functional.dropout(states, self.activation_dropout, self.training)
         return self.fc2(states)  # [B, T, D]
 
     def drop_layer(self, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
-        """The layer's output or, in training with the probability `layerdrop`, its input (Fan et al., 2020, section 3).
+        """Return `after` or, in training with probability `layerdrop`, `before` (Fan et al., 2020, section 3).
 
-        A dropped layer is computed all the same: its parameters get a gradient of zero rather than none, for which
-        other processes would wait, and nothing depends on a number that only the device knows.
+        A dropped layer is computed too: its parameters get zero gradients rather than none, for which other processes
+        would wait, and no Python branch has to wait for a random number on the device.
         """
         if not self.training or self.layerdrop == 0:
             return after
@@ -61,7 +61,7 @@ class SineformerLayer(GradientCheckpointingLayer):
 
 
 class SineformerEncoderLayer(SineformerLayer):
-    """Self-attention, then feed-forward."""
+    """Apply self-attention, then feed-forward."""
 
     def __init__(self, config: PreTrainedConfig, layer_idx: int):
         super().__init__(config, config.encoder_ffn_dim, config.encoder_layerdrop)
@@ -80,7 +80,7 @@ class SineformerEncoderLayer(SineformerLayer):
 
 
 class SineformerDecoderLayer(SineformerLayer):
-    """Causal self-attention, attention to the encoder's output, then feed-forward."""
+    """Apply causal self-attention, cross-attention to the encoder's output, then feed-forward."""
 
     def __init__(self, config: PreTrainedConfig, layer_idx: int):
         super().__init__(config, config.decoder_ffn_dim, config.decoder_layerdrop)
@@ -100,7 +100,7 @@ class SineformerDecoderLayer(SineformerLayer):
     ) -> torch.Tensor:
         """Map `[B, T, D]` to `[B, T, D]`; `encoder_hidden_states` is `[B, S, D]`.
 
-        States come by position: gradient checkpointing tracks positional arguments only.
+        States are positional arguments: gradient checkpointing tracks no others.
         """
         before = hidden_states
         hidden_states = self.residual(

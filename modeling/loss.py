@@ -1,10 +1,10 @@
-"""Cross-entropy with label smoothing (Vaswani et al., 2017, section 5.4; Szegedy et al., 2016, section 7), and R-Drop.
+"""Compute cross-entropy with label smoothing (Vaswani et al., 2017, 5.4; Szegedy et al., 2016, 7), and R-Drop.
 
 With smoothing e, vocabulary size V and logits x, the loss of a token y is
 
         (1 - e) * -log p(y)  +  e/V * sum_c -log p(c)   =   logsumexp(x) - (1 - e) x_y - e * mean(x)
 
-which is what `torch.nn.functional.cross_entropy` computes. Letters: N tokens, D d_model, V vocabulary.
+as in `torch.nn.functional.cross_entropy`. Letters: N tokens, D d_model, V vocabulary.
 """
 
 from typing import Any
@@ -14,16 +14,16 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 IGNORED = -100  # label of positions without a target, as everywhere in transformers
-# Logits held at a time: small enough for a processor's cache, large enough to keep an accelerator busy.
+# Number of logits in memory at a time: small enough for a processor's cache, large enough to keep an accelerator busy.
 LOGITS_PER_CHUNK = {"cpu": 2**20}
 LOGITS_PER_CHUNK_ON_ACCELERATOR = 2**26
 
 
 class LinearCrossEntropy(torch.autograd.Function):
-    """Sum over tokens of the cross-entropy of `hidden @ weight.T + bias`, without the logits `[N, V]` as a whole.
+    """Sum the cross-entropy of `hidden @ weight.T + bias` over tokens, without storing all logits `[N, V]`.
 
-    The gradient of the logits, softmax(x) - (1 - e) onehot(y) - e/V, is known in the forward pass already. So each
-    chunk of tokens is taken to its gradients at once and then forgotten, and nothing is computed twice.
+    The gradient of the logits, softmax(x) - (1 - e) onehot(y) - e/V, is known in the forward pass already. So the
+    forward pass computes the gradients of each chunk of tokens and frees its logits; nothing is computed twice.
     """
 
     @staticmethod
@@ -71,10 +71,10 @@ class LinearCrossEntropy(torch.autograd.Function):
 
 
 def can_fuse(head: nn.Module) -> bool:
-    """Whether the loss may use the head's weight without calling the head.
+    """Return whether the loss may use the head's weight without calling the head.
 
-    Not where calling it does more than multiply: adapters, quantised or offloaded weights, tensor parallelism. Nor
-    while compiling, where the compiler fuses the plain computation itself.
+    False if calling it does more than multiply: adapters, quantised or offloaded weights, tensor parallelism. Also
+    False while compiling: the compiler fuses the plain computation itself.
     """
     return (
         type(head) is nn.Linear
@@ -93,15 +93,15 @@ def translation_loss(
     label_smoothing: float = 0.0,
     r_drop: float = 0.0,
 ) -> torch.Tensor:
-    """The loss of predicting `labels` from the decoder's output, without keeping the logits `[B, T, V]`.
+    """Return the loss of `labels` for the decoder's output, without storing the logits `[B, T, V]`.
 
     Args:
         hidden: `[B, T, D]`, output of the decoder. head: the projection to the vocabulary.
         labels: `[B, T]`, not shifted again; -100 where there is no target.
-        num_items_in_batch: number of targets by which the sum is divided. Given the count of a whole step, micro-
-            batches and processes add up to the gradient of one big batch. None: the mean over the targets here.
+        num_items_in_batch: number of targets to divide the sum by. With the count of a complete step, the gradients of
+            micro-batches and processes add up to that of one large batch. None: the mean over the targets here.
         label_smoothing: e of section 5.4, in [0, 1).
-        r_drop: weight of `r_drop_loss`, which this is then; the batch holds everything twice, one half after the other.
+        r_drop: if not 0, return `r_drop_loss` with this weight; the second half of the batch must repeat the first.
 
     Returns:
         A scalar in fp32; 0 if there is no target.
@@ -127,24 +127,24 @@ def r_drop_loss(
     label_smoothing: float,
     weight: float,
 ) -> torch.Tensor:
-    """The mean loss of two passes with different dropout, and how far their distributions P and Q are apart
+    """Return the mean loss of two passes with different dropout, plus the divergence of their distributions P and Q
     (R-Drop, Liang et al., 2021, equations 2 to 4).
 
         (CE(P) + CE(Q)) / 2  +  weight * (KL(P || Q) + KL(Q || P)) / 2
 
-    as in the authors' code; their equation 4 is twice that, with twice the weight. A sum over the targets of one
-    half, divided by `num_items_in_batch` as in `translation_loss`. Logits are made for a chunk of targets at a time,
-    and again in the backward pass.
+    as in the authors' code; their equation 4 is twice that, with twice the weight. Summed over the targets of one
+    half and divided by `num_items_in_batch` as in `translation_loss`. Logits are computed for a chunk of targets at a
+    time, and again in the backward pass.
 
     Args:
-        hidden: `[2 B, T, D]`, the second B sentences a repetition of the first. labels: `[2 B, T]`.
+        hidden: `[2 B, T, D]`; the second B sentences repeat the first. labels: `[2 B, T]`.
 
     Raises:
         ValueError: the halves have different labels.
     """
     labels, repeated = labels.chunk(2)  # [B, T] each
     if labels.shape != repeated.shape or not torch.equal(labels, repeated):
-        raise ValueError("With `r_drop` the batch has to hold every example twice, one half after the other.")
+        raise ValueError("With `r_drop`, the batch must hold every example twice: `torch.cat([batch, batch])`.")
     real = labels != IGNORED
     states = torch.stack([half[real] for half in hidden.chunk(2)], dim=1)  # [N, 2, D]
     per_chunk = LOGITS_PER_CHUNK.get(hidden.device.type, LOGITS_PER_CHUNK_ON_ACCELERATOR)
@@ -178,7 +178,7 @@ def cross_entropy(
     num_items_in_batch: torch.Tensor | int | None = None,
     label_smoothing: float = 0.0,
 ) -> torch.Tensor:
-    """`translation_loss` for logits `[B, T, V]` that are there anyway."""
+    """Return `translation_loss` for given logits `[B, T, V]`."""
     labels = labels.to(logits.device)
     total = nn.functional.cross_entropy(
         logits.float().flatten(0, 1),

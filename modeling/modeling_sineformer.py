@@ -1,24 +1,24 @@
-r"""Sineformer, the encoder-decoder Transformer of Vaswani et al. (2017), *Attention Is All You Need*.
+r"""Define Sineformer, the encoder-decoder Transformer of Vaswani et al. (2017), *Attention Is All You Need*.
 
 Contents, from small to large:
 
     attention.py            softmax(QK^T / sqrt(d_k)) V and multi-head attention                       section 3.2
-    positional_encoding.py  sines and cosines that tell a token its position                           section 3.5
+    positional_encoding.py  sines and cosines of the position of each token                            section 3.5
     layers.py               encoder and decoder layer: attention, feed-forward, residual, norm         sections 3.1, 3.3
     loss.py                 cross-entropy with label smoothing                                         section 5.4
     encoder_decoder.py      encoder and decoder: embeddings, positions, N layers                       section 3.1
-    this file               both together, and with the language-model head
+    this file               both together, without and with the language-model head
     generation.py           what `generate` does unless told otherwise: beams, where a translation ends section 6.1
-    transition_scores.py    how likely each token of a translation was
-    tokenization_sineformer.py  the tokenizer, of one vocabulary or of two
+    transition_scores.py    log-probabilities of generated tokens
+    tokenization_sineformer.py  the tokenizer, with one vocabulary or two
     translation_pipeline.py `pipeline("translation")`
-    invisible_text.py       text that shows nothing, which is not translated
+    invisible_text.py       detection of text without visible characters
 
-    inputs.py               checks of what callers send; labels shifted into decoder inputs
-    outputs.py              logits of a training step, computed if somebody looks at them
+    inputs.py               checks of arguments; labels shifted into decoder inputs
+    outputs.py              logits of a training step, computed on first access
     pretrained_model.py     initialisation, loading and saving
-    code_files.py           the code that travels with the weights
-    compatibility.py        where releases of transformers differ
+    code_files.py           saves the code with the weights
+    compatibility.py        differences between releases of transformers
 
     input_ids [B,S] --embed, *sqrt(D), +P--> encoder layers --> [B,S,D] --.
                                                                           v
@@ -28,7 +28,7 @@ Letters of the shape comments, here and in every file: B batch, S source length,
 K = D/H width of a head, F inner width of the feed-forward network, V vocabulary.
 
 Where this departs from the paper: biases in the attention projections (as in every common implementation), optional
-pre-norm, and dropout on attention weights and activations if asked for.
+pre-norm, and optional dropout on attention weights and activations.
 """
 
 from typing import Any
@@ -38,16 +38,16 @@ from torch import nn
 from transformers import Cache, PreTrainedConfig
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
 
-# transformers copies what a file of a checkpoint imports when it copies the file. Several processes that fill its
-# module cache at once find files copied by others, and then need what those import: so this one imports them all. And
-# who has loaded a model then knows `pipeline("translation", model=MODEL)`.
+# transformers copies a file of a checkpoint together with the files that it imports. If several processes fill its
+# module cache at once, one may find a file copied by another, but not yet the imports of that file: so this file
+# imports all others. It also registers `pipeline("translation", model=MODEL)` for every loaded model.
 from .attention import MultiHeadAttention  # noqa: F401
 from .code_files import write_code  # noqa: F401
-from .compatibility import CACHE, find_cache, take_cache, take_return_dict
+from .compatibility import CACHE, find_cache, pop_cache, pop_return_dict
 from .encoder_decoder import SineformerDecoder, SineformerEncoder, causal_mask_function
 from .generation import SineformerGenerationMixin, default_generation_config
 from .inputs import check_exactly_one, check_labels, shift_tokens_right
-from .invisible_text import shows_nothing  # noqa: F401
+from .invisible_text import is_invisible  # noqa: F401
 from .layers import SineformerDecoderLayer  # noqa: F401
 from .loss import cross_entropy, translation_loss
 from .outputs import TranslationOutput
@@ -59,7 +59,7 @@ from .translation_pipeline import SineformerTranslationPipeline  # noqa: F401
 
 
 class SineformerModel(SineformerPreTrainedModel):
-    """Encoder and decoder without a head; what `AutoModel` gives."""
+    """Encoder and decoder without a head; the class that `AutoModel` loads."""
 
     def __init__(self, config: PreTrainedConfig):
         super().__init__(config)
@@ -74,12 +74,12 @@ class SineformerModel(SineformerPreTrainedModel):
         self.decoder = SineformerDecoder(config)
         self.post_init()
         shared = {"shared": "embedding_rowwise"} if config.share_encoder_decoder_embeddings else {}
-        # transformers 5.20 adds `embed_tokens` for every model that ties its head.
+        # transformers 5.20 adds `embed_tokens` for every model with a tied head.
         plan = self._tp_plan or {}
         self._tp_plan = {name: style for name, style in plan.items() if name != "embed_tokens"} | shared
 
     def get_input_embeddings(self) -> nn.Module:
-        """Embeddings of the source, and of the target too if they are shared."""
+        """Return the embeddings of the source, and of the target too if they are shared."""
         return self.encoder.embed_tokens
 
     def set_input_embeddings(self, value: nn.Module) -> None:
@@ -109,18 +109,18 @@ class SineformerModel(SineformerPreTrainedModel):
             attention_mask: of the source, `[B, S]`, 1 for real tokens and 0 for padding.
             decoder_input_ids: target `[B, T]`, or `decoder_inputs_embeds` `[B, T, D]`.
             decoder_attention_mask: of the target, `[B, cached + T]`.
-            cache, use_cache: keys and values of earlier steps; whether to return them. `past_key_values` is the cache
-                too, and so is a `Cache` of any other name.
+            cache, use_cache: keys and values of earlier steps; whether to return them. `past_key_values`, or a `Cache`
+                under any other name, is an alias of `cache`.
             decoder_position_ids: positions of the target, `[B, T]`; counted from its mask if not given.
 
         Returns:
-            `last_hidden_state` `[B, T, D]`, the encoder's output, the cache, and attentions if asked for.
+            `last_hidden_state` `[B, T, D]`, the encoder's output, the cache, and attentions if requested.
 
         Raises:
-            ValueError, TypeError: the inputs are missing, doubled, of a wrong shape or outside the vocabulary.
+            ValueError, TypeError: inputs are missing, given twice, of a wrong shape or outside the vocabulary.
         """
-        return_dict = take_return_dict(kwargs, self.config)
-        cache = take_cache(cache, kwargs)
+        return_dict = pop_return_dict(kwargs, self.config)
+        cache = pop_cache(cache, kwargs)
         if encoder_outputs is None:
             encoder_outputs = self.encoder(input_ids, attention_mask, inputs_embeds, return_dict=True, **kwargs)
         else:
@@ -153,7 +153,7 @@ class SineformerModel(SineformerPreTrainedModel):
 
 
 class SineformerForConditionalGeneration(SineformerPreTrainedModel, SineformerGenerationMixin):
-    """The model with its output projection (section 3.4), for translation; what `AutoModelForSeq2SeqLM` gives."""
+    """The model with output projection (section 3.4), for translation; `AutoModelForSeq2SeqLM` loads this class."""
 
     _tp_plan = {"lm_head": "colwise_gather_output"}  # noqa: RUF012
     _fsdp_plan = {"lm_head": "keep_full_weight"}  # noqa: RUF012
@@ -183,30 +183,30 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, SineformerGe
         num_items_in_batch: torch.Tensor | int | None = None,
         **kwargs: Any,
     ) -> Seq2SeqLMOutput | tuple[Any, ...]:
-        """Predict the target, and with `labels` the loss.
+        """Compute logits of the target, and with `labels` the loss.
 
         Args:
-            labels: `[B, T]`, target tokens ending in the end token, -100 where there is no target. The decoder's
-                input is made from them if it is not given.
-            num_items_in_batch: number of targets the loss is divided by, of the whole step where several micro-
-                batches or processes share one; by default the number of targets in `labels`.
-            label_smoothing: of the loss (section 5.4). r_drop: see `translation_loss`, of which it is an option.
+            labels: `[B, T]`, target tokens ending in the end token, -100 where there is no target. If the decoder's
+                input is not given, it is made from them.
+            num_items_in_batch: number of targets that the sum of losses is divided by: of the complete step, if it
+                has several micro-batches or processes. Default: the number of targets in `labels`.
+            label_smoothing: of the loss (section 5.4). r_drop: see `translation_loss`.
 
         The other arguments are those of `SineformerModel.forward`.
 
         Returns:
             `loss`, if there are labels, and `logits` `[B, T, V]`. In training with labels the loss is computed without
-            ever holding all logits: they are computed when somebody looks at them, or asks for a tuple; where several
-            processes train, only for a tuple.
+            storing all logits; they are computed on first access, or for `return_dict=False`. If several processes
+            train, the output has logits only with `return_dict=False`.
 
         Raises:
-            ValueError, TypeError: the inputs are missing, doubled, of a wrong shape or outside the vocabulary.
+            ValueError, TypeError: inputs are missing, given twice, of a wrong shape or outside the vocabulary.
         """
-        # No parameter of its own: Trainer takes every parameter with "label" in its name for a column of the data.
+        # Not a named parameter: Trainer takes every parameter with "label" in its name for a column of the data.
         label_smoothing: float = kwargs.pop("label_smoothing", 0.0)
         r_drop: float = kwargs.pop("r_drop", 0.0)
-        return_dict = take_return_dict(kwargs, self.config)
-        cache = take_cache(cache, kwargs)
+        return_dict = pop_return_dict(kwargs, self.config)
+        cache = pop_cache(cache, kwargs)
         if labels is not None:
             use_cache = False
             if decoder_input_ids is None and decoder_inputs_embeds is None:
@@ -233,7 +233,7 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, SineformerGe
             output = Seq2SeqLMOutput(loss=loss, logits=logits, **rest)
         else:
             loss = translation_loss(hidden, self.lm_head, labels, num_items_in_batch, label_smoothing, r_drop)
-            # What wraps a model for several processes looks at every field of its output.
+            # The wrappers of a model for several processes (DDP, FSDP) read every field of its output.
             several = torch.distributed.is_available() and torch.distributed.is_initialized()
             if not return_dict:
                 output = Seq2SeqLMOutput(loss=loss, logits=self.lm_head(hidden), **rest)
@@ -241,11 +241,11 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, SineformerGe
                 output = Seq2SeqLMOutput(loss=loss, **rest)
             else:
                 output = TranslationOutput(loss=loss, **rest)
-                output.postpone_logits(hidden, self.lm_head)
+                output.set_lazy_logits(hidden, self.lm_head)
         return output if return_dict else output.to_tuple()
 
     def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor, **kwargs: Any) -> torch.Tensor:
-        """The decoder's input `[B, T]` for `labels` `[B, T]`."""
+        """Return the decoder's input `[B, T]` for `labels` `[B, T]`."""
         return shift_tokens_right(labels, self.config.pad_token_id, self.config.decoder_start_token_id)
 
     @staticmethod
@@ -256,15 +256,15 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, SineformerGe
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        """Return the decoder's mask, made ahead of a compiled step; called by `generate` with a static cache."""
+        """Return the decoder's mask, made before a compiled step; `generate` calls this with a static cache."""
         cache = find_cache((*args, *kwargs.values()))
         return causal_mask_function(config)(config, inputs_embeds, attention_mask, cache)
 
     def resize_decoder_token_embeddings(self, new_num_tokens: int) -> nn.Module:
-        """Resize the target vocabulary of a model whose source and target do not share embeddings.
+        """Resize the target vocabulary of a model with separate source and target embeddings.
 
         Raises:
-            ValueError: they do; use `resize_token_embeddings`.
+            ValueError: source and target share embeddings; use `resize_token_embeddings`.
         """
         if self.config.share_encoder_decoder_embeddings:
             raise ValueError(

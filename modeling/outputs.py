@@ -1,7 +1,7 @@
-"""The output of a training step, whose logits are computed only if somebody looks at them.
+"""Define the output of a training step, whose logits are computed on first access.
 
-The loss of a training step does without the logits `[B, T, V]`, which would take more memory than all the rest. In the
-output they are in their place all the same: as an attribute, by name and by number.
+The loss of a training step does not need the complete logits `[B, T, V]`, which take more memory than all the rest. The
+output still provides them, by attribute, name and index.
 """
 
 from typing import Any
@@ -11,52 +11,53 @@ from torch import nn
 from transformers.modeling_outputs import Seq2SeqLMOutput
 
 
-class PostponedLogits:
-    """Compute the logits of a `TranslationOutput` at the first look; later ones find them in the instance itself."""
+class LazyLogits:
+    """Compute the logits of a `TranslationOutput` on first access; later accesses find them in the instance."""
 
     def __get__(self, output: Any, owner: type | None = None) -> torch.Tensor | None:
         return None if output is None else output.compute_logits()
 
 
 class TranslationOutput(Seq2SeqLMOutput):
-    """`Seq2SeqLMOutput` with a loss and with logits that wait for the first look at them."""
+    """`Seq2SeqLMOutput` with a loss and with logits that are computed on first access."""
 
-    logits: Any = PostponedLogits()
+    logits: Any = LazyLogits()
 
-    def postpone_logits(self, hidden: torch.Tensor, head: nn.Module) -> None:
-        """Let `head(hidden)` be the logits once they are asked for; `hidden` is `[B, T, D]`."""
-        # Past the attributes of ModelOutput, which become fields. Without a value of its own, the class is asked.
-        self.__dict__["_postponed"] = (hidden, head)
+    def set_lazy_logits(self, hidden: torch.Tensor, head: nn.Module) -> None:
+        """Compute the logits as `head(hidden)` on first access; `hidden` is `[B, T, D]`."""
+        # In `__dict__`, because ModelOutput makes a field of an attribute. Without a value in the instance, access to
+        # `logits` reaches the descriptor of the class.
+        self.__dict__["_lazy"] = (hidden, head)
         del self.__dict__["logits"]
 
     def compute_logits(self) -> torch.Tensor:
-        """Compute the logits `[B, T, V]`, keep them, and put them behind the loss."""
-        hidden, head = self.__dict__.pop("_postponed")
+        """Compute the logits `[B, T, V]` and store them as the field after the loss."""
+        hidden, head = self.__dict__.pop("_lazy")
         self.logits = head(hidden)
         for name in [name for name in self if name not in ("loss", "logits")]:
             self.move_to_end(name)
         return self.logits
 
     def get(self, key: Any, default: Any = None) -> Any:
-        """Return the field `key`, or `default` if it is not there."""
+        """Return the field `key`, or `default` if there is none."""
         return self.logits if key == "logits" else super().get(key, default)
 
     def __getitem__(self, key: Any) -> Any:
         if key == 0:
-            return self.loss  # not by way of `to_tuple`
+            return self.loss  # without `to_tuple`, which would compute the logits
         if key != "loss":
-            self._look()
+            self._ensure_logits()
         return super().__getitem__(key)
 
     def to_tuple(self) -> tuple[Any, ...]:
-        """Return all fields that have a value, in their order."""
-        self._look()
+        """Return all fields that have a value, in order."""
+        self._ensure_logits()
         return super().to_tuple()
 
     def __reduce__(self) -> Any:
-        self._look()
+        self._ensure_logits()
         return super().__reduce__()
 
-    def _look(self) -> None:
-        if "_postponed" in self.__dict__:
+    def _ensure_logits(self) -> None:
+        if "_lazy" in self.__dict__:
             self.compute_logits()

@@ -1,4 +1,4 @@
-r"""Sinusoidal positions (Vaswani et al., 2017, section 3.5).
+r"""Encode positions by sines and cosines (Vaswani et al., 2017, section 3.5).
 
         P[p, 2i]   = sin(p / 10000^(2i/D))
         P[p, 2i+1] = cos(p / 10000^(2i/D))
@@ -14,12 +14,12 @@ from torch import nn
 
 
 def sinusoidal_encoding(positions: torch.Tensor, d_model: int, layout: str = "interleaved") -> torch.Tensor:
-    """The encoding of section 3.5 for any positions.
+    """Return the encoding of section 3.5 for any positions.
 
-    Angles are computed in fp64 and the result is rounded once to fp32, so that late positions are exact too.
+    Angles are computed in fp64 and the result is rounded once to fp32, so that large positions are exact too.
 
     Args:
-        positions: `[...]`, whole numbers from 0 on.
+        positions: `[...]`, integers from 0.
         d_model: D, even.
         layout: "interleaved", sin on even and cos on odd features, as in the paper; or "halves", the same features
             with all sines first, as in tensor2tensor and Marian.
@@ -44,11 +44,11 @@ def sinusoidal_encoding(positions: torch.Tensor, d_model: int, layout: str = "in
 
 
 def count_positions(attention_mask: torch.Tensor, length: int) -> torch.Tensor:
-    """Positions that count real tokens, so that padding on either side does not move a sentence.
+    """Return positions that count real tokens only, so that padding on either side does not shift a sentence.
 
     Args:
         attention_mask: `[B, S]`, nonzero for real tokens.
-        length: how many positions to return, the last ones of S.
+        length: number of positions to return, the last ones of S.
 
     Returns:
         `[B, length]`: for a real token the number of real tokens before it. Padding gets some valid position.
@@ -58,13 +58,13 @@ def count_positions(attention_mask: torch.Tensor, length: int) -> torch.Tensor:
 
 
 class SinusoidalPositionalEncoding(nn.Module):
-    """A table of `sinusoidal_encoding`, looked up by position.
+    """Look up `sinusoidal_encoding` in a table, by position.
 
-    The table is a buffer that is not saved and stays in fp32 when the model is cast: whatever moves, casts or empties
-    the model (`.to`, `.half`, `.to_empty`), the table holds the closed form afterwards, bit for bit.
+    The table is a non-persistent buffer and stays in fp32 when the model is cast: after `.to`, `.half` or `.to_empty`
+    it equals the closed form, bit for bit.
 
     Args:
-        num_positions: rows of the table at first.
+        num_positions: initial number of rows of the table.
         d_model: D. layout: see `sinusoidal_encoding`.
     """
 
@@ -76,7 +76,7 @@ class SinusoidalPositionalEncoding(nn.Module):
         self.register_buffer("table", self.closed_form(num_positions), persistent=False)  # [P, D]
 
     def closed_form(self, num_positions: int) -> torch.Tensor:
-        """The first `num_positions` rows `[num_positions, D]`, fp32, on the CPU also where a default device is set."""
+        """Return the first `num_positions` rows `[num_positions, D]`, fp32, on the CPU whatever the default device."""
         return sinusoidal_encoding(torch.arange(num_positions, device="cpu"), self.d_model, self.layout)
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> nn.Module:
@@ -90,18 +90,18 @@ class SinusoidalPositionalEncoding(nn.Module):
         """Encode `positions` `[B, S]` as `[B, S, D]` in fp32.
 
         Args:
-            max_length: a number above every position, if known to the caller; it saves a look at the positions,
-                which on an accelerator would wait for the device.
+            max_length: a number above every position, if known; it saves reading the positions, which on an
+                accelerator waits for the device.
         """
         if torch.compiler.is_exporting():
-            # The table's size would become the greatest length that the exported program takes.
+            # The table's size would become the maximum length of the exported program.
             return sinusoidal_encoding(positions, self.d_model, self.layout)
         if max_length is None:
             max_length = int(positions.max()) + 1 if positions.numel() else 0
         if max_length > self.table.shape[0]:
             if torch.compiler.is_compiling():
                 return sinusoidal_encoding(positions, self.d_model, self.layout)
-            # Doubling: a decoder that runs past the end pays for growth only now and then.
+            # Doubling: a decoder past the end of the table recomputes it only rarely.
             num_positions = max(max_length, 2 * self.table.shape[0])
             self.table = self.closed_form(num_positions).to(self.table.device)
         return self.table[positions]

@@ -1,4 +1,4 @@
-"""What all Sineformer models have in common: initialisation, loading, saving with the code, tied weights."""
+"""Define the base class of all Sineformer models: initialisation, loading, saving with the code, tied weights."""
 
 import os
 from pathlib import Path
@@ -19,12 +19,12 @@ HUB_ARGUMENTS = ("repo_id", "commit_message", "commit_description", "private", "
 
 
 class SineformerPreTrainedModel(PreTrainedModel):
-    """Initialisation, saving and what transformers wants to know of every Sineformer model.
+    """Base class: initialisation, loading, saving, and the class attributes that transformers reads.
 
-    Initialisation lets post-norm train with warm-up alone: Xavier-uniform matrices keep the variance of activations
-    and gradients alike through a layer, with zero biases. Embeddings are normal with standard deviation D^-0.5, so
-    that after scaling by sqrt(D) (section 3.4) they have unit variance, on a par with the sines and cosines added to
-    them, and the tied output projection starts with logits of unit variance, hence with a loss near log V.
+    With this initialisation post-norm trains with warm-up alone. Xavier-uniform matrices and zero biases preserve the
+    variance of activations and gradients. Embeddings are normal with standard deviation D^-0.5: scaled by sqrt(D)
+    (section 3.4) they have unit variance, comparable to the sines and cosines added to them, and the tied output
+    projection starts with logits of unit variance, hence with a loss near log V.
     """
 
     config_class = SineformerConfig
@@ -55,22 +55,22 @@ class SineformerPreTrainedModel(PreTrainedModel):
 
     @property
     def dummy_inputs(self) -> dict[str, torch.Tensor]:
-        """A small valid batch, for tracing."""
+        """Return a small valid batch, for tracing."""
         input_ids = torch.ones(2, 4, dtype=torch.long, device=self.device)  # [B, S]
         return {"input_ids": input_ids, "decoder_input_ids": input_ids}
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """As in transformers; the config remembers the revision, for what else belongs to these weights."""
+        """Load as in transformers, and keep the revision in the config, to load the tokenizer of the same one."""
         loaded = super().from_pretrained(*args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         if model.can_generate() and getattr(model.generation_config, "_from_model_config", False):
-            model.generation_config = default_generation_config(model.config)  # the folder has none
+            model.generation_config = default_generation_config(model.config)  # the folder has no generation config
         if kwargs.get("revision") is not None:
-            model.config._commit_hash = str(kwargs["revision"])  # earlier versions of transformers do it; never saved
+            model.config._commit_hash = str(kwargs["revision"])  # as earlier transformers do; never saved
         return loaded
 
-    def save_pretrained(  # type: ignore[override] # arguments not named here pass through
+    def save_pretrained(  # type: ignore[override] # other arguments are passed through
         self,
         save_directory: str | os.PathLike[str],
         is_main_process: bool = True,
@@ -78,20 +78,20 @@ class SineformerPreTrainedModel(PreTrainedModel):
         push_to_hub: bool = False,
         **kwargs: Any,
     ) -> None:
-        """Save as `PreTrainedModel.save_pretrained` does, and the code too: the folder loads without Sineformer."""
+        """Save model and code, so that the folder loads without Sineformer; see `PreTrainedModel.save_pretrained`."""
         hub = {name: kwargs.pop(name) for name in HUB_ARGUMENTS if name in kwargs} if push_to_hub else {}
         describe_code(self.config, SineformerTranslationPipeline)
         super().save_pretrained(save_directory, is_main_process, state_dict, **kwargs)
         if is_main_process:
             write_code(save_directory)
-            if not getattr(self, "_hf_peft_config_loaded", False):  # otherwise an adapter was saved, not the weights
+            if not getattr(self, "_hf_peft_config_loaded", False):  # with an adapter, no weights were saved
                 remove_older_weights(save_directory, kwargs.get("variant"))
             if push_to_hub:
                 self.push_to_hub(hub.pop("repo_id", Path(save_directory).name), **hub)
 
     def get_expanded_tied_weights_keys(self, all_submodels: bool = False, **kwargs: Any) -> dict[str, str]:
-        """Which parameter is which other. `tie_word_embeddings` speaks of the output projection alone here: source
-        and target embeddings are one matrix whenever `share_encoder_decoder_embeddings` is set."""
+        """Return the tied parameters by name. `tie_word_embeddings` is about the output projection only; source and
+        target embeddings are tied by `share_encoder_decoder_embeddings`."""
         if all_submodels or self.config.tie_word_embeddings:
             return super().get_expanded_tied_weights_keys(all_submodels)
         tied = self._tied_weights_keys or {}

@@ -1,11 +1,10 @@
-"""The tokenizer: a fast tokenizer for each side, or one for both, that behaves as any other of transformers.
+"""Define `SineformerTokenizer`: a fast tokenizer of transformers, for one shared vocabulary or for two.
 
-    one vocabulary     tokenizer.json                                     loads without this file too, as a stock one
+    one vocabulary     tokenizer.json                                     loads without this code too, as a stock one
     two vocabularies   tokenizer.json and target_tokenizer/tokenizer.json
 
-It differs from `PreTrainedTokenizerFast` in two things: it can have a second tokenizer for the target, and the tokens
-that somebody adds to it are found in text, though the special tokens it was made with are text where somebody types
-them (`split_special_tokens`).
+It differs from `PreTrainedTokenizerFast` in two ways: it can have a second tokenizer for the target, and it finds added
+tokens in text, while its original special tokens in text are ordinary text (`split_special_tokens`).
 """
 
 import json
@@ -16,40 +15,40 @@ from typing import Any
 
 from transformers import AddedToken, BatchEncoding, PreTrainedTokenizerFast
 
-TARGET_FOLDER = "target_tokenizer"  # below the source's, where the target has a vocabulary of its own
+TARGET_FOLDER = "target_tokenizer"  # subfolder for a separate target vocabulary
 TARGET_FILE = f"{TARGET_FOLDER}/tokenizer.json"
-TARGET_ARGUMENT = "target_tokenizer_file"  # under which transformers hands on where it found that file
+TARGET_ARGUMENT = "target_tokenizer_file"  # keyword by which transformers passes the path of that file
 SHARED_SETTINGS = ("padding_side", "truncation_side", "model_max_length", "split_special_tokens")
 HUB_ARGUMENTS = ("repo_id", "commit_message", "commit_description", "private", "token", "revision", "create_pr", "tags")
-STOCK_CLASS = "PreTrainedTokenizerFast"  # a name that transformers 4 and 5 both know
+STOCK_CLASS = "PreTrainedTokenizerFast"  # known to transformers 4 and 5
 
 
 class SideTokenizer(PreTrainedTokenizerFast):
-    """The tokenizer of one side. What somebody adds to it is found in text, special tokens too."""
+    """Tokenize one side, source or target. Added tokens are found in text, special ones too."""
 
     def add_tokens(self, new_tokens: Any, special_tokens: bool = False, **kwargs: Any) -> int:
         """Add tokens that are found in text.
 
-        A blank behind such a token belongs to it, so that the text behind it is cut as at the start of a sentence.
+        A blank after such a token belongs to it, so that the text after it is tokenised as at the start of a sentence.
 
         Args:
             new_tokens: one or several, as text or `AddedToken`.
-            special_tokens: whether they are special: decoding may leave them out. `add_special_tokens` says so.
+            special_tokens: whether decoding may skip them; set by `add_special_tokens`.
 
         Returns:
-            The number of tokens that are new.
+            The number of new tokens.
         """
         tokens = new_tokens if isinstance(new_tokens, list | tuple) else [new_tokens]
-        # Those that are there stay as they are: naming `</s>` again does not make it found in text.
+        # Known tokens do not change: adding `</s>` again does not make it found in text.
         known = {token.content for token in self.added_tokens_decoder.values()}
         return super().add_tokens([_found_in_text(each, special_tokens) for each in tokens if str(each) not in known])
 
     def decode(self, token_ids: Any, skip_special_tokens: bool = False, **kwargs: Any) -> Any:
-        """Return the text of ids; a list of texts for a batch.
+        """Return the text of token ids; for a batch, a list of texts.
 
         Args:
             token_ids: one id, `[T]` or `[B, T]`.
-            skip_special_tokens: whether to leave special tokens out, added ones too.
+            skip_special_tokens: whether to leave out special tokens, added ones too.
         """
         kwargs.pop("use_source_tokenizer", None)
         ids = _as_lists(token_ids)
@@ -64,35 +63,35 @@ class SideTokenizer(PreTrainedTokenizerFast):
 
 
 def _found_in_text(token: str | AddedToken, special: bool) -> AddedToken:
-    """Return `token` as one that `tokenizers` finds in text even where special tokens are text: it is none there.
+    """Return `token` as not special for `tokenizers`, which then finds it in text despite `split_special_tokens`.
 
-    transformers itself remembers which tokens are special.
+    transformers keeps its own list of special tokens.
     """
     if isinstance(token, AddedToken) and token.special and not special:
-        return token  # of those that the tokenizer is made with
+        return token  # one of the original special tokens
     marks = {} if isinstance(token, str) else {"single_word": token.single_word, "lstrip": token.lstrip}
     return AddedToken(str(token), rstrip=True, normalized=False, special=False, **marks)
 
 
 def _as_lists(ids: Any) -> Any:
-    """Return ids in arrays, tensors, lists of them, or alone as numbers of Python in lists."""
+    """Return ids (a number, an array, a tensor or a list of these) as Python numbers in lists."""
     if hasattr(ids, "tolist"):
         return ids.tolist()
     return [_as_lists(each) for each in ids] if isinstance(ids, list | tuple) else ids
 
 
 class SineformerTokenizer(SideTokenizer):
-    """Encodes sources, and with `text_target=` targets; decodes targets.
+    """Encode sources, and targets with `text_target=`; decode targets.
 
-    With one vocabulary the sides are the same. With two, the ids, `len`, special tokens and added tokens of this object
-    are the source's; those of the target are `target_tokenizer`'s. Padding, truncation and whether special tokens in
-    text are text hold for both.
+    With one vocabulary, both sides use it. With two, the ids, `len`, special and added tokens of this object are the
+    source's; those of the target are in `target_tokenizer`. Padding, truncation and `split_special_tokens` apply to
+    both.
 
-    There is no limit of length, since positions are sines and cosines: `truncation=True` cuts only to a `max_length`
-    that is given, or to a `model_max_length` that somebody has set.
+    There is no default length limit, since positions are sinusoids: `truncation=True` truncates only to a given
+    `max_length` or `model_max_length`.
 
     Attributes:
-        target_tokenizer: of the target where it has a vocabulary of its own, else None.
+        target_tokenizer: the tokenizer of a separate target vocabulary, or None.
 
     ```python
     >>> tokenizer = AutoTokenizer.from_pretrained(DIR, trust_remote_code=True)  # doctest: +SKIP
@@ -108,23 +107,23 @@ class SineformerTokenizer(SideTokenizer):
 
     @property
     def separate_vocabs(self) -> bool:
-        """Whether source and target have vocabularies of their own; `MarianTokenizer` calls it so too."""
+        """Return whether source and target have separate vocabularies; named as in `MarianTokenizer`."""
         return self.target_tokenizer is not None
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *inputs: Any, **kwargs: Any) -> Any:
-        """As in transformers, with the tokenizer of the target if there is one.
+        """Load as in transformers, with the tokenizer of the target if there is one.
 
         Raises:
-            OSError: there is no tokenizer, or that of the target is missing.
+            OSError: the tokenizer of source or target is missing.
         """
         tokenizer = super().from_pretrained(pretrained_model_name_or_path, *inputs, **kwargs)
         file = tokenizer.init_kwargs.pop(TARGET_ARGUMENT, None)
-        # Folders written before this class do not say whether there are two; there the file does.
+        # Folders written before this class have no such field: with the file, there are two.
         if tokenizer.init_kwargs.pop("separate_vocabs", file is not None):
             if file is None:
                 raise OSError(
-                    f"{pretrained_model_name_or_path} has vocabularies of their own for source and target, but lacks "
+                    f"{pretrained_model_name_or_path} has separate vocabularies for source and target, but lacks "
                     f"{TARGET_FILE}; copy it there, or save the tokenizer again"
                 )
             kwargs["subfolder"] = posixpath.join(kwargs.get("subfolder") or "", TARGET_FOLDER)
@@ -132,10 +131,10 @@ class SineformerTokenizer(SideTokenizer):
         return tokenizer
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
-        """Save every vocabulary, and the code of this class, as `PreTrainedTokenizerFast.save_pretrained` saves one.
+        """Save all vocabularies and the code of this class; arguments as `PreTrainedTokenizerFast.save_pretrained`.
 
         Returns:
-            The names of the files.
+            The paths of the files.
         """
         hub = {name: kwargs.pop(name) for name in HUB_ARGUMENTS if name in kwargs}
         push_to_hub = kwargs.pop("push_to_hub", False)
@@ -161,7 +160,7 @@ class SineformerTokenizer(SideTokenizer):
         text_pair_target: Any = None,
         **kwargs: Any,
     ) -> BatchEncoding:
-        """As in transformers; a target is cut with its own vocabulary, into `labels` if a source is given too."""
+        """Encode as in transformers; `text_target` with the target vocabulary, as `labels` if there is a source too."""
         target = self.target_tokenizer
         if target is None or text_target is None:
             return super().__call__(text, text_pair, text_target, text_pair_target, **kwargs)
@@ -183,15 +182,15 @@ class SineformerTokenizer(SideTokenizer):
         return target.decode(token_ids, skip_special_tokens, **kwargs)
 
     def _share_settings(self, target: SideTokenizer) -> None:
-        """Give the target's tokenizer the settings of this one, which are those that callers see and change."""
+        """Copy the settings that callers see and change to the tokenizer of the target."""
         for name in SHARED_SETTINGS:
             setattr(target, name, getattr(self, name))
 
 
 def _describe(path: Path, **changes: Any) -> None:
-    """Change fields of a tokenizer_config.json."""
+    """Set fields of a tokenizer_config.json."""
     config = json.loads(path.read_text(encoding="utf-8")) | changes
     path.write_text(json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-SineformerTokenizer.register_for_auto_class()  # saving it saves this file, and names it for AutoTokenizer
+SineformerTokenizer.register_for_auto_class()  # saving it saves this file and names it in `auto_map`

@@ -1,4 +1,4 @@
-"""`pipeline("translation")` for Sineformer checkpoints; transformers 5 no longer has one of its own."""
+"""Define and register `pipeline("translation")`, which transformers 5 no longer has."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import AutoModelForSeq2SeqLM, Pipeline, pipelines
 
-from .invisible_text import shows_nothing
+from .invisible_text import is_invisible
 from .tokenization_sineformer import SineformerTokenizer
 
 TASK = "translation"
@@ -16,11 +16,11 @@ TASK = "translation"
 class SineformerTranslationPipeline(Pipeline):
     """Translate text with any sequence-to-sequence model and its tokenizer.
 
-    Returns what the pipeline of transformers 4 did: `[{"translation_text": ...}]` for a string; a list of such
-    dictionaries for a list, a tuple or a dataset column; and for a generator or a `KeyDataset` an iterator that gives
-    `[{"translation_text": ...}]` for each text as it is asked for. With `num_return_sequences=n`, every text has a
-    list of n dictionaries. With `return_tensors=True` they hold `translation_token_ids` instead. Arguments of
-    `generate` (`num_beams`, `max_new_tokens`, ...) may be given when the pipeline is made or when it is called.
+    Returns the same as in transformers 4: `[{"translation_text": ...}]` for a string; a list of such dictionaries for
+    a list, a tuple or a dataset column; for a generator or a `KeyDataset` an iterator over
+    `[{"translation_text": ...}]`, one for each text. With `num_return_sequences=n`, every text has a list of n
+    dictionaries. With `return_tensors=True` they have `translation_token_ids` instead. Arguments of `generate`
+    (`num_beams`, `max_new_tokens`, ...) can be given to the constructor or to the call.
 
     ```python
     >>> from transformers import pipeline
@@ -38,7 +38,7 @@ class SineformerTranslationPipeline(Pipeline):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.tokenizer: Any = _with_both_sides(self.tokenizer, self.model.config)
+        self.tokenizer: Any = _with_target_tokenizer(self.tokenizer, self.model.config)
 
     def _sanitize_parameters(
         self,
@@ -53,7 +53,7 @@ class SineformerTranslationPipeline(Pipeline):
 
     def __call__(self, texts: Any, **kwargs: Any) -> Any:
         """Translate `texts`; see the class."""
-        # `Pipeline` takes for one text whatever is neither a list nor a generator nor a dataset of torch.
+        # `Pipeline` treats as one text everything but lists, generators and datasets of torch.
         if isinstance(texts, Sequence) and not isinstance(texts, str | bytes):
             texts = list(texts)
             if not texts:
@@ -73,15 +73,15 @@ class SineformerTranslationPipeline(Pipeline):
                 "Give a string, a list, a generator or a column of a dataset."
             )
         inputs = self.tokenizer(text, return_tensors="pt", truncation=truncation, verbose=False)
-        return {**inputs, "shows_nothing": torch.tensor([shows_nothing(text)])}
+        return {**inputs, "is_invisible": torch.tensor([is_invisible(text)])}
 
     def _forward(self, model_inputs: Any, **generate: Any) -> dict[str, torch.Tensor]:
         model: Any = self.model
-        ids, mask, empty = (model_inputs[name] for name in ("input_ids", "attention_mask", "shows_nothing"))
+        ids, mask, empty = (model_inputs[name] for name in ("input_ids", "attention_mask", "is_invisible"))
         nothing = self._empty_translations(len(ids), generate)  # [B, number of translations, 2]
         if empty.all():
             if generate.get("streamer") is not None:
-                generate["streamer"].end()  # whoever reads from it waits for that
+                generate["streamer"].end()  # a reader of the streamer waits for it
             return {"output_ids": nothing}
         output_ids = model.generate(input_ids=ids, attention_mask=mask, **generate)
         output_ids = output_ids.reshape(len(ids), -1, output_ids.shape[-1])  # [B, number of translations, T]
@@ -91,7 +91,7 @@ class SineformerTranslationPipeline(Pipeline):
         return {"output_ids": output_ids}
 
     def _empty_translations(self, size: int, generate: dict[str, Any]) -> torch.Tensor:
-        """Return for each of `size` texts as many empty translations as `generate` would give `[size, n, 2]`."""
+        """Return empty translations `[size, n, 2]` of `size` texts, n as `generate` would return for each."""
         model: Any = self.model
         settings = generate.get("generation_config") or model.generation_config
         number = generate.get("num_return_sequences") or settings.num_return_sequences or 1
@@ -115,16 +115,16 @@ class SineformerTranslationPipeline(Pipeline):
         return [{"translation_text": text} for text in texts]
 
 
-def _with_both_sides(tokenizer: Any, config: Any) -> Any:
-    """Return a tokenizer that decodes the target of the model: `tokenizer`, or for an older folder that of the model.
+def _with_target_tokenizer(tokenizer: Any, config: Any) -> Any:
+    """Return `tokenizer`, or the tokenizer saved with the model if only that decodes the target.
 
     Raises:
-        ValueError: the target has another vocabulary than the source, which `tokenizer` does not know.
+        ValueError: source and target have different vocabularies, and no tokenizer has both.
     """
     if getattr(config, "share_encoder_decoder_embeddings", True) or getattr(tokenizer, "separate_vocabs", False):
         return tokenizer
     if config.name_or_path:
-        # The commit: the tokenizer of these weights, not of the newest.
+        # The commit of these weights, not the newest.
         commit = getattr(config, "_commit_hash", None)
         try:
             found = SineformerTokenizer.from_pretrained(config.name_or_path, revision=commit or "main")
@@ -134,18 +134,18 @@ def _with_both_sides(tokenizer: Any, config: Any) -> Any:
             return found
     if config.decoder_vocab_size != config.vocab_size:
         raise ValueError(
-            f"The model writes {config.decoder_vocab_size} target tokens and reads {config.vocab_size} source tokens, "
-            "but this tokenizer has one vocabulary. Give the one saved with the model: "
+            f"The model has {config.decoder_vocab_size} target tokens and {config.vocab_size} source tokens, "
+            "but this tokenizer has one vocabulary. Give the tokenizer saved with the model: "
             "AutoTokenizer.from_pretrained(MODEL, trust_remote_code=True)."
         )
     return tokenizer
 
 
 def register_pipeline() -> None:
-    """Let `pipeline("translation", model=MODEL)` find the class for a model that was loaded before.
+    """Register the task "translation", for `pipeline("translation", model=MODEL)` with a model in memory.
 
-    For a folder it reads which class to take; for an object it asks a registry, where "translation" is missing since
-    transformers 5, or refuses it by a list of removed tasks. Where somebody has put another class, it stays.
+    For a folder, transformers reads the class from its config; for a model in memory, from a registry, which lacks
+    "translation" since transformers 5, and a list of removed tasks may refuse it. A registered class is not replaced.
     """
     registry = getattr(pipelines, "PIPELINE_REGISTRY", None)
     if registry is not None and TASK not in registry.get_supported_tasks():

@@ -1,9 +1,9 @@
-"""Measure what a trained model loses when its matrices become 8-bit integers on the CPU.
+"""Compare a trained model with its quantised copy (8-bit weights) on the CPU: scores, size, time.
 
     python scripts/benchmark_int8.py --model runs/demo [--sentences 500]
 
-Dynamic quantisation of PyTorch: weights in int8, activations quantised at each call. Both models translate the same
-sentences of the embedded task's test set and score their references.
+Uses dynamic quantisation of PyTorch: weights in int8, activations quantised at each call. Both models translate the
+same sentences of the test set of the embedded task.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ with needs_extra("train"):
     from sineformer.training.settings.arguments import DataArguments
 
 
-def in_int8(model: nn.Module) -> nn.Module:
-    """A copy whose linear layers, the output projection among them, have weights of 8 bits."""
+def quantize(model: nn.Module) -> nn.Module:
+    """Return a copy with 8-bit weights in all linear layers, the output projection included."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # moves to a package of its own
+        warnings.simplefilter("ignore", DeprecationWarning)  # moves to a separate package
         return torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
 
 
 def megabytes(model: nn.Module) -> float:
-    """What the weights take in a file, without the tables that a model makes anew."""
+    """Return the size of the saved weights, without non-persistent buffers."""
     buffer = io.BytesIO()
     torch.save(model.state_dict(), buffer)
     return buffer.tell() / 1e6
 
 
 def main() -> int:
-    """Score both models and print a table; returns the exit status."""
+    """Score both models and print a table; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=path_or_name, required=True, help="model folder, trained on the embedded task")
     parser.add_argument("--sentences", type=positive, default=500)
@@ -63,7 +63,7 @@ def main() -> int:
         Accelerator(cpu=True), tokenizers, Seq2SeqCollator(tokenizers.source.pad_token_id), batch_size=64
     )
     print(f"{'weights':8}{'BLEU':>8}{'exact':>8}{'loss':>9}{'MB':>8}{'seconds':>9}")
-    systems: dict[str, Any] = {"fp32": model, "int8": in_int8(model)}
+    systems: dict[str, Any] = {"fp32": model, "int8": quantize(model)}
     for name, system in systems.items():
         started = time.perf_counter()
         scores, _ = evaluator.measure(system, held_out, num_beams=1)

@@ -1,13 +1,13 @@
-"""Memory and time of the way from text files to batches, for corpora of growing size.
+"""Measure memory and time from text files to batches, for corpora of growing size.
 
     python scripts/benchmark_memory.py [--pairs 100000 1000000 10000000] [--mode mapped streaming] [--folder DIR]
 
-Generates that many pairs of about five words a side, with words as frequent as Zipf has them, and goes the whole way of
-a run in a fresh process: read, clean, train a vocabulary on a sample of 20,000 pairs, tokenise, cache, plan an epoch
-and make batches of it: 200 from each window of a mapped corpus, all of a stream. Prints a table in Markdown.
+Generates pairs of about five words per side, with word frequencies by Zipf's law, and prepares them in a new process as
+a run does: read, clean, train a vocabulary on a sample of 20,000 pairs, tokenise, cache, plan an epoch and make
+batches: 200 from each window of a mapped corpus, all of a stream. Prints a Markdown table.
 
-`peak memory` is the most of anonymous memory (RssAnon), which the system cannot drop. Pages of mapped files come on top
-while there is room; `with pages` is the most of both together.
+`peak memory` is the maximum of anonymous memory (RssAnon), which the system cannot drop. Pages of mapped files are kept
+in addition while memory is free; `with pages` is the maximum of both together.
 """
 
 import argparse
@@ -44,7 +44,7 @@ VOCABULARY = ["--vocab_size", "8000", "--tokenizer_sample", "20000"]
 
 
 def words(generator: np.random.Generator) -> list[str]:
-    """Different words, short ones first, of which the first are to be the frequent ones."""
+    """Return distinct words in order of frequency, short ones first."""
     drawn = generator.integers(len(SYLLABLES), size=(WORDS, 3)).tolist()
     lengths = (1 + (number > 100) + (number > 5_000) for number in range(WORDS))
     spelled = ("".join(SYLLABLES[each] for each in row[:length]) for row, length in zip(drawn, lengths, strict=True))
@@ -52,7 +52,7 @@ def words(generator: np.random.Generator) -> list[str]:
 
 
 def generate(folder: Path, pairs: int) -> None:
-    """Write train.en, train.de and the small validation.en, validation.de."""
+    """Write train.en and train.de, and small files validation.en and validation.de."""
     generator = np.random.default_rng(pairs)
     for side in ("en", "de"):
         vocabulary = np.array(words(generator), dtype=object)
@@ -70,7 +70,7 @@ def generate(folder: Path, pairs: int) -> None:
 
 
 class Memory(threading.Thread):
-    """Watches the memory of this process."""
+    """Record the peak memory of this process."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -78,7 +78,7 @@ class Memory(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Look 50 times a second."""
+        """Read the memory 50 times per second."""
         while True:
             status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
             self.anonymous = max(self.anonymous, int(status["RssAnon"].split()[0]))
@@ -87,14 +87,14 @@ class Memory(threading.Thread):
 
 
 def measure(folder: Path, mode: str) -> dict[str, float]:
-    """Go the whole way in this process; returns kilobytes and seconds."""
+    """Prepare the data in this process; return kilobytes and seconds."""
     memory = Memory()
     time.sleep(0.1)
     libraries = memory.anonymous
     files = [word for split in ("train", "validation") for word in (f"--{split}_files", f"{split}.en", f"{split}.de")]
-    place = ["--data_dir", str(folder), "--output_dir", str(folder / "run"), "--use_cpu", "--max_steps", "1"]
-    way = ["--cache_dir", str(folder / "cache")] if mode == "mapped" else ["--streaming", "true"]
-    settings = read_settings(["--dataset", "files", *files, *place, *way, *VOCABULARY])
+    folders = ["--data_dir", str(folder), "--output_dir", str(folder / "run"), "--use_cpu", "--max_steps", "1"]
+    storage = ["--cache_dir", str(folder / "cache")] if mode == "mapped" else ["--streaming", "true"]
+    settings = read_settings(["--dataset", "files", *files, *folders, *storage, *VOCABULARY])
     started = time.monotonic()
     data = load_data(settings, Accelerator(cpu=True))
     loaded = time.monotonic()
@@ -102,7 +102,7 @@ def measure(folder: Path, mode: str) -> dict[str, float]:
     if mode == "mapped":
         data = load_data(settings, Accelerator(cpu=True))
         again = time.monotonic()
-    pairs = through_windows(data) if mode == "mapped" else through_stream(settings, data)
+    pairs = batch_windows(data) if mode == "mapped" else batch_stream(settings, data)
     return {
         "libraries": libraries,
         "anonymous": memory.anonymous,
@@ -114,8 +114,8 @@ def measure(folder: Path, mode: str) -> dict[str, float]:
     }
 
 
-def through_windows(data: Any) -> int:
-    """Plan an epoch and make some batches of each of its windows; returns the pairs planned."""
+def batch_windows(data: Any) -> int:
+    """Plan an epoch and make some batches of each window; return the number of planned pairs."""
     pairs, collate, planned = data.train.pairs, Seq2SeqCollator(0), 0
     sampler = TokenBudgetBatchSampler(pairs.lengths_on_demand, MAX_TOKENS, seed=1)
     for window in range(len(sampler.plan.windows)):
@@ -126,26 +126,26 @@ def through_windows(data: Any) -> int:
     return planned
 
 
-def through_stream(settings: Any, data: Any) -> int:
-    """Make all batches of an epoch; returns the pairs in them."""
+def batch_stream(settings: Any, data: Any) -> int:
+    """Make all batches of an epoch; return the number of their pairs."""
     batching = Batching(data.tokenizers, Seq2SeqCollator(0), MAX_TOKENS, seed=1)
     batches = StreamedBatches(data.train, batching, Accelerator(cpu=True), accumulation_steps=1)
-    whole = itertools.takewhile(lambda batch: batch.examples, batches)
-    return sum(len(batch.examples) for batch in whole)
+    epoch = itertools.takewhile(lambda batch: batch.examples, batches)
+    return sum(len(batch.examples) for batch in epoch)
 
 
-def in_fresh_process(folder: Path, mode: str) -> dict[str, float]:
-    """What `measure` returns there."""
+def measure_in_new_process(folder: Path, mode: str) -> dict[str, float]:
+    """Return the result of `measure` in a new process."""
     command = [sys.executable, __file__, "--measure", mode, "--folder", str(folder)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
-        sys.exit(1)  # it has said why
+        sys.exit(1)  # the process has printed its error
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return result
 
 
-def show(mode: str, pairs: int, result: dict[str, float]) -> None:
-    """One row of the table."""
+def print_row(mode: str, pairs: int, result: dict[str, float]) -> None:
+    """Print a row of the table."""
     speed = pairs / (result["load"] + (result["batches"] if mode == "streaming" else 0))
     sizes = " | ".join(f"{result[key] / 1024:,.0f} MiB" for key in ("libraries", "anonymous", "all"))
     times = f"{result['load']:.0f} s | {result['again']:.1f} s | {result['batches']:.0f} s"
@@ -153,29 +153,29 @@ def show(mode: str, pairs: int, result: dict[str, float]) -> None:
 
 
 def main() -> int:
-    """Measure what the command line asks for; returns the exit status."""
+    """Print a row for each number of pairs and mode; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
     parser.add_argument("--mode", nargs="+", default=["mapped", "streaming"], choices=["mapped", "streaming"])
-    parser.add_argument("--folder", type=path, help="for the text and the cache, which are removed at the end")
+    parser.add_argument("--folder", type=path, help="folder for text and cache, which are removed at the end")
     parser.add_argument("--measure", default=None, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure is not None:
         print(json.dumps(measure(arguments.folder, arguments.measure)))
         return 0
     if arguments.folder is not None and not os.access(arguments.folder, os.W_OK | os.X_OK):
-        print(f"error: --folder: {arguments.folder} is no folder that can be written; make it first", file=sys.stderr)
+        print(f"error: --folder: {arguments.folder} is not a writable folder; make it first", file=sys.stderr)
         return 1
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
-    print("| mode | pairs | libraries | peak memory | with pages | until the first batch | the next time | batches | "
+    print("| mode | pairs | libraries | peak memory | with pages | first load | from cache | batches | "
           "pairs/s |\n|---|---|---|---|---|---|---|---|---|", flush=True)  # fmt: skip
     for pairs in arguments.pairs:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
             generate(Path(folder), pairs)
             for mode in arguments.mode:
-                result = in_fresh_process(Path(folder), mode)
-                assert result["pairs"] == pairs, f"{pairs} pairs were written, {result['pairs']} came through"
-                show(mode, pairs, result)
+                result = measure_in_new_process(Path(folder), mode)
+                assert result["pairs"] == pairs, f"{pairs} pairs were written, {result['pairs']} are in batches"
+                print_row(mode, pairs, result)
     return 0
 
 

@@ -1,8 +1,8 @@
-"""What each option of a recipe does to a small run: the same seed and steps with and without it, one after the other.
+"""Measure the effect of each recipe option on a small run: train with and without it, with the same seed and steps.
 
     python scripts/benchmark_recipes.py --output_dir runs/variants --config RECIPE.yaml --data_dir DIR --max_steps 500
 
-Further flags are those of training and go to every run. Runs that have finished in the output folder are not repeated.
+Other flags are passed to the training of every run. Finished runs in the output folder are not repeated.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from sineformer.training.system.command_line import path, positive, run_command
 from sineformer.training.system.output_folder import METRICS_FILE
 
-# Learning rates of the schedules are those of the recipe, but for noam, where it is the factor of the paper.
+# All schedules have the learning rate of the recipe, except noam, where it is the factor of the paper.
 VARIANTS: dict[str, str] = {
     "the recipe": "",
     "attention_dropout: 0.1": "--attention_dropout 0.1",
@@ -39,21 +39,21 @@ VARIANTS: dict[str, str] = {
 
 
 def flags_of(name: str, max_steps: int) -> dict[str, str]:
-    """The flags of a variant, by key."""
+    """Return the flags of a variant, by key."""
     words = VARIANTS[name].format(half=max_steps // 2, often=max(1, round(0.15 * max_steps))).split()
     flags = {"--max_steps": str(max_steps)} | dict(zip(words[::2], words[1::2], strict=True))
     return {"--eval_steps": flags["--max_steps"], "--num_beams": "1", "--report_to": "none"} | flags
 
 
 def measure(folder: Path, flags: dict[str, str], others: list[str]) -> tuple[list[dict[str, Any]], float]:
-    """Train in a folder, unless it was done before; returns its evaluations and the minutes of processor time."""
+    """Train in `folder`, unless done before; return the evaluations and the CPU time in minutes."""
     result = folder / "cpu_seconds.json"
     if not result.is_file():
         words = [word for pair in flags.items() for word in pair]
         program = [sys.executable, "-m", "sineformer.training.train", "--output_dir", str(folder), *words, *others]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         if subprocess.run([*program, "--overwrite_output_dir"]).returncode != 0:
-            sys.exit(1)  # it has said why
+            sys.exit(1)  # the run has printed its error
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         result.write_text(json.dumps(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime))
     lines = [json.loads(line) for line in (folder / METRICS_FILE).read_text(encoding="utf-8").splitlines()]
@@ -62,10 +62,12 @@ def measure(folder: Path, flags: dict[str, str], others: list[str]) -> tuple[lis
 
 
 def row(name: str, scores: dict[str, Any], minutes: float) -> str:
+    """Return a row of the table."""
     return f"| {name} | {scores['loss']:.3f} | {scores['bleu']:.2f} | {scores['chrf']:.2f} | {minutes:.1f} |"
 
 
 def main() -> None:
+    """Train every variant and print its scores."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", type=path, required=True)
     parser.add_argument("--max_steps", type=positive, default=500)
@@ -77,7 +79,8 @@ def main() -> None:
         evaluations, minutes = measure(folder, flags_of(name, arguments.max_steps), others)
         singles = [each for each in evaluations if each["kind"] == "validation"]
         rows.append(row(name, singles[-1], minutes))
-        rows += [row(f"{name}: the mean", each, minutes) for each in evaluations if each["kind"] == "validation_mean"]
+        averaged = [each for each in evaluations if each["kind"] == "validation_mean"]
+        rows += [row(f"{name}: averaged weights", each, minutes) for each in averaged]
         if len({each["step"] for each in singles}) > 1:
             best = [max(singles, key=lambda each: each["bleu"]), max(singles, key=lambda each: each["chrf"])]
             best.append(min(singles, key=lambda each: each["loss"]))

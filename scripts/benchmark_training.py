@@ -1,8 +1,8 @@
-"""Time a training step of Sineformer beside MarianMTModel and torch.nn.Transformer: the same work, side by side.
+"""Compare the training speed of Sineformer, MarianMTModel and torch.nn.Transformer.
 
     python scripts/benchmark_training.py [--rounds 7] [--device cuda --dtype bf16]
 
-All models have the same sizes, batches and optimiser, and take turns in one process; printed are medians of rounds.
+All models have the same sizes, batches and optimiser, and take turns in one process. Prints the median of rounds.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SPECIAL: dict[str, Any] = {"pad_token_id": 0, "eos_token_id": 3, "bos_token_id":
 
 
 class TorchTransformer(nn.Module):
-    """torch.nn.Transformer with tied embeddings, table positions and cross-entropy, as its users write it."""
+    """torch.nn.Transformer with tied embeddings, positions and cross-entropy, as in its tutorials."""
 
     def __init__(self, vocab_size: int):
         super().__init__()
@@ -71,7 +71,8 @@ class TorchTransformer(nn.Module):
         return nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
 
 
-def peers(vocab_size: int) -> dict[str, nn.Module]:
+def make_models(vocab_size: int) -> dict[str, nn.Module]:
+    """Return the models to compare, by name."""
     ours = SineformerForConditionalGeneration(SineformerConfig(vocab_size=vocab_size, **SIZES, **SPECIAL))
     marian = MarianMTModel(
         MarianConfig(
@@ -82,7 +83,7 @@ def peers(vocab_size: int) -> dict[str, nn.Module]:
 
 
 def batches(vocab_size: int, max_tokens: int, device: str) -> list[dict[str, torch.Tensor]]:
-    """Sentences of a length that varies from batch to batch, with the little padding that length buckets leave."""
+    """Return batches of different lengths, with little padding, as from length buckets."""
     generator = torch.Generator().manual_seed(0)
     made = []
     for length in (8, 10, 12, 14, 16, 20, 26):
@@ -98,6 +99,7 @@ def batches(vocab_size: int, max_tokens: int, device: str) -> list[dict[str, tor
 
 
 def step_of(model: nn.Module, dtype: str, device: str) -> Callable[[dict[str, torch.Tensor]], None]:
+    """Return a function that takes a training step of `model`."""
     optimizer = torch.optim.Adam(model.to(device).train().parameters(), lr=1e-4, betas=(0.9, 0.98), fused=True)
     mixed = torch.autocast(device, torch.bfloat16) if dtype == "bf16" else contextlib.nullcontext()
 
@@ -113,6 +115,7 @@ def step_of(model: nn.Module, dtype: str, device: str) -> Callable[[dict[str, to
 
 
 def main() -> None:
+    """Time all models and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=positive, default=7)
     parser.add_argument("--vocab_size", type=positive, default=8000)
@@ -123,7 +126,7 @@ def main() -> None:
     torch.manual_seed(0)
     data = batches(arguments.vocab_size, arguments.max_tokens, arguments.device)
     tokens = sum(int((batch["labels"] != -100).sum()) for batch in data)
-    models = peers(arguments.vocab_size)
+    models = make_models(arguments.vocab_size)
     steps = {name: step_of(model, arguments.dtype, arguments.device) for name, model in models.items()}
     speeds: dict[str, list[float]] = {name: [] for name in steps}
     for round_number in range(arguments.rounds + 1):
@@ -133,7 +136,7 @@ def main() -> None:
                 step(batch)
             if arguments.device == "cuda":
                 torch.cuda.synchronize()
-            if round_number:  # the first warms up
+            if round_number:  # the first is warm-up
                 speeds[name].append(tokens / (time.perf_counter() - started))
     print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, {arguments}")
     print(f"torch {torch.__version__}, transformers {transformers.__version__}\n")

@@ -16,11 +16,11 @@ from sineformer.training.system.command_line import path, path_or_name, run_comm
 
 
 def main() -> int:
-    """Convert what the command line names; returns the exit status."""
+    """Convert the checkpoint; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    source_help = "folder of a MarianMTModel with its tokenizer, or id of one on the Hub"
+    source_help = "folder or Hub id of a MarianMTModel with its tokenizer"
     parser.add_argument("source", type=path_or_name, help=source_help)
-    parser.add_argument("output_dir", type=path, help="folder for the result; new or empty")
+    parser.add_argument("output_dir", type=path, help="output folder; new or empty")
     options = parser.parse_args()
     disable_progress_bar()
     try:

@@ -1,9 +1,9 @@
-"""The whole way in one command: trains on the embedded task, then loads the result where Sineformer is not installed.
+"""Train on the embedded task, then translate with the model in a process without Sineformer.
 
     sineformer-demo [--output_dir DIR] [--key value ...]
 
-Flags override the recipe `training/recipes/embedded_demo.yaml`, as in scripts/train.py; --resume goes on with a demo
-that was stopped.
+Flags override the recipe `training/recipes/embedded_demo.yaml`, as in scripts/train.py; --resume resumes an interrupted
+demo.
 """
 
 import argparse
@@ -27,7 +27,7 @@ CELL = 80
 
 
 def format_table(rows: list[tuple[str, str, str]]) -> str:
-    """Source, reference and translation in aligned columns; a translation equal to its reference is not repeated."""
+    """Return sources, references and translations in aligned columns; "=" is a translation equal to its reference."""
     header = ("English", "German, reference", "German, translated")
     compared = [(source, reference, "=" if ours == reference else ours) for source, reference, ours in rows]
     cells = [tuple(textwrap.shorten(cell, CELL, placeholder=" ...") for cell in row) for row in (header, *compared)]
@@ -36,9 +36,9 @@ def format_table(rows: list[tuple[str, str, str]]) -> str:
 
 
 def main() -> int:
-    """Train, translate the held-out sentences elsewhere, and print some with all scores; returns the exit status."""
+    """Train, translate held-out sentences in a bare process, print examples and scores; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    output_help = "folder for the model; what is in it is replaced"
+    output_help = "folder for the model; its content is replaced"
     parser.add_argument("--output_dir", type=path, default=Path("runs/demo"), help=output_help)
     arguments, flags = parser.parse_known_args()
     recipe = ["--config", str(RECIPE), "--output_dir", str(arguments.output_dir)]
@@ -49,7 +49,7 @@ def main() -> int:
         return status
 
     text, _ = read_split(read_settings([*recipe, *flags]).data, "test")
-    print("\nLoading the model with AutoModelForSeq2SeqLM in a process that has no Sineformer ...", flush=True)
+    print("\nLoading the model with AutoModelForSeq2SeqLM in a process without Sineformer ...", flush=True)
     try:
         translations = translate_elsewhere(arguments.output_dir, text.sources)
     except ElsewhereError as error:

@@ -1,10 +1,10 @@
-"""Publish a model folder on the Hub, after looking through it.
+"""Check a model folder and upload it to the Hub.
 
     sineformer-push DIR user/name [--dry-run] [--public] [--revision BRANCH] [--commit_message TEXT]
 
-The folder must hold a whole model with its code, tokenizer and card, and nothing else; it is loaded in a process
-without Sineformer first. The logs of training (tensorboard/, wandb/, profile/) stay here. The token is that of
-`hf auth login` or of HF_TOKEN.
+The folder must contain a complete model with its code, tokenizer and card, and nothing else; it is first loaded in a
+process without Sineformer. Training logs (tensorboard/, wandb/, profile/) are not uploaded. The token is that of
+`hf auth login` or HF_TOKEN.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from sineformer.training.system.command_line import path, run_command
 
 
 def describe(upload: Upload, destination: Destination) -> str:
-    """What goes where, one line a file."""
+    """Return a summary of the upload, one line per file."""
     lines = [f"{size:>15,}  {path}" for path, size in upload.files.items()]
     lines += [f"{'removed there':>15}  {name}" for name in upload.removed]
     visibility = "private" if destination.private else "public"
@@ -25,13 +25,13 @@ def describe(upload: Upload, destination: Destination) -> str:
 
 
 def main() -> int:
-    """Look through the folder and, unless it is a dry run, send it; returns the exit status."""
+    """Check the folder and, unless in a dry run, upload it; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=path, metavar="DIR", help="folder of a finished training")
-    parser.add_argument("repo_id", metavar="user/name", help="repository; made if there is none")
-    parser.add_argument("--dry-run", action="store_true", help="list and check everything, and change nothing")
-    parser.add_argument("--public", action="store_true", help="let everybody see it; left out: a private repository")
-    parser.add_argument("--revision", help="branch, made if there is none, or refs/pr/N; left out: main")
+    parser.add_argument("folder", type=path, metavar="DIR", help="model folder")
+    parser.add_argument("repo_id", metavar="user/name", help="repository; created if missing")
+    parser.add_argument("--dry-run", action="store_true", help="list and check everything, without uploading")
+    parser.add_argument("--public", action="store_true", help="create a public repository (default: private)")
+    parser.add_argument("--revision", help="branch, created if missing, or refs/pr/N (default: main)")
     parser.add_argument("--commit_message", default="Upload a Sineformer model", help="(default: %(default)s)")
     options = parser.parse_args()
     destination = Destination(options.repo_id, private=not options.public, revision=options.revision)

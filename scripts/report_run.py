@@ -1,4 +1,4 @@
-"""Write the report of a run, finished or under way, into its output folder: report.html and report.png.
+"""Write the report of a finished or running training run into its output folder: report.html and report.png.
 
 sineformer-report-run runs/first
 """
@@ -15,7 +15,7 @@ with needs_extra("train"):
 
 
 def main() -> int:
-    """Report on the run that the command line names; returns the exit status."""
+    """Write the report; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=path, help="output folder of the run")
     try:

@@ -1,4 +1,4 @@
-"""Translate with a trained model; one line out for every line in.
+"""Translate text with a trained model, one output line for each input line.
 
 sineformer-translate --model DIR "A man is riding a horse."
 sineformer-translate --model DIR --input in.txt --output out.txt
@@ -23,21 +23,23 @@ from sineformer.training.pretrained.translator import (
 from sineformer.training.system.command_line import path, path_or_name, positive, run_command
 
 INPUT_HELP = (
-    f"text file, one sentence per line, plain or compressed ({', '.join(COMPRESSIONS)}); left out: standard input"
+    f"text file, one sentence per line, plain or compressed ({', '.join(COMPRESSIONS)}) (default: standard input)"
 )
 
 
 def main() -> int:
-    """Translate what the command line says; returns the exit status."""
+    """Translate the sentences or files; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sentences", nargs="*", help="sentences to translate; without any, the lines of --input")
+    parser.add_argument("sentences", nargs="*", help="sentences to translate (default: the lines of --input)")
     parser.add_argument("--model", type=path_or_name, required=True, help="folder of a model, or its id on the Hub")
     parser.add_argument("--input", type=path, help=INPUT_HELP)
-    parser.add_argument("--output", type=path, help="file for the translations; left out: standard output")
-    parser.add_argument("--num_beams", type=positive, help="beams; left out: what the model was saved with")
-    parser.add_argument("--batch_size", type=positive, default=64, help="sentences translated at once (default: 64)")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps, ...; left out: an accelerator if there is one")
-    parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="float32", help="of the weights")
+    parser.add_argument("--output", type=path, help="file for the translations (default: standard output)")
+    parser.add_argument("--num_beams", type=positive, help="number of beams (default: as saved with the model)")
+    parser.add_argument("--batch_size", type=positive, default=64, help="sentences per batch (default: 64)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps, ... (default: an accelerator if there is one)")
+    parser.add_argument(
+        "--dtype", choices=["float32", "float16", "bfloat16"], default="float32", help="dtype of the weights"
+    )
     options = parser.parse_args()
     if options.sentences and options.input:
         parser.error("give sentences or --input, not both")

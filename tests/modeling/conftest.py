@@ -1,4 +1,4 @@
-"""Small models and batches that the tests of the model share."""
+"""Provide small models and batches to the tests of the model."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FIELDS_OF_MARIAN = (
 
 @pytest.fixture
 def make_model() -> MakeModel:
-    """A function that makes a small model in evaluation mode, the same one for the same arguments."""
+    """Return a function that makes a small model in evaluation mode, the same for the same arguments."""
 
     def make(**changes: Any) -> SineformerForConditionalGeneration:
         attention = changes.pop("attn_implementation", "sdpa")
@@ -50,7 +50,7 @@ def make_model() -> MakeModel:
 
 @pytest.fixture
 def randomize_vectors() -> Callable[[nn.Module], None]:
-    """A function that fills biases and norms, which start as zeros and ones; that would hide one that is left out."""
+    """Return a function that randomises biases and norms: zeros and ones would hide a missing one."""
 
     def randomize(module: nn.Module) -> None:
         for parameter in module.parameters():
@@ -62,7 +62,7 @@ def randomize_vectors() -> Callable[[nn.Module], None]:
 
 @pytest.fixture
 def marian_and_ours(make_model: MakeModel, randomize_vectors: Callable[[nn.Module], None]) -> MakePair:
-    """A function that makes a MarianMTModel and a Sineformer with the same weights and generation config."""
+    """Return a function that makes a MarianMTModel and a Sineformer with the same weights and generation config."""
 
     def make(**changes: Any) -> tuple[MarianMTModel, SineformerForConditionalGeneration]:
         ours = make_model(**LIKE_MARIAN, **changes)
@@ -82,10 +82,10 @@ def marian_and_ours(make_model: MakeModel, randomize_vectors: Callable[[nn.Modul
 
 @pytest.fixture(scope="session")
 def taught_weights() -> dict[str, torch.Tensor]:
-    """Weights for `make_model(**LIKE_MARIAN)` that were taught to turn sequences around, for a moment only.
+    """Return weights for `make_model(**LIKE_MARIAN)`, trained briefly to reverse sequences.
 
-    What random weights generate is one token again and again, whatever the source; with these it is various, uncertain,
-    and comes to an end now and then.
+    With random weights, a model repeats a single token for any source; with these, outputs vary, are uncertain and
+    sometimes end.
     """
     torch.manual_seed(0)
     model = SineformerForConditionalGeneration(SineformerConfig(**SMALL, **LIKE_MARIAN)).train()
@@ -101,7 +101,7 @@ def taught_weights() -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def taught(make_model: MakeModel, taught_weights: dict[str, torch.Tensor]) -> SineformerForConditionalGeneration:
-    """A small model whose translations are various, uncertain, and come to an end now and then."""
+    """Return a small model whose translations vary, are uncertain and sometimes end."""
     model = make_model(**LIKE_MARIAN)
     model.load_state_dict(taught_weights)
     return model
@@ -109,11 +109,11 @@ def taught(make_model: MakeModel, taught_weights: dict[str, torch.Tensor]) -> Si
 
 @pytest.fixture
 def source() -> torch.Tensor:
-    """Token ids of three source sentences without padding, `[3, 7]`."""
+    """Return token ids of three source sentences without padding, `[3, 7]`."""
     return torch.randint(4, 97, (3, 7), generator=torch.Generator().manual_seed(1))
 
 
 @pytest.fixture
 def target() -> torch.Tensor:
-    """Token ids of their targets, `[3, 5]`."""
+    """Return token ids of their targets, `[3, 5]`."""
     return torch.randint(4, 97, (3, 5), generator=torch.Generator().manual_seed(2))

@@ -1,4 +1,4 @@
-"""Attention, explained by small examples, and held against torch's own."""
+"""Explain attention by small examples, and compare it with that of torch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def numpy_attention(query: np.ndarray, key: np.ndarray, value: np.ndarray) -> tu
     return weights @ value, weights
 
 
-def test_softmax_turns_scores_into_shares() -> None:
+def test_softmax_turns_scores_into_probabilities() -> None:
     assert numpy_softmax(np.array([2.0, 1.0, 0.1])).round(4).tolist() == [0.6590, 0.2424, 0.0986]
     assert np.isfinite(numpy_softmax(np.array([1e4, 0.0, -1e4]))).all()
 
@@ -85,7 +85,7 @@ def test_causal_attention_at_a_position_does_not_depend_on_later_tokens() -> Non
 
 
 @pytest.mark.parametrize("as_float", [False, True])
-def test_a_row_that_may_look_at_nothing_gives_zeros_and_finite_gradients(as_float: bool) -> None:
+def test_a_fully_masked_row_gives_zeros_and_finite_gradients(as_float: bool) -> None:
     query, key, value = (torch.randn(2, 4, 8, requires_grad=True) for _ in range(3))
     mask = torch.ones(2, 4, 4, dtype=torch.bool)
     mask[0, 1] = False
@@ -106,7 +106,7 @@ def test_a_float_mask_is_added_to_the_scores() -> None:
     torch.testing.assert_close(weights, (query @ key.T / 8**0.5 + bias).softmax(-1))
 
 
-def test_dropout_falls_on_the_weights_only_in_training() -> None:
+def test_weights_are_dropped_only_in_training() -> None:
     query, key, value = (torch.randn(4, 50, 8) for _ in range(3))
     _, resting = scaled_dot_product_attention(query, key, value, dropout=0.5, training=False)
     _, training = scaled_dot_product_attention(query, key, value, dropout=0.5, training=True)
@@ -140,7 +140,7 @@ def test_equals_torchs_multi_head_attention_on_the_same_weights(causal: bool) ->
     torch.testing.assert_close(ours.k_proj.weight.grad, theirs.in_proj_weight.grad.chunk(3)[1], rtol=0, atol=1e-4)
 
 
-def test_cross_attention_without_an_encoder_output_says_so() -> None:
+def test_cross_attention_without_an_encoder_output_is_refused() -> None:
     attention = attention_module(d_model=32, num_heads=4, is_cross_attention=True)
     with pytest.raises(ValueError, match="key_value_states"):
         attention(torch.randn(2, 6, 32))

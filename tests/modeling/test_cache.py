@@ -1,4 +1,4 @@
-"""Decoding step by step with a cache gives what decoding all at once gives."""
+"""Test that decoding step by step with a cache equals decoding all positions at once."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_left_padded_prompt_continues_from_the_cache(make_model, source, targe
 
 @pytest.mark.filterwarnings("ignore:.past_key_values. is deprecated")
 @pytest.mark.parametrize("name", ["cache", "past_key_values", "memory"])
-def test_a_cache_is_known_under_every_name(make_model, source, target, name: str) -> None:
+def test_a_cache_is_accepted_under_every_name(make_model, source, target, name: str) -> None:
     model = make_model()
     first = model(input_ids=source, decoder_input_ids=target[:, :2], use_cache=True)
     rest = model(input_ids=source, decoder_input_ids=target[:, 2:], **{name: first[CACHE]})
@@ -59,7 +59,7 @@ def test_a_cache_is_known_under_every_name(make_model, source, target, name: str
     torch.testing.assert_close(rest.logits, expected, **TOLERANCE)
 
 
-@pytest.mark.skipif(CACHE == "past_key_values", reason="this transformers calls the cache so itself")
+@pytest.mark.skipif(CACHE == "past_key_values", reason="this transformers itself uses that name")
 def test_the_older_name_of_the_cache_is_deprecated_as_in_transformers(make_model, source, target) -> None:
     model = make_model()
     with pytest.warns(FutureWarning, match="`past_key_values` is deprecated.*Use `cache`"):
@@ -73,7 +73,7 @@ def test_a_cache_of_tuples_is_refused(make_model, source, target, name: str) -> 
         make_model()(input_ids=source, decoder_input_ids=target, **{name: ((target,),)})
 
 
-def test_a_plain_cache_is_taken_as_that_of_self_attention(make_model, source, target) -> None:
+def test_a_plain_cache_is_used_for_self_attention(make_model, source, target) -> None:
     model = make_model()
     output = model(input_ids=source, decoder_input_ids=target, cache=DynamicCache(config=model.config))
     torch.testing.assert_close(
@@ -103,13 +103,13 @@ def test_sampling_is_repeatable_and_differs_between_seeds(make_model, source) ->
 
 
 @pytest.mark.parametrize("changes", [{}, {"sliding_window": 4}])
-def test_a_static_cache_gives_what_a_growing_one_gives(make_model, source, changes) -> None:
+def test_a_static_cache_equals_a_dynamic_one(make_model, source, changes) -> None:
     model = make_model(**changes)
     expected = model.generate(source, max_new_tokens=12)
     output = model.generate(source, max_new_tokens=12, cache_implementation="static", disable_compile=True)
     assert torch.equal(output, expected)
 
 
-def test_a_fresh_model_does_not_cut_translations_at_twenty_tokens(make_model, source) -> None:
+def test_a_new_model_does_not_truncate_translations_at_twenty_tokens(make_model, source) -> None:
     model = make_model(eos_token_id=None, max_position_embeddings=40)
     assert model.generate(source, num_beams=1).shape[1] == 1 + source.shape[1] + 50

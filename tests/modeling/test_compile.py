@@ -1,7 +1,7 @@
-"""torch.compile takes forward and training step as one graph, and one graph for all lengths.
+"""Test that torch.compile makes one graph of forward and training step, for all lengths.
 
-The backend "eager" traces as every backend does and leaves out the code generation, which takes minutes; one slow test
-goes all the way.
+The backend "eager" traces as every backend does, without code generation, which takes minutes; one slow test generates
+code.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def test_the_whole_model_is_one_graph_with_the_same_result(make_model, training:
     torch.testing.assert_close(torch.autograd.grad(loss, list(model.parameters())), expected_gradients)
 
 
-def test_no_length_is_compiled_for_again(make_model) -> None:
+def test_a_new_length_is_not_compiled_again(make_model) -> None:
     model = compiled(make_model().train())
     model(**batch(3, 9))
     with torch._dynamo.config.patch(error_on_recompile=True):
@@ -55,8 +55,8 @@ def test_no_length_is_compiled_for_again(make_model) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="needs g++ or clang++ to generate code")
-def test_generated_code_takes_the_training_step_of_eager_for_every_length(make_model, monkeypatch, tmp_path) -> None:
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # what a killed run left elsewhere is of no use
+def test_generated_code_equals_eager_training_steps_for_every_length(make_model, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # not the cache of a killed run
     model = make_model(encoder_layers=1, decoder_layers=1).train()
     fast = torch.compile(model, fullgraph=True, dynamic=True)
     parameters = list(model.parameters())

@@ -1,4 +1,4 @@
-"""The configuration: the paper's defaults, round trips, and errors that name the field and the mend."""
+"""Test the configuration: the paper's defaults, saving, and errors that name the field and the fix."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ def test_fields_survive_saving(tmp_path: Path) -> None:
     assert SineformerConfig.from_pretrained(tmp_path).to_dict() == config.to_dict()
 
 
-def test_names_that_every_model_has_are_those_of_ours() -> None:
+def test_common_names_of_models_are_aliases() -> None:
     config = SineformerConfig(d_model=64, encoder_layers=3, encoder_attention_heads=4)
     assert (config.hidden_size, config.num_hidden_layers, config.num_attention_heads) == (64, 3, 4)
     assert config.decoder_vocab_size == config.vocab_size
 
 
-def test_a_shared_vocabulary_keeps_one_size_when_it_is_set_later() -> None:
+def test_setting_the_size_of_a_shared_vocabulary_changes_both_sides() -> None:
     config = SineformerConfig(vocab_size=50)
     config.vocab_size = 60
     assert SineformerConfig.from_dict(config.to_diff_dict()).target_vocab_size == 60
 
 
-def test_vocabularies_of_their_own_keep_their_own_sizes() -> None:
+def test_separate_vocabularies_keep_their_sizes() -> None:
     config = SineformerConfig(vocab_size=50, decoder_vocab_size=70, share_encoder_decoder_embeddings=False)
     config.vocab_size = 60
     assert (config.vocab_size, config.target_vocab_size) == (60, 70)
@@ -73,7 +73,7 @@ def test_vocabularies_of_their_own_keep_their_own_sizes() -> None:
         ({"position_layout": "learned"}, "position_layout"),
     ],
 )
-def test_what_does_not_fit_together_is_refused(fields, message: str) -> None:
+def test_contradictory_fields_are_refused(fields, message: str) -> None:
     with pytest.raises(StrictDataclassError, match=f"(?s){message}"):
         SineformerConfig(**fields)
 
@@ -86,25 +86,25 @@ def test_classes_that_a_pipeline_puts_into_the_configuration_are_saved_by_name()
 
 
 def load_with(monkeypatch, release: str) -> None:
-    """Run the file of the configuration as if this release of transformers were installed."""
+    """Run the configuration file as if this release of transformers were installed."""
     monkeypatch.setattr(transformers, "__version__", release)
     spec = importlib.util.find_spec(configuration_sineformer.__name__)
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
 @pytest.mark.parametrize("release", ["4.57.1", "5.16.2", "5.9.0"])
-def test_a_transformers_that_is_too_old_is_named_with_the_range_that_was_tested(monkeypatch, release: str) -> None:
-    message = r"transformers 5\.17 or newer \(tested with 5\.17 to 5\.24\), and this is {}.*pip install"
+def test_an_old_transformers_is_refused_with_the_tested_range(monkeypatch, release: str) -> None:
+    message = r"transformers 5\.17 or newer \(tested with 5\.17 to 5\.24\), but {} is installed.*pip install"
     with pytest.raises(ImportError, match=message.format(re.escape(release))):
         load_with(monkeypatch, release)
 
 
 @pytest.mark.parametrize("release", ["5.17.0", "5.24.0", "5.25.0.dev0", "6.0.0rc1", "10.0"])
-def test_later_releases_are_taken(monkeypatch, release: str) -> None:
+def test_later_releases_are_accepted(monkeypatch, release: str) -> None:
     load_with(monkeypatch, release)
 
 
-def test_the_range_is_that_of_the_package_and_of_the_pinned_release() -> None:
+def test_the_tested_range_is_that_of_pyproject_and_constraints() -> None:
     assert f"transformers>={configuration_sineformer.OLDEST}" in (metadata.requires("sineformer") or [])
     pins = re.findall(
         r"^transformers==(\d+\.\d+)", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE

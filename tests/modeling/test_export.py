@@ -1,4 +1,4 @@
-"""torch.export takes encoder and decoder once, for every number of sentences and every length."""
+"""Test that torch.export makes one program of encoder and of decoder for all batch sizes and lengths."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch.export import Dim, export
 from sineformer import SineformerForConditionalGeneration
 
 BATCH, SOURCE, TARGET = Dim("batch"), Dim("source"), Dim("target")
-# Rows, source length, target length: one row, one token, and more tokens than the table of positions has rows (64).
+# Batch size, source length, target length: one row, one token, and more tokens than rows in the position table (64).
 OTHER_SIZES = [(5, 19, 2), (1, 50, 1), (2, 1, 3), (2, 100, 70)]
 Inputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 class Encode(nn.Module):
-    """The part that runs once for each sentence."""
+    """Run once for each sentence."""
 
     def __init__(self, model: SineformerForConditionalGeneration):
         super().__init__()
@@ -27,7 +27,7 @@ class Encode(nn.Module):
 
 
 class Decode(nn.Module):
-    """The part that runs once for each token."""
+    """Run once for each token."""
 
     def __init__(self, model: SineformerForConditionalGeneration):
         super().__init__()
@@ -56,7 +56,7 @@ def inputs(rows: int, source_length: int, target_length: int) -> Inputs:
         ),
     ],
 )
-def test_what_was_exported_once_equals_the_model_at_every_length(make_model, strict: bool, changes) -> None:
+def test_one_exported_program_equals_the_model_at_every_length(make_model, strict: bool, changes) -> None:
     model = make_model(**changes)
     encode, decode = Encode(model), Decode(model)
     source, mask, target = inputs(3, 7, 5)

@@ -1,4 +1,4 @@
-"""What was pushed loads from the Hub and from its cache, in processes that have torch and transformers alone."""
+"""Test that a pushed model loads from the Hub and its cache, in processes with torch and transformers only."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from sineformer import SineformerForConditionalGeneration
 if TYPE_CHECKING:
     from sineformer.tests.conftest import BarePython, Hub
 
-NAME = "user/small.model-2"  # every character that module names cannot have
+NAME = "user/small.model-2"  # with every character that is not allowed in module names
 CAPABILITY_TO_IGNORE_PERMISSIONS = 1
 DROP_CAPABILITY = 24
 
-# Prints, for each JSON object of arguments on the command line, what a model loaded with them says.
+# Print the logits and translation of a model, loaded with each JSON object of arguments on the command line.
 LOAD = """
 import hashlib, json, sys, torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
@@ -50,7 +50,7 @@ for arguments in map(json.loads, loads):
 
 
 def said_here(folder: Path) -> dict[str, Any]:
-    """What `LOAD` must print about a folder."""
+    """Return what `LOAD` must print for a folder."""
     import hashlib
 
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
@@ -66,7 +66,7 @@ def said_here(folder: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Pushed:
-    """Two commits of one repository: other weights, and code that names another edition."""
+    """Push two commits of one repository, with different weights and editions of the code."""
 
     first: dict[str, Any]
     second: dict[str, Any]
@@ -112,7 +112,7 @@ def test_the_model_and_the_pipeline_load_from_the_hub_and_then_offline(
     assert load(own_bare_python, hub, {}, {"as_pipeline": True}, HF_HUB_OFFLINE="1", HF_TOKEN="") == expected
 
 
-def test_a_revision_gives_its_weights_and_its_code(own_bare_python: BarePython, hub: Hub, pushed: Pushed) -> None:
+def test_a_revision_loads_its_own_weights_and_code(own_bare_python: BarePython, hub: Hub, pushed: Pushed) -> None:
     first, second = {"revision": pushed.first_commit}, {"revision": pushed.second_commit}
     loads = (first, {}, {**first, "as_pipeline": True}, {**first, "code_revision": pushed.second_commit}, second)
     new_code = {**pushed.first, "edition": 2}
@@ -121,12 +121,12 @@ def test_a_revision_gives_its_weights_and_its_code(own_bare_python: BarePython, 
 
 
 def bind_permissions() -> None:
-    """Let permissions bind the process that comes next, also where it runs as root; others lack the right to ask."""
+    """Make file permissions apply to the next process also if it runs as root."""
     ctypes.CDLL(None).prctl(DROP_CAPABILITY, CAPABILITY_TO_IGNORE_PERMISSIONS, 0, 0, 0)
 
 
 @pytest.mark.slow
-def test_a_cache_that_cannot_be_written_to_is_enough(own_bare_python: BarePython, hub: Hub, pushed: Pushed) -> None:
+def test_a_read_only_cache_is_enough(own_bare_python: BarePython, hub: Hub, pushed: Pushed) -> None:
     load(own_bare_python, hub, {})
     cache = own_bare_python.home / "hf"
     for path in (cache, *cache.rglob("*")):
@@ -157,7 +157,7 @@ else:
 """
 
 
-def test_the_folder_one_is_in_and_links_are_folders_like_others(
+def test_the_working_directory_and_links_load_like_other_folders(
     tmp_path: Path, bare_python: BarePython, make_model_folder: Callable[..., Path]
 ) -> None:
     folder = make_model_folder(tmp_path / "model", 3)

@@ -1,4 +1,4 @@
-"""A fresh model starts where post-norm can train: unit-variance embeddings and logits, Xavier matrices."""
+"""Test the initialisation: unit-variance embeddings and logits, Xavier matrices, and training with post-norm."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def test_matrices_are_xavier_uniform_and_biases_zero(fresh) -> None:
     assert bool((layer.fc2.bias == 0).all() and (layer.final_layer_norm.weight == 1).all())
 
 
-def test_the_first_loss_is_near_that_of_a_uniform_guess(fresh) -> None:
+def test_the_first_loss_is_near_log_v(fresh) -> None:
     ids = torch.randint(4, 2000, (8, 20), generator=torch.Generator().manual_seed(0))
     loss = fresh(input_ids=ids, labels=ids.flip(1)).loss.item()
     assert abs(loss - math.log(2000)) < 1.0
 
 
-def test_init_std_changes_the_embeddings_alone(make_model) -> None:
+def test_init_std_changes_only_the_embeddings(make_model) -> None:
     default, changed = make_model(), make_model(init_std=3.0)
     assert changed.model.shared.weight[1:].std().item() == pytest.approx(3.0, rel=0.05)
     assert default.model.encoder.layers[0].fc1.weight.std().item() == pytest.approx(
@@ -51,7 +51,7 @@ def test_a_small_model_learns_to_copy(make_model, normalize_before: bool) -> Non
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3, betas=(0.9, 0.98), eps=1e-9)
     warmup = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.01, total_iters=50)
     generator = torch.Generator().manual_seed(0)
-    for _ in range(350):  # after 250 steps the loss is near 0.5, above or below it by the rounding of the processor
+    for _ in range(350):  # after 250 steps the loss is near 0.5, depending on the rounding of the processor
         ids = torch.randint(4, 30, (32, 6), generator=generator)
         loss = model(input_ids=ids, labels=ids).loss
         optimizer.zero_grad()
@@ -62,7 +62,7 @@ def test_a_small_model_learns_to_copy(make_model, normalize_before: bool) -> Non
 
 
 @pytest.mark.parametrize("reentrant", [False, True])
-def test_gradient_checkpointing_changes_no_gradient(make_model, source, target, reentrant: bool) -> None:
+def test_gradient_checkpointing_does_not_change_gradients(make_model, source, target, reentrant: bool) -> None:
     gradients = []
     for checkpointing in (False, True):
         model = make_model().train()

@@ -1,4 +1,4 @@
-"""Input that cannot be meant is refused with an error that names the argument and the fix."""
+"""Test that wrong input is refused with an error that names the argument and the fix."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def test_labels_without_the_ids_to_shift_them_are_refused(make_model, field: str
         make_model(**{field: None})(input_ids=IDS, labels=IDS)
 
 
-def test_decoder_alone_asks_for_the_output_of_the_encoder(make_model) -> None:
+def test_the_decoder_needs_the_output_of_the_encoder(make_model) -> None:
     with pytest.raises(ValueError, match="encoder_hidden_states"):
         make_model().model.decoder(IDS)
 
 
-def test_labels_become_decoder_inputs_one_place_to_the_right(make_model) -> None:
+def test_labels_are_shifted_right_into_decoder_inputs(make_model) -> None:
     labels = torch.tensor([[5, 6, 3], [7, 3, -100]])
     assert make_model().prepare_decoder_input_ids_from_labels(labels).tolist() == [[2, 5, 6], [2, 7, 3]]
 
@@ -85,7 +85,7 @@ def test_embeddings_may_be_given_in_place_of_ids(make_model, source, target) -> 
     torch.testing.assert_close(output, expected)
 
 
-def test_tuples_come_out_when_asked_for(make_model, source, target) -> None:
+def test_tuples_are_returned_on_request(make_model, source, target) -> None:
     model = make_model()
     expected = model(input_ids=source, labels=target)
     loss, logits, *_ = model(input_ids=source, labels=target, return_dict=False)
@@ -97,7 +97,7 @@ def test_tuples_come_out_when_asked_for(make_model, source, target) -> None:
 
 @pytest.fixture
 def warnings_once(monkeypatch) -> list[str]:
-    """What the model warns of."""
+    """Return the list of warnings of the model."""
     said: list[str] = []
     monkeypatch.setattr(compatibility.logger, "warning_once", said.append)
     return said
@@ -114,7 +114,7 @@ def test_a_misspelt_argument_is_named_and_never_refused(make_model, warnings_onc
 
 
 @pytest.mark.parametrize("module", ["forward", "generate", "encoder", "decoder", "model"])
-def test_an_argument_of_a_later_release_is_no_misspelt_one(make_model, warnings_once, module: str) -> None:
+def test_an_argument_of_a_later_release_is_not_misspelt(make_model, warnings_once, module: str) -> None:
     model = make_model()
     later = {"something_that_comes_later": True}
     calls = {
@@ -131,7 +131,7 @@ def test_an_argument_of_a_later_release_is_no_misspelt_one(make_model, warnings_
 @pytest.mark.parametrize(
     ("source", "error", "message"),
     [
-        (IDS.tolist(), TypeError, r"a list as its source; it takes a tensor .*tokenizer\(texts"),
+        (IDS.tolist(), TypeError, r"a list as its source; give a tensor .*tokenizer\(texts"),
         (IDS.numpy(), TypeError, "a ndarray as its source"),
         (IDS[0], ValueError, r"has shape \[3\].*unsqueeze\(0\)"),
         (IDS.float(), TypeError, "torch.long"),
@@ -139,11 +139,11 @@ def test_an_argument_of_a_later_release_is_no_misspelt_one(make_model, warnings_
     ids=["list", "array", "one dimension", "floats"],
 )
 @pytest.mark.parametrize("keyword", ["inputs", "input_ids"])
-def test_generate_says_what_its_source_must_be(make_model, source, error, message: str, keyword: str) -> None:
+def test_generate_refuses_a_wrong_source(make_model, source, error, message: str, keyword: str) -> None:
     with pytest.raises(error, match=message):
         make_model().generate(**{keyword: source})
 
 
-def test_a_target_that_a_trainer_has_taken_away_is_explained(make_model) -> None:
+def test_labels_removed_by_a_trainer_are_explained(make_model) -> None:
     with pytest.raises(ValueError, match=r"label_smoothing_factor.*DataCollatorForSeq2Seq\(tokenizer, model=model\)"):
         make_model().train()(input_ids=IDS)

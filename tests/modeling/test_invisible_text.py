@@ -1,10 +1,10 @@
-"""Which text shows nothing: what a model is not asked to translate."""
+"""Test the detection of text without visible characters."""
 
 from __future__ import annotations
 
 import pytest
 
-from sineformer.modeling.invisible_text import shows_nothing
+from sineformer.modeling.invisible_text import is_invisible
 
 NOTHING = {
     "blanks and line breaks": " \t\r\n\u00a0\u2003\u2028\u3000",
@@ -19,8 +19,8 @@ NOTHING = {
 
 
 @pytest.mark.parametrize("text", ["", *NOTHING.values(), "".join(NOTHING.values())], ids=["empty", *NOTHING, "all"])
-def test_text_that_shows_nothing(text: str) -> None:
-    assert shows_nothing(text)
+def test_invisible_text(text: str) -> None:
+    assert is_invisible(text)
 
 
 @pytest.mark.parametrize(
@@ -44,5 +44,5 @@ def test_text_that_shows_nothing(text: str) -> None:
         "\U0001fbff",  # not assigned in every Unicode
     ],
 )
-def test_text_that_shows_something(text: str) -> None:
-    assert not shows_nothing(text)
+def test_visible_text(text: str) -> None:
+    assert not is_invisible(text)

@@ -1,5 +1,5 @@
-"""A folder works where transformers does what a later release might: it renames the cache, sends keywords that nobody
-knows yet, drops names that it deprecates today, and calls hooks by keyword or by position."""
+"""Test a saved folder with a simulated later release of transformers: it renames the cache, passes new keywords, lacks
+names that are deprecated today, and calls hooks by keyword or by position."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 TINY = {"vocab_size": 9, "d_model": 4, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 1}
 TINY |= {"decoder_attention_heads": 1, "encoder_ffn_dim": 4, "decoder_ffn_dim": 4}
-# The names of the cache: of releases to 5.23, since 5.24, and one that no release has.
+# Names of the cache: up to 5.23, since 5.24, and one that no release has.
 NAMES = ["past_key_values", "cache", "memory"]
 
 USE = """
 def use(model, tokenizer, later):
-    "What a model does, with keywords of a later release."
+    "Return outputs of the model, called with keywords of a later release."
     texts = ["the dog sleeps", "der Hund", "a"]
     batch = tokenizer(texts, return_tensors="pt", padding=True)
     output = {"logits": model(**batch, decoder_input_ids=batch["input_ids"], **later)["logits"].tolist()}
@@ -61,7 +61,7 @@ called = set()
 def renamed(keywords, old, new):
     return {new if key == old else key: value for key, value in keywords.items()}
 
-# Outputs have the cache under the new name only, and nothing answers to the old ones.
+# Outputs have the cache only under the new name.
 for old in {"past_key_values", "cache_params"} & vars(generic.ModelOutput).keys():
     delattr(generic.ModelOutput, old)
 generic.ModelOutput._replace_old_cache_name = lambda self, key: key
@@ -71,7 +71,7 @@ for kind in ("BaseModelOutputWithPastAndCrossAttentions", "Seq2SeqModelOutput", 
     fields = [(each, object, dataclasses.field(default=None)) for each in names]
     setattr(modeling_outputs, kind, dataclasses.make_dataclass(kind, fields, bases=(generic.ModelOutput,)))
 
-# So have the functions that make masks.
+# The mask functions take it only under the new name.
 def mask_of_later(function):
     def make(*arguments, **keywords):
         assert not {TODAY, "past_key_values"} & keywords.keys() - {name}, "a mask was asked for by an old name"
@@ -137,14 +137,14 @@ def expected(folder, bare_python: BarePython) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_folder_gives_the_same_in_a_later_release(
+def test_a_folder_gives_the_same_results_in_a_later_release(
     folder, expected, name: str, tmp_path, bare_python: BarePython
 ) -> None:
     assert json.loads(bare_python.run(LIKE_A_LATER_RELEASE, folder, tmp_path / "copy", name)) == expected
 
 
 def _called_from_outside() -> list[object]:
-    """Every method of ours that transformers, PEFT or Trainer call with arguments."""
+    """Return all methods of ours that transformers, PEFT or Trainer call with arguments."""
     kinds = (SineformerConfig, SineformerForConditionalGeneration, SineformerTokenizer, SineformerTranslationPipeline)
     names = {
         *("forward", "generate", "prepare_inputs_for_generation", "create_masks_for_generate", "save_pretrained"),
@@ -159,6 +159,6 @@ def _called_from_outside() -> list[object]:
 
 
 @pytest.mark.parametrize("method", _called_from_outside(), ids=lambda method: method.__qualname__)
-def test_what_others_call_takes_keywords_that_it_does_not_know(method) -> None:
+def test_methods_called_by_libraries_accept_unknown_keywords(method) -> None:
     kinds = [parameter.kind for parameter in inspect.signature(method).parameters.values()]
     assert inspect.Parameter.VAR_KEYWORD in kinds

@@ -1,4 +1,4 @@
-"""Layer drop (Fan et al., 2020): in training, a layer is now and then as if it were not there."""
+"""Test layer drop (Fan et al., 2020): in training, layers are skipped at random."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import nn
 
 from sineformer import SineformerConfig
 
-ALWAYS = 1 - 1e-9  # 1 itself is no probability that a configuration takes
+ALWAYS = 1 - 1e-9  # the configuration does not accept 1
 
 
-def test_a_dropped_layer_is_as_if_it_were_not_there(make_model, source, target) -> None:
+def test_a_dropped_layer_returns_its_input(make_model, source, target) -> None:
     model = make_model(encoder_layerdrop=ALWAYS, decoder_layerdrop=ALWAYS).train()
     output = model(input_ids=source, labels=target)
     without = make_model()
@@ -60,9 +60,7 @@ def test_a_probability_of_zero_draws_no_random_number(make_model, source, target
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_parameters_of_a_dropped_layer_have_a_gradient_of_zero_for_other_processes_to_add(
-    make_model, source, target
-) -> None:
+def test_parameters_of_a_dropped_layer_have_zero_gradients_for_other_processes(make_model, source, target) -> None:
     model = make_model(decoder_layerdrop=ALWAYS).train()
     model(input_ids=source, labels=target).loss.backward()
     for parameter in model.model.decoder.layers.parameters():
@@ -91,7 +89,7 @@ def test_a_step_with_dropped_layers_is_one_graph(make_model, source, target) -> 
     torch._dynamo.reset()
 
 
-def test_a_configuration_takes_probabilities_only() -> None:
+def test_a_configuration_accepts_only_probabilities() -> None:
     assert SineformerConfig(encoder_layerdrop=0).encoder_layerdrop == SineformerConfig().decoder_layerdrop == 0
     for name in ("encoder_layerdrop", "decoder_layerdrop"):
         with pytest.raises(StrictDataclassError, match=f"`{name}` is 1; give a probability"):

@@ -1,13 +1,13 @@
-"""Eight processes load one model at the same moment, as the processes of a training on several devices do.
+"""Test that eight processes load one model simultaneously, as in training on several devices.
 
-transformers copies the code of a model into its module cache file by file, in place and without a lock
-(`get_cached_module_file`), this model's and any other's. Two things can go wrong on an empty cache:
+transformers copies the code of any model into its module cache file by file, in place and without a lock
+(`get_cached_module_file`). Two things can go wrong with an empty cache:
 
-- From the Hub, a process skips files that others have copied, and with them what those import. So the modeling file
-  imports every other by itself; then no file is missing when a process goes on.
-- A process may import a file that another is just writing. The code that is copied cannot prevent that: its first
-  file, the configuration, is copied before any of it runs. Afterwards the cache is whole, so a new process loads; and
-  once it is whole nobody writes to it again, and any number loads at once.
+- From the Hub, a process skips files that others have copied, together with the imports of these. So the modeling file
+  imports all others; then no file is missing later.
+- A process may import a file that another is writing. The copied code cannot prevent that: its first file, the
+  configuration, is copied before any of it runs. Afterwards the cache is complete, so a new process loads; nobody
+  writes to it again, and any number of processes can load at once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 PROCESSES = 8
 ROUNDS = 3
 
-# The parent has imported everything that loading imports, so that the children meet at the module cache.
+# The parent imports everything beforehand, so that the children reach the module cache at the same time.
 LOAD_AT_ONCE = """
 import json, multiprocessing, sys, tempfile
 from pathlib import Path
@@ -83,7 +83,7 @@ for number in range(rounds):
 
 @dataclass(frozen=True)
 class Model:
-    """A model folder, what to call it when loading, and the settings that takes."""
+    """A model folder, the name to load it by, and the environment variables for that."""
 
     folder: Path
     name: str
@@ -115,14 +115,14 @@ def load_at_once(python: BarePython, model: Model, kind: str, rounds: int) -> li
     return [json.loads(line) for line in printed.splitlines()]
 
 
-def test_eight_processes_load_at_once_what_was_loaded_before(bare_python: BarePython, model: Model) -> None:
+def test_eight_processes_load_at_once_from_a_filled_cache(bare_python: BarePython, model: Model) -> None:
     (result,) = load_at_once(bare_python, model, "filled", 1)
     assert result["errors"] == []
     assert result["loaded"] == PROCESSES
     assert result["first and next load"]
 
 
-def test_eight_processes_at_once_leave_an_empty_cache_whole(bare_python: BarePython, model: Model) -> None:
+def test_eight_processes_at_once_complete_an_empty_cache(bare_python: BarePython, model: Model) -> None:
     for result in load_at_once(bare_python, model, "empty", ROUNDS):
         assert result["whole"]
         assert result["files"] > PROCESSES

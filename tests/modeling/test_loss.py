@@ -1,4 +1,4 @@
-"""The loss: torch's cross-entropy, without the logits as a whole and with the count of the whole step."""
+"""Test the loss: torch's cross-entropy, without storing all logits and divided by the count of a complete step."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_value_and_gradients_are_those_of_torch(
 
 
 class WatchedLinear(nn.Linear):
-    """A head that the fused loss must not go around, as an adapter's would be."""
+    """A head that the fused loss must call, like one with an adapter."""
 
 
 def test_a_head_that_does_more_than_multiply_is_called(monkeypatch) -> None:
@@ -49,7 +49,7 @@ def test_a_head_that_does_more_than_multiply_is_called(monkeypatch) -> None:
     assert not torch.allclose(translation_loss(hidden, head, labels, label_smoothing=0.1), expected)
 
 
-def test_training_never_holds_the_logits_of_the_whole_batch(make_model, source, target, monkeypatch) -> None:
+def test_training_never_stores_all_logits(make_model, source, target, monkeypatch) -> None:
     monkeypatch.setitem(loss_module.LOGITS_PER_CHUNK, "cpu", 97 * 4)
     largest = 0
 
@@ -101,7 +101,7 @@ def test_any_split_into_micro_batches_gives_the_gradient_of_one_batch(make_model
         torch.testing.assert_close(parameter.grad, whole[name], rtol=1e-4, atol=1e-6)
 
 
-def test_a_batch_without_targets_has_loss_zero_and_gradient_zero(make_model, source) -> None:
+def test_a_batch_without_targets_has_zero_loss_and_gradients(make_model, source) -> None:
     model = make_model().train()
     loss = model(input_ids=source, labels=torch.full((3, 4), -100)).loss
     loss.backward()

@@ -1,4 +1,4 @@
-"""Padding, causality, windows and attention implementations: what may change the output and what must not."""
+"""Test padding, causality, sliding windows and attention implementations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sineformer import SineformerForConditionalGeneration
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 compiles_flex = pytest.mark.skipif(
     not (shutil.which("g++") or shutil.which("clang++")),
-    reason="flex_attention on the CPU is compiled with a C++ compiler, and there is none here",
+    reason="flex_attention on the CPU needs a C++ compiler",
 )
 
 
@@ -68,7 +68,7 @@ def test_eager_and_sdpa_agree_in_gradients(make_model, source, target) -> None:
 
 
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
-def test_a_sentence_of_padding_alone_is_finite_and_leaves_the_others_untouched(
+def test_a_sentence_of_padding_is_finite_and_does_not_change_others(
     make_model, source, target, implementation: str
 ) -> None:
     model = make_model(attn_implementation=implementation)
@@ -91,8 +91,8 @@ def test_no_target_position_sees_a_later_one(make_model, source, target) -> None
     assert not torch.allclose(after[:, 3:], before[:, 3:], atol=1e-3)
 
 
-def test_a_sliding_window_hides_what_is_farther_away(make_model) -> None:
-    """Two encoder layers with a window of 3 see at most 2 * 3 tokens away; cross-attention sees everything."""
+def test_a_sliding_window_hides_distant_tokens(make_model) -> None:
+    """Check that two encoder layers with a window of 3 see at most 2 * 3 tokens away, and cross-attention all."""
     source = torch.randint(4, 97, (1, 20), generator=torch.Generator().manual_seed(0))
     changed = source.clone()
     changed[0, 0] = (source[0, 0] - 3) % 93 + 4

@@ -1,4 +1,4 @@
-"""Weights that wait on the CPU or on disk, and weights in int8."""
+"""Test weights offloaded to the CPU or disk, and int8 weights."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("changes", [{}, {"share_encoder_decoder_embeddings": False, "tie_word_embeddings": False}])
-def test_offloaded_weights_give_the_same_bits(make_model, source, target, tmp_path, way: str, changes) -> None:
+def test_offloaded_weights_give_bit_equal_outputs(make_model, source, target, tmp_path, way: str, changes) -> None:
     if way == "map layers to disk" and changes:
         pytest.skip("the map names the shared embedding")
     model = make_model(**changes)
     model.save_pretrained(tmp_path / "model")
     offloading = WAYS[way](tmp_path / "model", tmp_path / "aside")
-    longer = source.repeat(1, 10)  # beyond the table of positions
+    longer = source.repeat(1, 10)  # longer than the position table
     for ids in (source, longer):
         expected = model(input_ids=ids, decoder_input_ids=target).logits
         assert torch.equal(offloading(input_ids=ids, decoder_input_ids=target).logits, expected)
@@ -75,7 +75,7 @@ def test_offloaded_weights_give_the_same_bits(make_model, source, target, tmp_pa
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_arguments_of_from_pretrained_are_obeyed(make_model, source, target, tmp_path, attention: str) -> None:
+def test_arguments_of_from_pretrained_take_effect(make_model, source, target, tmp_path, attention: str) -> None:
     make_model().save_pretrained(tmp_path)
     model = load(tmp_path, dtype=torch.bfloat16, device_map="cpu", attn_implementation=attention)
     assert {each.dtype for each in model.parameters()} == {torch.bfloat16}
@@ -84,8 +84,8 @@ def test_arguments_of_from_pretrained_are_obeyed(make_model, source, target, tmp
     assert model(input_ids=source, decoder_input_ids=target).logits.dtype == torch.bfloat16
 
 
-@pytest.mark.skipif(not hasattr(torch.ao.quantization, "quantize_dynamic"), reason="this torch leaves it to torchao")
-def test_dynamic_int8_is_close_and_learned_answers_stay(make_model, source, target) -> None:
+@pytest.mark.skipif(not hasattr(torch.ao.quantization, "quantize_dynamic"), reason="this torch has none, only torchao")
+def test_dynamic_int8_is_close_and_keeps_learned_translations(make_model, source, target) -> None:
     model = make_model(max_position_embeddings=16).train()
     target = torch.cat([target, torch.full((3, 1), 3)], dim=1)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
@@ -94,7 +94,7 @@ def test_dynamic_int8_is_close_and_learned_answers_stay(make_model, source, targ
         optimizer.step()
         optimizer.zero_grad()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecated in favour of a package of its own
+        warnings.simplefilter("ignore")  # deprecated in favour of torchao
         small = torch.ao.quantization.quantize_dynamic(model.eval(), {torch.nn.Linear}, dtype=torch.qint8)
     probabilities = [each(input_ids=source, labels=target).logits.softmax(-1) for each in (model, small)]
     torch.testing.assert_close(probabilities[1], probabilities[0], rtol=0, atol=0.05)

@@ -1,4 +1,4 @@
-"""A folder never holds two models: what an earlier save left is gone where it would be loaded."""
+"""Test that saving removes weights of earlier saves that would be loaded instead."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ def save(model: Any, folder: Path, value: float, **how: Any) -> None:
 
 
 def loaded_values(folder: Path, **how: Any) -> set[float]:
-    """The values of all weights that a folder loads."""
+    """Return the values of all weights that a folder loads."""
     model = AutoModelForSeq2SeqLM.from_pretrained(folder, trust_remote_code=True, **how)
     return {value for parameter in model.parameters() for value in parameter.unique().tolist()}
 
 
 @pytest.mark.parametrize("first", WAYS)
 @pytest.mark.parametrize("second", WAYS)
-def test_what_was_saved_last_is_loaded(make_model, tmp_path, first: str, second: str) -> None:
+def test_the_last_save_is_loaded(make_model, tmp_path, first: str, second: str) -> None:
     model = make_model()
     save(model, tmp_path, 1.0, **WAYS[first])
     save(model, tmp_path, 2.0, **WAYS[second])
     variants = [WAYS[way].get("variant") for way in (first, second)]
     assert loaded_values(tmp_path, variant=variants[1]) == {2.0}
-    # Variants stand side by side, as on the Hub; but transformers takes the shards of one for old ones of the model.
+    # Variants can be in one folder, as on the Hub; but transformers removes shards of one as old shards of the model.
     if variants[0] != variants[1] and first != "shards of a variant":
         assert loaded_values(tmp_path, variant=variants[0]) == {1.0}
 
 
 @pytest.mark.parametrize("how", [{}, SHARDED])
-def test_pickled_weights_of_earlier_times_are_gone(make_model, tmp_path, how) -> None:
+def test_pickled_weights_of_earlier_saves_are_removed(make_model, tmp_path, how) -> None:
     for name in ("pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "pytorch_model.bin.index.json"):
         (tmp_path / name).write_text("old")
     kept = [tmp_path / name for name in ("pytorch_model.fp16.bin", "optimizer.bin", "notes.txt")]
@@ -58,7 +58,7 @@ def test_pickled_weights_of_earlier_times_are_gone(make_model, tmp_path, how) ->
     assert all(path.read_text() == "kept" for path in kept)
 
 
-def test_a_process_that_is_not_the_main_one_removes_nothing(make_model, tmp_path) -> None:
+def test_only_the_main_process_removes_weights(make_model, tmp_path) -> None:
     model = make_model()
     model.save_pretrained(tmp_path, **SHARDED)
     index = (tmp_path / "model.safetensors.index.json").read_text()

@@ -1,4 +1,4 @@
-"""In training the logits are where everybody looks for them, and are computed only if somebody looks."""
+"""Test that the output of a training step has logits, which are computed only on access."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOOKS: dict[str, Callable[[Any], torch.Tensor]] = {
 
 
 @pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
-def test_logits_of_a_training_step_are_found_in_every_way(make_model, source, target, look) -> None:
+def test_logits_of_a_training_step_are_available_by_every_access(make_model, source, target, look) -> None:
     model = make_model()
     expected = model(input_ids=source, labels=target)
     output = model.train()(input_ids=source, labels=target)
@@ -31,7 +31,7 @@ def test_logits_of_a_training_step_are_found_in_every_way(make_model, source, ta
     assert torch.equal(output["encoder_last_hidden_state"], output[2])
 
 
-def test_looking_at_the_loss_computes_no_logits(make_model, source, target, monkeypatch) -> None:
+def test_reading_the_loss_computes_no_logits(make_model, source, target, monkeypatch) -> None:
     model = make_model().train()
     output = model(input_ids=source, labels=target)
     monkeypatch.setattr(model.lm_head, "forward", lambda hidden: pytest.fail("the head was called"))
@@ -39,7 +39,7 @@ def test_looking_at_the_loss_computes_no_logits(make_model, source, target, monk
     output.loss.backward()
 
 
-def test_a_loss_of_the_callers_own_learns_from_the_logits(make_model, source, target) -> None:
+def test_a_custom_loss_has_gradients_through_the_logits(make_model, source, target) -> None:
     model = make_model().train()
     output = model(input_ids=source, labels=target)
     torch.nn.functional.cross_entropy(output.logits.flatten(0, 1), target.flatten()).backward()
@@ -59,8 +59,8 @@ def test_a_tuple_has_the_loss_and_then_the_logits(make_model, source, target, tr
     assert torch.equal(encoded, expected.encoder_last_hidden_state)
 
 
-def test_several_processes_train_without_logits_unless_for_a_tuple(make_model, source, target, monkeypatch) -> None:
-    # FSDP and DDP look at every field of an output, where they would be computed outside of the wrapped model.
+def test_several_processes_train_without_logits_except_in_a_tuple(make_model, source, target, monkeypatch) -> None:
+    # FSDP and DDP read every field of an output, which would compute logits outside of the wrapped model.
     model = make_model().train()
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     output = model(input_ids=source, labels=target)

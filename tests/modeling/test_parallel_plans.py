@@ -1,4 +1,4 @@
-"""The plans by which transformers shards the model name what is there, the tied embeddings too."""
+"""Test that the sharding plans name existing modules, tied embeddings included."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_every_entry_of_a_plan_names_a_module_of_the_model(make_model, shared: b
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_tensor_parallelism_shards_every_module_that_holds_a_tied_matrix_alike(make_model, shared: bool) -> None:
+def test_tensor_parallelism_shards_all_modules_of_a_tied_matrix_alike(make_model, shared: bool) -> None:
     plan = make_model(share_encoder_decoder_embeddings=shared)._tp_plan
     embeddings = (*EMBEDDINGS, "model.shared") if shared else EMBEDDINGS
     assert {name: style for name, style in plan.items() if "layers" not in name} == {

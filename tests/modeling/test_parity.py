@@ -1,4 +1,4 @@
-"""On copied weights the model equals torch.nn.Transformer and MarianMTModel, in outputs and in gradients."""
+"""Test outputs and gradients against torch.nn.Transformer and MarianMTModel with the same weights."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_equals_torch_nn_transformer(make_model, randomize_vectors, source, targ
         )
 
 
-# One vocabulary with an output projection of its own is left out: Marian then has three separate embeddings.
+# Not one vocabulary with an untied output projection: Marian then has three separate embeddings.
 @pytest.mark.parametrize(("separate_vocabularies", "tied"), [(False, True), (True, True), (True, False)])
 def test_equals_marian(marian_and_ours, source, target, separate_vocabularies: bool, tied: bool) -> None:
     if separate_vocabularies:
@@ -87,7 +87,7 @@ def test_equals_marian(marian_and_ours, source, target, separate_vocabularies: b
     expected.loss.backward()
     gradients = {name: parameter.grad for name, parameter in theirs.named_parameters()}
     for name, parameter in ours.named_parameters():
-        # Marian's decoder leaves `shared` without a gradient of its own where nothing is tied.
+        # If nothing is tied, `shared` of Marian's decoder gets no gradient.
         expected_gradient = gradients[name] if gradients.get(name) is not None else torch.zeros_like(parameter)
         found = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
         torch.testing.assert_close(found, expected_gradient, **TOLERANCE, msg=lambda text, name=name: f"{name}: {text}")

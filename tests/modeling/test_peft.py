@@ -1,4 +1,4 @@
-"""Low-rank adapters of PEFT: they train, save, load, merge, and go with gradient checkpointing and remote code."""
+"""Test low-rank adapters of PEFT: training, saving, loading, merging, gradient checkpointing and remote code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ALL_LINEAR = {"q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"}
 
 @pytest.fixture(params=["package", "remote code"])
 def load(request: pytest.FixtureRequest, make_model, tmp_path) -> Callable[[], PreTrainedModel]:
-    """A function that loads the same base each time: with the class of the package, or of the saved code."""
+    """Return a function that loads the same base model, with the class of the package or of the saved code."""
     make_model().save_pretrained(tmp_path / "base")
     model_class: Any = SineformerForConditionalGeneration
     if request.param == "remote code":
@@ -37,7 +37,7 @@ def batch(source, target) -> dict[str, torch.Tensor]:
 
 
 def train_adapter(base: PreTrainedModel, batch: dict[str, torch.Tensor], **settings: Any) -> Any:
-    """Five steps; the loss must fall and the base's own weights must stay."""
+    """Train five steps; check that the loss falls and the base weights do not change."""
     torch.manual_seed(0)
     model = peft.get_peft_model(base, peft.LoraConfig(task_type="SEQ_2_SEQ_LM", r=4, **settings)).train()
     frozen = {name: each.clone() for name, each in model.named_parameters() if not each.requires_grad}
@@ -85,7 +85,9 @@ def test_all_linear_means_every_projection_but_the_tied_head(make_model) -> None
 
 
 @pytest.mark.parametrize("use_reentrant", [False, True])
-def test_checkpointing_changes_no_gradient_of_an_adapter(load, batch, tmp_path: Path, use_reentrant: bool) -> None:
+def test_checkpointing_does_not_change_gradients_of_an_adapter(
+    load, batch, tmp_path: Path, use_reentrant: bool
+) -> None:
     train_adapter(load(), batch, target_modules=ATTENTION).save_pretrained(tmp_path / "adapter")
     gradients = []
     for checkpointing in (False, True):

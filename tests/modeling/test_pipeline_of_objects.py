@@ -1,4 +1,4 @@
-"""`pipeline("translation", model=MODEL, tokenizer=TOKENIZER)` for models and tokenizers that are loaded already."""
+"""Test `pipeline("translation", model=MODEL, tokenizer=TOKENIZER)` with a loaded model and tokenizer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def folder(make_model_folder: Callable[[Path], Path], tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("trust", [{}, {"trust_remote_code": True}, {"trust_remote_code": False}])
 @pytest.mark.parametrize("load", [{}, {"trust_remote_code": True}])
-def test_a_loaded_model_gives_what_its_folder_gives(folder: Path, trust: Any, load: Any) -> None:
+def test_a_loaded_model_translates_like_its_folder(folder: Path, trust: Any, load: Any) -> None:
     model = AutoModelForSeq2SeqLM.from_pretrained(folder, **load)
     tokenizer = AutoTokenizer.from_pretrained(folder, **load)
     translate: Any = pipeline("translation", model=model, tokenizer=tokenizer, **trust)
@@ -31,7 +31,7 @@ def test_a_loaded_model_gives_what_its_folder_gives(folder: Path, trust: Any, lo
     assert translate(TEXT, max_new_tokens=9) == expected(TEXT, max_new_tokens=9)
 
 
-def test_a_fresh_model_is_enough(folder: Path) -> None:
+def test_a_new_model_is_enough(folder: Path) -> None:
     tokenizer = train_tokenizer([TEXT], vocab_size=270)
     sizes: Any = {**dict.fromkeys(("encoder_layers", "decoder_layers"), 1), "d_model": 16}
     sizes |= dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 2)
@@ -57,7 +57,7 @@ print(translate("the dog", max_new_tokens=9) == again("the dog", max_new_tokens=
     assert bare_python.run(program, folder, folder.parent / "saved").splitlines()[-1] == "True"
 
 
-def test_a_pipeline_that_a_user_registered_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipeline_of_the_user_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     from transformers.pipelines import PIPELINE_REGISTRY
 
     class Other(SineformerTranslationPipeline):

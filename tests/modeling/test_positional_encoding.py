@@ -1,4 +1,4 @@
-"""Sinusoidal positions: the formula, and that the table holds it however a model is made, moved or loaded."""
+"""Test the formula of sinusoidal positions, and that the table equals it after making, moving and loading a model."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def test_even_columns_are_sines_and_odd_columns_cosines() -> None:
             assert encoding[0, position, 2 * i + 1].item() == pytest.approx(math.cos(angle), abs=1e-7)
 
 
-def test_halves_layout_holds_the_same_features_sines_first() -> None:
+def test_the_halves_layout_has_the_same_features_sines_first() -> None:
     interleaved = sinusoidal_encoding(torch.arange(60), 32)
     halves = sinusoidal_encoding(torch.arange(60), 32, layout="halves")
     assert torch.equal(halves, torch.cat([interleaved[:, 0::2], interleaved[:, 1::2]], dim=-1))
 
 
-def test_late_positions_are_exact_to_the_last_bit_of_fp32() -> None:
+def test_large_positions_are_exact_in_fp32() -> None:
     encoding = sinusoidal_encoding(torch.tensor([99_999]), 4)
     expected = [math.sin(99_999), math.cos(99_999), math.sin(999.99), math.cos(999.99)]
     assert encoding[0].tolist() == torch.tensor(expected, dtype=torch.float32).tolist()
@@ -58,7 +58,7 @@ def test_the_table_grows_for_longer_input_and_keeps_its_rows() -> None:
     assert torch.equal(encoding.table[:8], first)
 
 
-def test_a_model_takes_input_beyond_the_table(make_model) -> None:
+def test_a_model_takes_input_longer_than_the_table(make_model) -> None:
     ids = torch.randint(4, 97, (1, 150), generator=torch.Generator().manual_seed(0))
     short, long = make_model(max_position_embeddings=16), make_model(max_position_embeddings=512)
     torch.testing.assert_close(
@@ -86,7 +86,7 @@ def test_the_table_stays_exact_when_the_model_is_cast(make_model, dtype: torch.d
     assert logits.dtype == dtype
 
 
-def test_the_table_stays_exact_when_the_model_is_emptied(make_model, tmp_path) -> None:
+def test_the_table_is_exact_after_to_empty(make_model, tmp_path) -> None:
     model = make_model()
     with torch.device("meta"):
         hollow = SineformerForConditionalGeneration(model.config)
@@ -132,7 +132,7 @@ def test_the_table_is_exact_after_accelerates_loading(make_model, tmp_path, incl
 
 
 def test_without_positions_word_order_is_lost_and_with_them_it_is_not(make_model) -> None:
-    """我 爱 你 and 你 爱 我: the same words, so without positions the same vectors, in another order."""
+    """Compare 我 爱 你 and 你 爱 我: without positions, the same vectors in another order."""
     encoder = make_model().model.encoder
     forward, backward = torch.tensor([[10, 11, 12]]), torch.tensor([[12, 11, 10]])
     with_positions = [encoder(ids).last_hidden_state for ids in (forward, backward)]

@@ -1,4 +1,4 @@
-"""Whoever pushes, transformers' own ways included, leaves a repository that loads where the package is missing."""
+"""Test that every way of pushing leaves a repository that loads without the package."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def check_config(name: str) -> None:
     assert config["custom_pipelines"]["translation"]["impl"].startswith("translation_pipeline.")
 
 
-def test_a_model_and_its_tokenizer_push_all_that_loading_takes(hub_client: Hub, model: Any, folder: Path) -> None:
+def test_a_model_and_its_tokenizer_push_all_files_for_loading(hub_client: Hub, model: Any, folder: Path) -> None:
     model.push_to_hub("user/parts")
     assert files_of("user/parts") == MODEL
     check_config("user/parts")
@@ -77,7 +77,7 @@ def test_saving_and_pushing_at_once(hub_client: Hub, model: Any, tmp_path: Path)
     assert HfApi().list_repo_commits("user/saved-and-pushed")[0].title == "Both"
 
 
-def test_pushing_to_a_branch_leaves_main(hub_client: Hub, model: Any) -> None:
+def test_pushing_to_a_branch_does_not_change_main(hub_client: Hub, model: Any) -> None:
     model.push_to_hub("user/branches", revision="better")
     assert files_of("user/branches") == set()
     assert {*HfApi().list_repo_files("user/branches", revision="better")} >= MODEL
@@ -115,7 +115,7 @@ def test_the_trainer_of_transformers_pushes_model_tokenizer_and_code(
 
 
 @pytest.mark.slow
-def test_what_was_pushed_loads_bit_equal_elsewhere_and_is_pushed_from_there_again(
+def test_a_pushed_model_loads_bit_equal_elsewhere_and_can_be_pushed_from_there(
     hub_client: Hub, model: Any, folder: Path, own_bare_python: BarePython
 ) -> None:
     model.push_to_hub("user/model")
@@ -140,7 +140,7 @@ def test_saving_through_accelerate_leaves_a_complete_folder(model: Any, tmp_path
     assert logits_of(loaded) == logits_of(model)
 
 
-def test_weights_that_accelerate_saves_alone_fit_the_model(model: Any, tmp_path: Path) -> None:
+def test_weights_saved_by_accelerate_fit_the_model(model: Any, tmp_path: Path) -> None:
     expected = logits_of(model)
     accelerator = Accelerator(cpu=True)
     accelerator.save_model(model, tmp_path / "weights")

@@ -1,4 +1,4 @@
-"""R-Drop (Liang et al., 2021): the loss of two passes and of their divergence, against the plain computation."""
+"""Test R-Drop (Liang et al., 2021) against the plain computation: the loss of two passes and their divergence."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def head() -> nn.Linear:
 
 @pytest.fixture
 def hidden() -> torch.Tensor:
-    """Two passes that differ, `[2 * 3, 4, 8]`."""
+    """Return two different passes, `[2 * 3, 4, 8]`."""
     return torch.randn(6, 4, 8, generator=torch.Generator().manual_seed(3), requires_grad=True)
 
 
 def plain(hidden: torch.Tensor, head: nn.Linear, smoothing: float, weight: float) -> torch.Tensor:
-    """What the paper writes, over all targets at once."""
+    """Return the loss of the paper, over all targets at once."""
     first, second = (head(half)[LABELS != IGNORED] for half in hidden.chunk(2))
     targets = LABELS[LABELS != IGNORED]
     options: dict[str, Any] = {"label_smoothing": smoothing, "reduction": "sum"}
@@ -51,13 +51,13 @@ def test_loss_and_gradients_are_those_of_the_plain_computation(
     torch.testing.assert_close(torch.autograd.grad(ours, parameters), torch.autograd.grad(expected, parameters))
 
 
-def test_two_passes_that_agree_have_the_loss_of_one(head: nn.Linear, hidden: torch.Tensor) -> None:
+def test_two_equal_passes_have_the_loss_of_one(head: nn.Linear, hidden: torch.Tensor) -> None:
     once = hidden[:3]
     twice = translation_loss(once.repeat(2, 1, 1), head, LABELS.repeat(2, 1), None, 0.1, r_drop=5.0)
     torch.testing.assert_close(twice, translation_loss(once, head, LABELS, None, 0.1))
 
 
-def test_parts_of_a_batch_add_up_to_the_whole(head: nn.Linear, hidden: torch.Tensor) -> None:
+def test_losses_of_micro_batches_add_up(head: nn.Linear, hidden: torch.Tensor) -> None:
     def loss_of(rows: list[int]) -> torch.Tensor:
         both = [*rows, *(row + 3 for row in rows)]
         return translation_loss(hidden[both], head, LABELS[rows].repeat(2, 1), 7, 0.1, r_drop=3.0)
@@ -67,13 +67,13 @@ def test_parts_of_a_batch_add_up_to_the_whole(head: nn.Linear, hidden: torch.Ten
     torch.testing.assert_close(torch.autograd.grad(parts, hidden), torch.autograd.grad(whole, hidden))
 
 
-def test_a_batch_without_targets_costs_nothing(head: nn.Linear, hidden: torch.Tensor) -> None:
+def test_a_batch_without_targets_has_loss_zero(head: nn.Linear, hidden: torch.Tensor) -> None:
     loss = translation_loss(hidden, head, torch.full((6, 4), IGNORED), 7, 0.1, r_drop=3.0)
     assert loss == 0
     assert not torch.autograd.grad(loss, head.weight)[0].any()
 
 
-def test_halves_that_are_not_the_same_examples_are_refused(head: nn.Linear, hidden: torch.Tensor) -> None:
+def test_different_halves_are_refused(head: nn.Linear, hidden: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="every example twice"):
         translation_loss(hidden, head, LABELS.repeat_interleave(2, 0), 7, 0.1, r_drop=3.0)
     with pytest.raises(ValueError, match="every example twice"):

@@ -1,4 +1,4 @@
-"""A saved folder holds everything, loads bit-equal with and without the package, and can be saved from there again."""
+"""Test that a saved folder is complete, loads bit-equal with and without the package, and can be saved again."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ TYING = [
 ]
 
 
-def test_every_file_of_the_model_travels() -> None:
+def test_every_file_of_the_model_is_saved() -> None:
     in_folders = [*(ROOT / "modeling").glob("*.py"), *(ROOT / "configuration").glob("*.py")]
     assert set(CODE_FILES) == {path.name for path in in_folders} - {"__init__.py"}
 
 
-def test_a_saved_folder_holds_everything(make_model, tmp_path) -> None:
+def test_a_saved_folder_is_complete(make_model, tmp_path) -> None:
     make_model().save_pretrained(tmp_path)
     expected = {*CODE_FILES, "config.json", "generation_config.json", "model.safetensors"}
     assert {path.name for path in tmp_path.iterdir()} == expected
@@ -48,7 +48,7 @@ def test_a_saved_folder_holds_everything(make_model, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("tying", TYING)
-def test_tied_parameters_are_one_and_others_are_not(make_model, tying) -> None:
+def test_only_tied_parameters_are_shared(make_model, tying) -> None:
     model = make_model(**tying)
     encoder, decoder = model.model.encoder.embed_tokens.weight, model.model.decoder.embed_tokens.weight
     assert (encoder is decoder) == tying["share_encoder_decoder_embeddings"]
@@ -90,12 +90,12 @@ def test_resizing_the_vocabulary_keeps_old_tokens_and_tying(make_model, source, 
     assert torch.equal(reloaded(input_ids=source, decoder_input_ids=target).logits, output)
 
 
-def test_shared_embeddings_cannot_be_resized_on_the_target_side_alone(make_model) -> None:
+def test_shared_embeddings_cannot_be_resized_for_the_target_only(make_model) -> None:
     with pytest.raises(ValueError, match="resize_token_embeddings"):
         make_model().resize_decoder_token_embeddings(120)
 
 
-def test_the_auto_classes_know_the_model_type_once_the_package_is_imported(make_model, tmp_path) -> None:
+def test_importing_the_package_registers_the_auto_classes(make_model, tmp_path) -> None:
     make_model().save_pretrained(tmp_path)
     assert type(AutoConfig.from_pretrained(tmp_path)) is SineformerConfig
     assert type(AutoModel.from_pretrained(tmp_path)) is SineformerModel
@@ -125,7 +125,7 @@ model.save_pretrained(copy)
 
 
 def check_elsewhere(python: BarePython, model: SineformerForConditionalGeneration, folder: Path) -> None:
-    """Load, generate and save where the package is missing; then the same again from what was saved there."""
+    """Load, generate and save without the package; then the same with the copy saved there."""
     source = torch.randint(4, 97, (3, 7), generator=torch.Generator().manual_seed(1))
     expected = {
         "d_model": torch.tensor(model.config.d_model),
@@ -150,7 +150,7 @@ def test_loads_and_saves_in_a_process_without_the_package(make_model, tmp_path, 
 
 
 @pytest.mark.slow
-def test_loads_and_saves_in_a_fresh_virtual_environment(make_model, tmp_path, fresh_python: BarePython) -> None:
+def test_loads_and_saves_in_a_new_virtual_environment(make_model, tmp_path, fresh_python: BarePython) -> None:
     model = make_model(share_encoder_decoder_embeddings=False, decoder_vocab_size=103, normalize_before=True)
     model.save_pretrained(tmp_path / "model")
     check_elsewhere(fresh_python, model, tmp_path / "model")
@@ -169,7 +169,7 @@ def test_the_pipeline_translates_and_its_model_can_be_saved_again(make_model, tm
     assert {path.name for path in (tmp_path / "copy").iterdir()} >= {*CODE_FILES, "tokenizer.json"}
 
 
-def test_the_pipeline_decodes_with_a_tokenizer_of_the_target_where_there_is_one(make_model, tmp_path) -> None:
+def test_the_pipeline_decodes_with_the_tokenizer_of_the_target(make_model, tmp_path) -> None:
     tokenizers = train_tokenizers(["the dog sleeps"], ["der Hund schläft"], 275, 280)
     model = make_model(
         vocab_size=len(tokenizers.source),

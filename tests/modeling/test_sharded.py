@@ -1,8 +1,8 @@
-"""FSDP over the layers that `_no_split_modules` names: the losses of one process, and every layer found.
+"""Test FSDP over the layers in `_no_split_modules`: it finds every layer and has the losses of one process.
 
     python test_sharded.py RESULT
 
-trains a few steps as a program, which `accelerate launch` can start in several processes.
+trains a few steps, also in several processes by `accelerate launch`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STEPS = 4
 
 
 def shard_layers(model: PreTrainedModel, world_size: int) -> int:
-    """Shard every layer by itself and then the rest, as FSDP2 is meant to be used; returns the number of layers."""
+    """Shard each layer and then the rest, as recommended for FSDP2; return the number of layers."""
     mesh = init_device_mesh("cpu", (world_size,))
     layers = [each for each in model.modules() if type(each).__name__ in model._no_split_modules]
     for each in (*layers, model):
@@ -41,7 +41,7 @@ def shard_layers(model: PreTrainedModel, world_size: int) -> int:
 
 
 def train(rank: int, world_size: int) -> list[float]:
-    """Losses of a few steps on eight pairs, of which this process takes every `world_size`-th one."""
+    """Return the losses of a few steps on eight pairs, of which this process takes every `world_size`-th one."""
     torch.manual_seed(0)
     model = SineformerForConditionalGeneration(SineformerConfig(**SIZES)).train()
     source, target = (torch.randint(4, 97, (8, length)) for length in (7, 5))
@@ -54,7 +54,7 @@ def train(rank: int, world_size: int) -> list[float]:
     for _ in range(STEPS):
         batch = {"input_ids": source[rank::world_size], "labels": target[rank::world_size]}
         loss = model(**batch, num_items_in_batch=count).loss
-        (loss * world_size).backward()  # FSDP takes the mean of the gradients, and the loss is a part of a sum
+        (loss * world_size).backward()  # FSDP averages gradients; the losses of processes are summed
         optimizer.step()
         optimizer.zero_grad()
         total = loss.detach().clone()
@@ -76,7 +76,7 @@ def test_two_sharded_processes_have_the_losses_of_one(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("origin", ["package", "remote code"])
-def test_the_names_of_layers_lead_to_their_classes_and_to_all_layers(make_model, tmp_path, origin: str) -> None:
+def test_no_split_modules_names_the_classes_of_all_layers(make_model, tmp_path, origin: str) -> None:
     model = make_model()
     if origin == "remote code":
         model.save_pretrained(tmp_path)
@@ -91,7 +91,7 @@ def test_the_names_of_layers_lead_to_their_classes_and_to_all_layers(make_model,
 
 
 def main() -> None:
-    """Train in the processes that were launched; the first writes the losses."""
+    """Train in the launched processes; the first writes the losses."""
     dist.init_process_group("gloo")
     losses = train(dist.get_rank(), dist.get_world_size())
     if dist.get_rank() == 0:

@@ -1,4 +1,4 @@
-"""The tokenizer as a user handles it: two vocabularies in one object, and added tokens that are found in text."""
+"""Test the tokenizer: two vocabularies in one object, and added tokens that are found in text."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def joint() -> SineformerTokenizer:
 
 @pytest.fixture
 def separate() -> SineformerTokenizer:
-    """Source and target have vocabularies of their own, of 310 and 320 tokens."""
+    """Return a tokenizer with separate vocabularies of 310 source and 320 target tokens."""
     return train_tokenizers(ENGLISH, GERMAN, 310, 320).source
 
 
@@ -57,7 +57,7 @@ def same_ids(tokenizer: Any, other: Any) -> bool:
     return tokenizer(SOURCE, text_target=TARGET).data == other(SOURCE, text_target=TARGET).data
 
 
-def test_a_target_is_cut_with_its_own_vocabulary(separate: SineformerTokenizer) -> None:
+def test_a_target_is_encoded_with_its_own_vocabulary(separate: SineformerTokenizer) -> None:
     target: Any = separate.target_tokenizer
     labels = target(TARGET)["input_ids"]
     batch = separate(SOURCE, text_target=TARGET)
@@ -69,7 +69,7 @@ def test_a_target_is_cut_with_its_own_vocabulary(separate: SineformerTokenizer) 
     assert several["labels"].shape[0] == several["input_ids"].shape[0] == 2
 
 
-def test_ids_of_the_target_are_decoded_and_those_of_the_source_if_asked_for(tokenizer: SineformerTokenizer) -> None:
+def test_ids_of_the_target_are_decoded_and_on_request_those_of_the_source(tokenizer: SineformerTokenizer) -> None:
     labels = tokenizer(text_target=TARGET)["input_ids"]
     for ids in (labels, torch.tensor(labels), np.array(labels), list(torch.tensor(labels))):
         assert tokenizer.decode(ids, skip_special_tokens=True) == TARGET
@@ -81,7 +81,7 @@ def test_ids_of_the_target_are_decoded_and_those_of_the_source_if_asked_for(toke
     assert tokenizer.batch_decode(sources, skip_special_tokens=True, use_source_tokenizer=True) == [SOURCE]
 
 
-def test_settings_hold_for_both_sides(separate: SineformerTokenizer) -> None:
+def test_settings_apply_to_both_sides(separate: SineformerTokenizer) -> None:
     separate.padding_side = separate.truncation_side = "left"
     separate.model_max_length = 3
     texts = [TARGET, ""]
@@ -93,7 +93,7 @@ def test_settings_hold_for_both_sides(separate: SineformerTokenizer) -> None:
     assert [len(batch["input_ids"]), len(batch["labels"])] == [5, 4]
 
 
-def test_sizes_ids_and_padding_are_the_source_s(separate: SineformerTokenizer) -> None:
+def test_size_ids_and_padding_are_of_the_source(separate: SineformerTokenizer) -> None:
     target: Any = separate.target_tokenizer
     assert (len(separate), len(target)) == (310, 320)
     padded = separate.pad({"input_ids": [[5, 3], [3]]})
@@ -101,7 +101,7 @@ def test_sizes_ids_and_padding_are_the_source_s(separate: SineformerTokenizer) -
     assert padded["attention_mask"] == [[1, 1], [1, 0]]
 
 
-def test_saved_anywhere_it_comes_back_whole_with_its_code(tokenizer: SineformerTokenizer, tmp_path: Path) -> None:
+def test_it_is_saved_with_all_vocabularies_and_code(tokenizer: SineformerTokenizer, tmp_path: Path) -> None:
     first = reload(tokenizer, tmp_path / "first")
     assert type(first).__name__ == "SineformerTokenizer"
     second = reload(first, tmp_path / "second")
@@ -135,19 +135,19 @@ def test_each_of_two_vocabularies_loads_as_a_stock_tokenizer(separate: Sineforme
     assert target(TARGET)["input_ids"] == separate(text_target=TARGET)["input_ids"]
 
 
-def test_a_folder_that_lacks_the_target_is_refused(separate: SineformerTokenizer, tmp_path: Path) -> None:
+def test_a_folder_without_the_target_tokenizer_is_refused(separate: SineformerTokenizer, tmp_path: Path) -> None:
     separate.save_pretrained(tmp_path)
     (tmp_path / "target_tokenizer" / "tokenizer.json").unlink()
     with pytest.raises(OSError, match=r"lacks target_tokenizer/tokenizer\.json; copy it there"):
         loaded_with_code(tmp_path)
 
 
-def test_one_vocabulary_saved_over_two_stays_one(separate: Any, joint: SineformerTokenizer, tmp_path: Path) -> None:
+def test_one_vocabulary_saved_over_two_loads_as_one(separate: Any, joint: SineformerTokenizer, tmp_path: Path) -> None:
     separate.save_pretrained(tmp_path)
     assert same_ids(reload(joint, tmp_path), joint)
 
 
-def test_a_folder_of_before_the_class_still_has_two(separate: SineformerTokenizer, tmp_path: Path) -> None:
+def test_a_folder_from_before_the_class_still_has_two(separate: SineformerTokenizer, tmp_path: Path) -> None:
     separate.save_pretrained(tmp_path)
     (tmp_path / "tokenization_sineformer.py").unlink()
     config = json.loads((tmp_path / "tokenizer_config.json").read_text())
@@ -195,7 +195,7 @@ def test_a_streamer_writes_the_target(tokenizer: SineformerTokenizer) -> None:
     assert "".join(streamer) == TARGET
 
 
-def test_special_tokens_typed_in_a_text_are_text_unless_asked_otherwise(tokenizer: SineformerTokenizer) -> None:
+def test_special_tokens_in_a_text_are_text_by_default(tokenizer: SineformerTokenizer) -> None:
     text = "a </s> b <pad>"
     for side in ("text", "text_target"):
         ids = tokenizer(**{side: text})["input_ids"]
@@ -218,7 +218,7 @@ ADDING = {
 
 
 @pytest.mark.parametrize("add", ADDING.values(), ids=ADDING.keys())
-def test_a_token_that_is_added_is_found_in_text_also_after_saving(tokenizer: Any, add: Any, tmp_path: Path) -> None:
+def test_an_added_token_is_found_in_text_also_after_saving(tokenizer: Any, add: Any, tmp_path: Path) -> None:
     before = len(tokenizer)
     assert add(tokenizer) == 1
     assert add(tokenizer) == 0
@@ -235,7 +235,7 @@ def test_a_token_that_is_added_is_found_in_text_also_after_saving(tokenizer: Any
         assert each.decode(ids, use_source_tokenizer=True) == f"<2de> {SOURCE}</s></s>"
 
 
-def test_special_tokens_that_are_added_are_left_out_of_text_and_others_are_not(tokenizer: Any, tmp_path: Path) -> None:
+def test_decoding_skips_added_special_tokens_only(tokenizer: Any, tmp_path: Path) -> None:
     tokenizer.add_special_tokens({"additional_special_tokens": ["<2de>"]})
     tokenizer.add_tokens("<name>")
     for each in (tokenizer, reload(tokenizer, tmp_path)):
@@ -252,13 +252,13 @@ def test_an_added_token_works_in_a_stock_tokenizer_of_the_same_folder(joint: Any
     assert AutoTokenizer.from_pretrained(tmp_path)(text)["input_ids"] == joint(text)["input_ids"]
 
 
-def test_naming_a_token_again_does_not_make_it_found_in_text(tokenizer: SineformerTokenizer, tmp_path: Path) -> None:
+def test_adding_a_known_token_does_not_make_it_found_in_text(tokenizer: SineformerTokenizer, tmp_path: Path) -> None:
     tokenizer.add_special_tokens({"eos_token": "</s>", "additional_special_tokens": ["<pad>"]})
     ids = reload(tokenizer, tmp_path)("a </s> <pad>")["input_ids"]
     assert (ids.count(tokenizer.eos_token_id), ids.count(tokenizer.pad_token_id)) == (1, 0)
 
 
-def test_the_target_takes_tokens_of_its_own(separate: SineformerTokenizer, tmp_path: Path) -> None:
+def test_tokens_can_be_added_to_the_target(separate: SineformerTokenizer, tmp_path: Path) -> None:
     target: Any = separate.target_tokenizer
     target.add_special_tokens({"additional_special_tokens": ["<formal>"]})
     again = reload(separate, tmp_path)
@@ -268,7 +268,7 @@ def test_the_target_takes_tokens_of_its_own(separate: SineformerTokenizer, tmp_p
     assert len(again) == 310
 
 
-def test_without_the_code_what_add_tokens_adds_is_found(joint: SineformerTokenizer, tmp_path: Path) -> None:
+def test_without_the_code_tokens_of_add_tokens_are_found(joint: SineformerTokenizer, tmp_path: Path) -> None:
     joint.save_pretrained(tmp_path)
     stock = AutoTokenizer.from_pretrained(tmp_path)
     stock.add_tokens("<2de>")

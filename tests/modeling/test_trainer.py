@@ -1,8 +1,8 @@
-"""`Seq2SeqTrainer`: steps that do not depend on how the batch is split, evaluation, checkpoints, resuming.
+"""Test `Seq2SeqTrainer`: steps independent of the split of a batch, evaluation, checkpoints, resuming.
 
     python test_trainer.py MODEL_FOLDER LABEL_SMOOTHING RESULT
 
-takes one step as a program, which `accelerate launch` can start in several processes.
+takes one step, also in several processes by `accelerate launch`.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ Change = dict[str, torch.Tensor]
 
 @pytest.fixture(autouse=True)
 def own_precision() -> Iterator[None]:
-    """Accelerate keeps the precision of the first trainer of a process, which is not for the tests that follow."""
+    """Reset the state of Accelerate, which keeps the precision of the first trainer of a process."""
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def eight_pairs() -> Rows:
-    """Eight pairs of different lengths: 3 to 17 tokens in the source, 1 to 22 in the target."""
+    """Return eight pairs of different lengths: 3 to 17 tokens in the source, 1 to 22 in the target."""
     generator = torch.Generator().manual_seed(3)
     rows = []
     for index in range(8):
@@ -54,7 +54,7 @@ def eight_pairs() -> Rows:
 
 
 class Collate:
-    """Pads on the right, as `DataCollatorForSeq2Seq(tokenizer, model)` does; needs no tokenizer."""
+    """Pad on the right, as `DataCollatorForSeq2Seq(tokenizer, model)` does, without a tokenizer."""
 
     def __init__(self, model: PreTrainedModel):
         self.model: Any = model
@@ -79,7 +79,7 @@ def make_trainer(model: PreTrainedModel, output_dir: Path | str, **settings: Any
 
 
 def one_step(model: PreTrainedModel, batch_size: int, accumulation: int, smoothing: float) -> Change:
-    """One step of plain gradient descent at a learning rate of 1 on the eight pairs: the change of every weight."""
+    """Take one step of gradient descent on the eight pairs, with learning rate 1; return the change of every weight."""
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     trainer = make_trainer(
         model,
@@ -106,7 +106,7 @@ def assert_same(change: Change, expected: Change) -> None:
 
 @pytest.fixture(params=["package", "remote code"])
 def load(request: pytest.FixtureRequest, make_model, tmp_path) -> Any:
-    """A function that loads the same small model each time: with the class of the package, or of the saved code."""
+    """Return a function that loads the same small model, with the class of the package or of the saved code."""
     make_model().save_pretrained(tmp_path / "model")
     if request.param == "package":
         return lambda: AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "model")
@@ -117,7 +117,7 @@ def load(request: pytest.FixtureRequest, make_model, tmp_path) -> Any:
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_one_step_is_the_same_however_the_batch_is_split(load, smoothing: float) -> None:
+def test_one_step_does_not_depend_on_the_split_of_the_batch(load, smoothing: float) -> None:
     whole = one_step(load(), 8, 1, smoothing)
     model = load()
     batch = Collate(model)(eight_pairs())
@@ -131,7 +131,7 @@ def test_one_step_is_the_same_however_the_batch_is_split(load, smoothing: float)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_two_processes_take_the_step_of_one(load, tmp_path, smoothing: float) -> None:
+def test_two_processes_take_the_same_step_as_one(load, tmp_path, smoothing: float) -> None:
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(TWO_PROCESSES)]
     program = [__file__, str(tmp_path / "model"), str(smoothing), str(tmp_path / "change.pt")]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
@@ -140,7 +140,7 @@ def test_two_processes_take_the_step_of_one(load, tmp_path, smoothing: float) ->
     assert_same(torch.load(tmp_path / "change.pt"), one_step(load(), 8, 1, smoothing))
 
 
-def test_evaluation_in_batches_generates_what_one_sentence_alone_does(load, tmp_path) -> None:
+def test_evaluation_in_batches_generates_the_same_as_single_sentences(load, tmp_path) -> None:
     model = load()
     seen: dict[str, Any] = {}
 
@@ -171,7 +171,7 @@ def test_the_loss_of_an_evaluation_in_one_batch_is_the_mean_over_its_tokens(load
         assert trainer.evaluate()["eval_loss"] == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_resuming_from_a_checkpoint_equals_not_having_stopped(make_model, tmp_path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(make_model, tmp_path) -> None:
     settings = {"per_device_train_batch_size": 2, "max_steps": 6, "save_strategy": "steps", "save_steps": 3}
     through = make_model(dropout=0.1)
     make_trainer(through, tmp_path / "through", **settings).train()
@@ -208,7 +208,7 @@ tokenizer.save_pretrained(copy)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("saved", ["checkpoint-2", "."])
-def test_what_the_trainer_saves_is_complete(load, tmp_path, bare_python: BarePython, saved: str) -> None:
+def test_a_folder_saved_by_the_trainer_is_complete(load, tmp_path, bare_python: BarePython, saved: str) -> None:
     tokenizer = train_tokenizer(["the dog sleeps", "der Hund schläft"], vocab_size=290)
     settings = {"max_steps": 2, "save_strategy": "steps", "save_steps": 2, "processing_class": tokenizer}
     model = load()
@@ -232,7 +232,7 @@ def test_what_the_trainer_saves_is_complete(load, tmp_path, bare_python: BarePyt
 
 
 def main() -> None:
-    """Take the step that the command line describes; the first process writes its change."""
+    """Take a step; the first process writes the change of the weights."""
     folder, smoothing, result = sys.argv[1:]
     model = AutoModelForSeq2SeqLM.from_pretrained(folder, trust_remote_code=True)
     world_size = int(os.environ["WORLD_SIZE"])

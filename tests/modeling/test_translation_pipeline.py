@@ -1,4 +1,4 @@
-"""What the translation pipeline takes and gives: as in transformers 4, for every kind of input."""
+"""Test input and output of the translation pipeline, which are as in transformers 4."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHORT = {"num_beams": 1, "max_new_tokens": 8}
 
 
 def make_tokenizer(letter: str) -> PreTrainedTokenizerFast:
-    """Every word from w4 to w96, or with another letter, is a token of its own."""
+    """Return a tokenizer with a token for each word from w4 to w96, or with another letter."""
     special = ["<pad>", "<unk>", "<s>", "</s>"]
     vocabulary = {name: index for index, name in enumerate([*special, *(f"{letter}{index}" for index in range(4, 97))])}
     made = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
@@ -50,7 +50,7 @@ def translate(taught, tokenizer) -> SineformerTranslationPipeline:
 
 @pytest.fixture
 def expected(taught, tokenizer) -> list[dict[str, str]]:
-    """What the model makes of each of the texts by itself."""
+    """Return the translation of each text on its own."""
     outputs = [taught.generate(**tokenizer(text, return_tensors="pt"), **SHORT) for text in TEXTS]
     texts = [tokenizer.decode(output[0], skip_special_tokens=True) for output in outputs]
     assert len(set(texts)) == len(texts), "texts that translate alike would hide an exchange"
@@ -81,7 +81,7 @@ def streamed_column(texts: list[str]) -> Any:
     "kind", [lazily, iter, streamed_column, lambda texts: KeyDataset(Dataset.from_dict({"en": texts}), "en")]
 )
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_a_generator_or_dataset_is_translated_as_it_is_asked_for(translate, expected, kind, batch_size: int) -> None:
+def test_a_generator_or_dataset_is_translated_lazily(translate, expected, kind, batch_size: int) -> None:
     outputs = translate(kind(TEXTS), batch_size=batch_size, **SHORT)
     assert isinstance(outputs, PipelineIterator)
     assert list(outputs) == [[translation] for translation in expected]
@@ -96,7 +96,7 @@ def test_an_endless_generator_is_not_exhausted(translate, expected) -> None:
     assert [next(outputs), next(outputs)] == [expected[:1]] * 2
 
 
-def test_nothing_gives_nothing(translate) -> None:
+def test_an_empty_list_gives_an_empty_list(translate) -> None:
     assert translate([]) == translate(()) == translate(Dataset.from_dict({"en": []})["en"]) == []
     assert list(translate(text for text in [])) == []
 
@@ -114,7 +114,7 @@ NOTHING = ["", "   ", "\u200b", "\u00ad\n", "\u2060\ufeff\u200e"]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 8])
-def test_text_that_shows_nothing_has_an_empty_translation(translate, expected, batch_size: int) -> None:
+def test_invisible_text_has_an_empty_translation(translate, expected, batch_size: int) -> None:
     empty = {"translation_text": ""}
     assert translate(NOTHING[1], **SHORT) == [empty]
     assert translate(NOTHING, batch_size=batch_size, **SHORT) == [empty] * len(NOTHING)
@@ -123,7 +123,7 @@ def test_text_that_shows_nothing_has_an_empty_translation(translate, expected, b
 
 
 @pytest.mark.parametrize("way", ["call", "config", "model"])
-def test_text_that_shows_nothing_has_as_many_translations_as_others(translate, way: str) -> None:
+def test_invisible_text_has_as_many_translations_as_other_text(translate, way: str) -> None:
     settings: dict[str, Any] = {"num_beams": 3, "num_return_sequences": 2, "max_new_tokens": 8}
     given = {"call": settings, "config": {"generation_config": GenerationConfig(**settings)}, "model": {}}[way]
     if way == "model":
@@ -133,23 +133,23 @@ def test_text_that_shows_nothing_has_as_many_translations_as_others(translate, w
     assert nothing == translate(NOTHING[0], **given) == [{"translation_text": ""}] * 2
 
 
-def test_text_that_shows_nothing_is_never_given_to_the_model(translate, monkeypatch) -> None:
+def test_invisible_text_is_not_passed_to_the_model(translate, monkeypatch) -> None:
     monkeypatch.setattr(translate.model, "generate", None)
     assert translate(NOTHING) == [{"translation_text": ""}] * len(NOTHING)
 
 
-def test_a_stream_of_text_that_shows_nothing_ends(translate, tokenizer) -> None:
+def test_a_stream_of_invisible_text_ends(translate, tokenizer) -> None:
     streamer = TextIteratorStreamer(tokenizer, skip_special_tokens=True, timeout=1)
     translate(NOTHING[0], streamer=streamer, **SHORT)
     assert "".join(streamer) == ""
 
 
-def test_ids_of_text_that_shows_nothing_start_and_end(translate) -> None:
+def test_ids_of_invisible_text_start_and_end(translate) -> None:
     (output,) = translate(NOTHING[0], return_tensors=True)
     assert output["translation_token_ids"].tolist() == [2, 3]
 
 
-def test_a_long_text_is_translated_whole_unless_truncation_is_asked_for(translate, taught, tokenizer) -> None:
+def test_a_long_text_is_truncated_only_on_request(translate, taught, tokenizer) -> None:
     long = " ".join(TEXTS * 20)
     batch = tokenizer(long, return_tensors="pt")
     assert batch["input_ids"].shape[1] == 241 > taught.config.max_position_embeddings
@@ -172,7 +172,7 @@ def test_several_translations_of_a_text_are_a_list(translate, taught, tokenizer)
     assert translate(TEXTS, **arguments) == translate(TEXTS, batch_size=3, **arguments) == lists
 
 
-def test_token_ids_are_given_instead_of_text_if_asked_for(translate, taught, tokenizer) -> None:
+def test_token_ids_are_returned_on_request(translate, taught, tokenizer) -> None:
     expected = taught.generate(**tokenizer(TEXTS[0], return_tensors="pt"), **SHORT)[0]
     for output in (
         *translate(TEXTS[0], return_tensors=True, **SHORT),
@@ -190,7 +190,7 @@ def test_translations_do_not_depend_on_the_side_of_padding(
     assert translate(TEXTS, batch_size=4, **SHORT) == expected
 
 
-def test_arguments_of_generate_may_come_first_or_last(taught, tokenizer, expected) -> None:
+def test_arguments_of_generate_can_be_given_to_pipeline_or_call(taught, tokenizer, expected) -> None:
     early = SineformerTranslationPipeline(model=taught, tokenizer=tokenizer, batch_size=2, **SHORT)
     assert early(TEXTS) == expected
     shorter = [" ".join(each["translation_text"].split()[:2]) for each in expected]
@@ -207,7 +207,7 @@ def test_tokens_can_be_streamed(translate, tokenizer, expected, capsys) -> None:
 @pytest.mark.parametrize(
     "given", [None, 3, b"w5", {"text": "w5"}, ["w5", None], [["w5"]], Dataset.from_dict({"en": TEXTS})]
 )
-def test_what_is_no_text_is_refused_with_the_mend(translate, given) -> None:
+def test_other_types_than_text_are_refused_with_the_fix(translate, given) -> None:
     with pytest.raises(ValueError, match=r"takes text, but got .* Give a string, a list, a generator or a column"):
         list(translate(given, **SHORT))
 

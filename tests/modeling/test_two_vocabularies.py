@@ -1,4 +1,4 @@
-"""A model whose source and target have vocabularies of their own, in everything that works with one vocabulary."""
+"""Test a model with separate source and target vocabularies in everything that works with one vocabulary."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def tokenizer() -> SineformerTokenizer:
 
 @pytest.fixture(scope="module")
 def model(tokenizer: Any) -> SineformerForConditionalGeneration:
-    """It has learnt `PAIRS` by heart."""
+    """Return a model that has memorised `PAIRS`."""
     torch.manual_seed(0)
     sizes = {"vocab_size": len(tokenizer), "decoder_vocab_size": len(tokenizer.target_tokenizer)}
     config = SineformerConfig(**SIZES, **sizes, share_encoder_decoder_embeddings=False)
@@ -70,14 +70,14 @@ def translations(outputs: list[dict[str, str]]) -> list[str]:
     return [each["translation_text"] for each in outputs]
 
 
-def test_the_readme_s_way_of_translating_gives_the_target_language(folder: Path) -> None:
+def test_the_readme_snippet_translates_into_the_target_language(folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
     model = AutoModelForSeq2SeqLM.from_pretrained(folder, trust_remote_code=True)
     batch = tokenizer(SOURCES, return_tensors="pt", padding=True)
     assert tokenizer.batch_decode(model.generate(**batch), skip_special_tokens=True) == TARGETS
 
 
-def test_what_a_user_saves_translates_alike_everywhere(folder: Path, bare_python: Any, tmp_path: Path) -> None:
+def test_a_saved_model_translates_alike_everywhere(folder: Path, bare_python: Any, tmp_path: Path) -> None:
     program = """
 import sys
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
@@ -107,7 +107,7 @@ except ValueError as error:
     assert "trust_remote_code=True" in bare_python.run(program, folder)
 
 
-def test_the_readme_s_fine_tuning_trains_and_saves_both_sides(folder: Path, tmp_path: Path) -> None:
+def test_the_fine_tuning_of_the_readme_trains_and_saves_both_sides(folder: Path, tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
     model = AutoModelForSeq2SeqLM.from_pretrained(folder, trust_remote_code=True)
     rows = Dataset.from_dict({"en": SOURCES, "de": TARGETS})
@@ -152,14 +152,14 @@ def test_a_pipeline_of_objects_writes_the_target_language(folder: Path, with_cod
     assert translations(translate(SOURCES, batch_size=5)) == TARGETS
 
 
-def test_a_pipeline_refuses_a_tokenizer_of_the_source_alone(model: Any, tokenizer: Any, tmp_path: Path) -> None:
+def test_a_pipeline_refuses_a_tokenizer_without_the_target(model: Any, tokenizer: Any, tmp_path: Path) -> None:
     tokenizer.save_pretrained(tmp_path)
     source = AutoTokenizer.from_pretrained(tmp_path / "target_tokenizer")
-    with pytest.raises(ValueError, match=r"writes 310 target tokens and reads 320 .* trust_remote_code=True"):
+    with pytest.raises(ValueError, match=r"has 310 target tokens and 320 source tokens.* trust_remote_code=True"):
         pipeline("translation", model=model, tokenizer=source)
 
 
-def test_a_folder_of_before_there_was_one_tokenizer_still_works_and_is_saved_as_one(
+def test_a_folder_with_two_separate_tokenizers_still_works_and_is_saved_as_one(
     folder: Path, change_older: Callable[[Path], None], tmp_path: Path
 ) -> None:
     change_older(folder)
@@ -173,7 +173,7 @@ def test_a_folder_of_before_there_was_one_tokenizer_still_works_and_is_saved_as_
 
 @pytest.fixture
 def change_older() -> Callable[[Path], None]:
-    """Makes the files of the tokenizers those that were written before they were one."""
+    """Return a function that changes a folder to one written before there was a tokenizer for both sides."""
     import json
 
     def change(folder: Path) -> None:
@@ -185,23 +185,21 @@ def change_older() -> Callable[[Path], None]:
     return change
 
 
-def test_streamed_text_is_the_target_s(model: Any, tokenizer: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_streamed_text_is_of_the_target(model: Any, tokenizer: Any, capsys: pytest.CaptureFixture[str]) -> None:
     batch = tokenizer(SOURCES[:1], return_tensors="pt")
     model.generate(**batch, num_beams=1, streamer=TextStreamer(tokenizer, skip_special_tokens=True))
     assert capsys.readouterr().out.strip() == TARGETS[0]
 
 
-def test_a_text_that_ends_the_search_is_looked_for_in_the_target(model: Any, tokenizer: Any) -> None:
+def test_stop_strings_are_searched_in_the_target(model: Any, tokenizer: Any) -> None:
     batch = tokenizer(SOURCES[:1], return_tensors="pt")
     output = model.generate(**batch, num_beams=1, stop_strings=[TARGETS[0].split()[1]], tokenizer=tokenizer)
     assert tokenizer.decode(output[0], skip_special_tokens=True) == " ".join(TARGETS[0].split()[:2])
 
 
 @pytest.mark.parametrize("release", ["5.17.0", "5.19.2"])
-def test_beams_of_a_release_that_takes_the_sources_vocabulary_are_refused(
-    model, tokenizer, release, monkeypatch
-) -> None:
-    # Importing a part of transformers may run the package again, which leaves two modules of that name.
+def test_beam_search_of_older_releases_is_refused(model, tokenizer, release, monkeypatch) -> None:
+    # Importing a part of transformers may run the package again, which makes two modules of that name.
     monkeypatch.setattr(compatibility.transformers, "__version__", release)
     batch = tokenizer(SOURCES, return_tensors="pt", padding=True)
     with pytest.raises(ValueError, match=f"{release} is wrong. Give `num_beams=1`, or upgrade"):
@@ -211,7 +209,7 @@ def test_beams_of_a_release_that_takes_the_sources_vocabulary_are_refused(
 
 @pytest.mark.parametrize("num_beams", [1, 3])
 @pytest.mark.parametrize("normalize_logits", [True, False])
-def test_transition_scores_are_those_of_the_tokens_of_the_target(
+def test_transition_scores_are_of_target_tokens(
     model: Any, tokenizer: Any, num_beams: int, normalize_logits: bool
 ) -> None:
     batch = tokenizer(SOURCES[:4], return_tensors="pt", padding=True)
@@ -230,7 +228,7 @@ def test_transition_scores_are_those_of_the_tokens_of_the_target(
         assert not scores[~real].any()
 
 
-def test_each_side_takes_more_tokens(model: Any, tokenizer: Any, tmp_path: Path) -> None:
+def test_tokens_can_be_added_to_each_side(model: Any, tokenizer: Any, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     more: Any = SineformerForConditionalGeneration.from_pretrained(tmp_path)

@@ -1,5 +1,5 @@
-"""Folders work in every release of transformers from the oldest that is supported to the newest, and load whatever
-later versions of Sineformer write into them."""
+"""Test saved folders in releases of transformers from the oldest to the newest supported one, and with fields of later
+versions of Sineformer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from transformers import AutoModelForSeq2SeqLM
 if TYPE_CHECKING:
     from sineformer.tests.conftest import BarePython
 
-# As a later version would write them: fields that this version does not know.
+# Fields of a later version, unknown to this one.
 LATER = {"config.json": {"later_field": {"a": 1}, "transformers_version": "99.0.0"}, "generation_config.json": {"b": 2}}
 
 
@@ -28,7 +28,7 @@ def as_a_later_version_saves(folder: Path) -> None:
         (folder / name).write_text(json.dumps(values | fields))
 
 
-def test_fields_of_a_later_version_do_no_harm_and_are_kept(make_model, source, target, tmp_path) -> None:
+def test_fields_of_a_later_version_are_ignored_and_kept(make_model, source, target, tmp_path) -> None:
     model = make_model()
     model.save_pretrained(tmp_path / "model")
     as_a_later_version_saves(tmp_path / "model")
@@ -40,17 +40,17 @@ def test_fields_of_a_later_version_do_no_harm_and_are_kept(make_model, source, t
 
 
 def oldest() -> str:
-    """The oldest release of transformers that the package says it works with."""
+    """Return the oldest release of transformers that the package declares."""
     needed = map(Requirement, metadata.requires("sineformer") or [])
     (specifier,) = next(each for each in needed if each.name == "transformers").specifier
     assert specifier.operator == ">="
     return f"{specifier.version}.0"
 
 
-# Between the oldest and the installed one: those that changed what a model rests on.
+# Releases between the oldest and the installed one that changed interfaces used by a model.
 RELEASES = [oldest(), "5.20.2", *(["5.23.0"] if sys.version_info >= (3, 11) else [])]
 
-# What somebody does with a folder who has neither this package nor its tests: every step leaves its result.
+# Use the folder without this package, and save the result of every step.
 USE_THE_FOLDER = """
 import sys
 packages, folder, copy, results = sys.argv[1:]
@@ -116,21 +116,21 @@ torch.save(output, results)
 
 
 def install(release: str, folder: Path) -> Path:
-    """Install a release of transformers, and what it needs beside torch, into a folder."""
+    """Install a release of transformers and its dependencies into a folder."""
     command = [sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--target", str(folder)]
     subprocess.run([*command, f"transformers=={release}"], check=True)
     return folder
 
 
 def use(python: BarePython, packages: Path, model: Path, results: Path) -> dict[Any, Any]:
-    """What the steps of `USE_THE_FOLDER` left, with the transformers in `packages`."""
+    """Return the results of `USE_THE_FOLDER` with the transformers in `packages`."""
     python.run(USE_THE_FOLDER, packages, model, results.with_name(f"{results.stem}-copy"), results)
     return torch.load(results)
 
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory, make_model_folder, bare_python_with_peft: BarePython) -> tuple[Path, dict[Any, Any]]:
-    """A model's folder and what its use leaves with the installed transformers."""
+    """Return a model folder and its results with the installed transformers."""
     folder = tmp_path_factory.mktemp("versions")
     model = make_model_folder(folder / "model")
     as_a_later_version_saves(model)

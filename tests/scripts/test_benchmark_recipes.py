@@ -1,4 +1,4 @@
-"""The variants that are compared are settings that training takes, and differ from the recipe as their names say."""
+"""Test that training accepts every variant, and that a variant differs from the recipe as its name says."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from sineformer.training.preflight import read_settings
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_a_variant_is_a_recipe(name: str, tmp_path: Path) -> None:
+def test_a_variant_changes_only_its_own_settings(name: str, tmp_path: Path) -> None:
     flags = [word for pair in flags_of(name, 500).items() for word in pair]
     rest = ["--warmup_steps", "100", "--output_dir", str(tmp_path / "out")]
     changed = read_settings([*flags, *rest]).as_dict()

@@ -1,4 +1,4 @@
-"""The command lines that convert models: what they print, and their exit status."""
+"""Test the scripts that convert models: their output and exit status."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def call(name: str, monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> 
 
 @pytest.fixture
 def state_file(tmp_path: Path) -> Path:
-    """A state dict in which two matrices fit both embeddings."""
+    """Return a state dict in which several matrices fit as embedding or head."""
     core = nn.Transformer(8, 2, 1, 1, 16, norm_first=True)
     state = {f"core.{name}": weight for name, weight in core.state_dict().items()}
     for name in ("source", "target", "head"):
@@ -63,7 +63,7 @@ def test_every_option_reaches_the_converted_torch_model(
     assert not config.share_encoder_decoder_embeddings
 
 
-def test_a_torch_model_that_cannot_be_converted_is_one_line(
+def test_a_torch_model_that_cannot_be_converted_is_an_error_of_one_line(
     state_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [state_file, tmp_path / "out", "--heads", "2", *IDS, "--positions", "halves"]
@@ -91,7 +91,7 @@ def test_a_converted_marian_model_translates_from_the_command_line(
     assert capsys.readouterr().out == tokenizer.decode(output[0], skip_special_tokens=True) + "\n"
 
 
-def test_a_model_that_is_not_marian_is_one_line(
+def test_a_model_that_is_not_marian_is_an_error_of_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "bert").mkdir()

@@ -1,4 +1,4 @@
-"""The demo, with a training run of a few steps in place of minutes."""
+"""Test the demo with a training run of a few steps."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ TINY = shlex.split(
 
 
 @pytest.mark.slow
-def test_the_demo_trains_loads_elsewhere_and_shows_translations_with_scores(tmp_path: Path) -> None:
+def test_the_demo_trains_and_shows_translations_of_a_bare_process_with_scores(tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPTS / "demo.py"), "--output_dir", str(tmp_path / "model"), *TINY]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    table = done.stdout.partition("no Sineformer ...")[2].strip().splitlines()
+    table = done.stdout.partition("without Sineformer ...")[2].strip().splitlines()
     assert re.fullmatch(r"English +German, reference +German, translated", table[0])
     assert len(table[1 : table.index("")]) == 6
     assert re.fullmatch(r"6 held-out sentences: BLEU \d+\.\d, exact match \d+\.\d %", table[-1])

@@ -1,3 +1,5 @@
+"""Test `scripts/evaluate_model.py`: report, model card, comparisons, and error messages."""
+
 import importlib.util
 import json
 import math
@@ -37,8 +39,8 @@ def script() -> ModuleType:
 
 
 @pytest.fixture
-def place(tmp_path: Path, make_model_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in: an untrained model, a test set as two files of lines and the same as a table."""
+def workspace(tmp_path: Path, make_model_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a working directory with an untrained model and a test set, as two text files and as a table."""
     folder = make_model_folder(tmp_path / "model")
     with (folder / "README.md").open("a", encoding="utf-8") as card:
         card.write("\n## Scores\n\nold\n\n## Limits\n\nnone\n")
@@ -62,7 +64,7 @@ def read_report(folder: Path = Path("report")) -> dict[str, Any]:
 
 
 def loss_one_by_one() -> tuple[float, int]:
-    """Minus the log-probability of each target token, summed over single sentences, per token; and their number."""
+    """Return the loss per target token, from single sentences, and the number of tokens."""
     model, tokenizers = load_translator("model", "cpu", torch.float32)
     total, tokens = 0.0, 0
     for source, target in PAIRS:
@@ -74,14 +76,14 @@ def loss_one_by_one() -> tuple[float, int]:
     return total / tokens, tokens
 
 
-def test_the_report_holds_the_numbers_of_the_model_on_exactly_this_set(
-    script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_report_has_the_scores_of_the_model_on_exactly_this_set(
+    script: ModuleType, workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = "--data test.en test.de --target_language de --num_beams 2 --worst 2"
     assert call(script, monkeypatch, arguments) == 0
     report = read_report()
     (data,) = report["sets"]
-    translations = (place / "report" / "translations.test.txt").read_text(encoding="utf-8").split("\n")[:-1]
+    translations = (workspace / "report" / "translations.test.txt").read_text(encoding="utf-8").split("\n")[:-1]
     references = [target for _, target in PAIRS]
     metrics = {"bleu": BLEU(), "bleu_lowercase": lower_case_bleu("de"), "chrf": CHRF(), "ter": TER()}
     for name, metric in metrics.items():
@@ -96,25 +98,25 @@ def test_the_report_holds_the_numbers_of_the_model_on_exactly_this_set(
     assert "test: 4 sentences" in capsys.readouterr().out
 
 
-def test_a_report_repeats_byte_for_byte_and_numbers_do_not_depend_on_the_batch_size(
-    script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_report_is_reproducible_and_does_not_depend_on_the_batch_size(
+    script: ModuleType, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contents, reports = [], []
     for batch_size in (1, 64, 64):
         assert call(script, monkeypatch, f"--data test.en test.de --batch_size {batch_size}") == 0
-        contents.append({path.name: path.read_bytes() for path in (place / "report").iterdir()})
+        contents.append({path.name: path.read_bytes() for path in (workspace / "report").iterdir()})
         reports.append(read_report())
     assert contents[1] == contents[2]
     assert reports[0]["sets"] == reports[1]["sets"]
 
 
-def test_several_sets_are_one_report_and_the_card_gets_them(
-    script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch
+def test_several_test_sets_are_in_one_report_and_in_the_card(
+    script: ModuleType, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = "--data test.en test.de --data table.jsonl --columns en de --dataset_name Mine --update_model_card"
     assert call(script, monkeypatch, arguments) == 0
     assert [(each["name"], each["sentences"]) for each in read_report()["sets"]] == [("test", 4), ("table", 2)]
-    card = ModelCard.load(place / "model" / "README.md")
+    card = ModelCard.load(workspace / "model" / "README.md")
     assert [each.dataset_split for each in card.data.eval_results] == ["test"] * 4 + ["table"] * 4
     assert {each.dataset_name for each in card.data.eval_results} == {"Mine"}
     assert card.data.model_name == "small"
@@ -122,14 +124,14 @@ def test_several_sets_are_one_report_and_the_card_gets_them(
     assert card.text.endswith("## Limits\n\nnone\n")
 
 
-def test_a_set_of_the_run_is_called_as_the_run_called_it(
-    script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_test_set_of_the_training_run_keeps_its_name(
+    script: ModuleType, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert call(script, monkeypatch, "--data test.en test.de --names mine") == 0
     digest = read_report()["sets"][0]["sha256"]
-    (place / "model" / "versions.json").write_text(json.dumps({"data_sha256": {"train": "0", "test": digest}}))
+    (workspace / "model" / "versions.json").write_text(json.dumps({"data_sha256": {"train": "0", "test": digest}}))
     recipe = "dataset: someone/data\ndataset_name: Some Data\nsource_language: en\ntarget_language: de\n"
-    (place / "model" / "training_args.yaml").write_text(recipe)
+    (workspace / "model" / "training_args.yaml").write_text(recipe)
     arguments = "--data test.en test.de --data table.jsonl --columns en de --names mine table"
     assert call(script, monkeypatch, arguments) == 0
     found = [each["dataset"] for each in read_report()["sets"]]
@@ -139,8 +141,8 @@ def test_a_set_of_the_run_is_called_as_the_run_called_it(
     ]
 
 
-def test_lower_case_is_cut_for_the_language_that_is_asked_for_or_recorded(
-    script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch
+def test_lower_case_bleu_tokenises_for_the_given_or_recorded_language(
+    script: ModuleType, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def language_of_the_report(flags: str = "") -> str:
         assert call(script, monkeypatch, f"--data test.en test.de {flags}") == 0
@@ -148,15 +150,15 @@ def test_lower_case_is_cut_for_the_language_that_is_asked_for_or_recorded(
         return signature.partition("tok:moses-")[2].partition("-")[0]
 
     assert language_of_the_report() == "en"
-    (place / "model" / "versions.json").write_text("{}")
+    (workspace / "model" / "versions.json").write_text("{}")
     recipe = "dataset: files\ndataset_name: null\nsource_language: en\ntarget_language: fr\n"
-    (place / "model" / "training_args.yaml").write_text(recipe)
+    (workspace / "model" / "training_args.yaml").write_text(recipe)
     assert language_of_the_report() == "fr"
     assert language_of_the_report("--target_language de") == "de"
 
 
-def test_bleu_is_divided_as_the_language_or_the_recipe_or_the_flag_says(
-    script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch
+def test_bleu_tokenises_by_language_recipe_or_flag(
+    script: ModuleType, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def tokenizer_of_the_report(flags: str = "") -> str:
         assert call(script, monkeypatch, f"--data test.en test.de {flags}") == 0
@@ -168,28 +170,28 @@ def test_bleu_is_divided_as_the_language_or_the_recipe_or_the_flag_says(
     assert tokenizer_of_the_report() == "13a"
     assert tokenizer_of_the_report("--target_language zh-CN") == "zh"
     assert tokenizer_of_the_report("--target_language jpn --bleu_tokenize intl") == "intl"
-    (place / "model" / "versions.json").write_text("{}")
+    (workspace / "model" / "versions.json").write_text("{}")
     recipe = "dataset: files\ndataset_name: null\nsource_language: en\ntarget_language: th\n"
-    (place / "model" / "training_args.yaml").write_text(recipe)
+    (workspace / "model" / "training_args.yaml").write_text(recipe)
     assert tokenizer_of_the_report() == "char"
-    (place / "model" / "training_args.yaml").write_text(recipe + "bleu_tokenize: intl\n")
+    (workspace / "model" / "training_args.yaml").write_text(recipe + "bleu_tokenize: intl\n")
     assert tokenizer_of_the_report() == "intl"
     assert tokenizer_of_the_report("--target_language de") == "13a"
     assert tokenizer_of_the_report("--bleu_tokenize char") == "char"
 
 
 def test_a_damaged_record_of_the_run_is_a_clear_problem(
-    script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    script: ModuleType, workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (place / "model" / "versions.json").write_text("{")
-    (place / "model" / "training_args.yaml").write_text("dataset: files\n")
+    (workspace / "model" / "versions.json").write_text("{")
+    (workspace / "model" / "training_args.yaml").write_text("dataset: files\n")
     assert call(script, monkeypatch, "--data test.en test.de") == 1
     error = capsys.readouterr().err
     assert error.count("versions.json and training_args.yaml there are not as training wrote them") == 1
 
 
 def test_a_model_is_compared_with_itself_and_with_a_file_of_perfect_translations(
-    script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch
+    script: ModuleType, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert call(script, monkeypatch, "--data test.en test.de --compare model") == 0
     assert {each["better"] for each in read_report()["sets"][0]["scores"].values()} == {"neither"}
@@ -200,11 +202,11 @@ def test_a_model_is_compared_with_itself_and_with_a_file_of_perfect_translations
     assert report["sets"][0]["worst"][0]["baseline"] == report["sets"][0]["worst"][0]["reference"]
 
 
-def test_all_problems_are_told_together_and_nothing_is_written(
-    script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_all_problems_are_reported_together_and_nothing_is_written(
+    script: ModuleType, workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (place / "short.txt").write_text("one line\n")
-    (place / "model" / "README.md").unlink()
+    (workspace / "short.txt").write_text("one line\n")
+    (workspace / "model" / "README.md").unlink()
     data = "--data test.en test.de --data none.en none.de --data hub someone/data --data table.jsonl --names a b"
     assert call(script, monkeypatch, f"{data} --update_model_card --output_dir model --compare none1 none2") == 1
     error = capsys.readouterr().err
@@ -219,7 +221,7 @@ def test_all_problems_are_told_together_and_nothing_is_written(
         "none1 is no file",
     ):
         assert part in error
-    assert not (place / "report").exists()
+    assert not (workspace / "report").exists()
 
 
 @pytest.mark.parametrize(
@@ -240,18 +242,18 @@ def test_all_problems_are_told_together_and_nothing_is_written(
         ("--data test.en test.de --model carded --update_model_card", "README.md cannot be written"),
     ],
 )
-def test_what_cannot_work_is_one_clear_problem(
+def test_wrong_arguments_are_one_clear_problem(
     script: ModuleType,
-    place: Path,
+    workspace: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     arguments: str,
     message: str,
 ) -> None:
-    (place / "short.txt").write_text("one line\n")
-    (place / "gaps.txt").write_text("a\n\nb\nc\n")
-    (place / "chinese.txt").write_text("狗睡觉。\n一只猫\n狗\n好\n", encoding="utf-8")
-    shutil.copytree(place / "model", place / "carded")
+    (workspace / "short.txt").write_text("one line\n")
+    (workspace / "gaps.txt").write_text("a\n\nb\nc\n")
+    (workspace / "chinese.txt").write_text("狗睡觉。\n一只猫\n狗\n好\n", encoding="utf-8")
+    shutil.copytree(workspace / "model", workspace / "carded")
     monkeypatch.setattr(
         model_card, "file_problem", lambda path: f"{path} cannot be written" if "carded" in str(path) else None
     )
@@ -259,31 +261,31 @@ def test_what_cannot_work_is_one_clear_problem(
     error = capsys.readouterr().err
     assert "1 problem; nothing was written" in error
     assert message in error
-    assert not (place / "report").exists()
+    assert not (workspace / "report").exists()
 
 
-def test_rows_that_are_no_pair_are_left_out_if_asked_and_counted(
-    script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch
+def test_rows_that_are_not_pairs_are_dropped_on_request_and_counted(
+    script: ModuleType, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (place / "gaps.txt").write_text("a\n\nb\nc\n")
+    (workspace / "gaps.txt").write_text("a\n\nb\nc\n")
     assert call(script, monkeypatch, "--data test.en gaps.txt --on_bad_rows drop") == 0
     (data,) = read_report()["sets"]
     assert (data["sentences"], data["bad_rows"]) == (3, {"empty target side": 1})
 
 
 def test_a_tilde_is_the_home_folder_in_every_path(
-    script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch
+    script: ModuleType, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HOME", str(place))
+    monkeypatch.setenv("HOME", str(workspace))
     arguments = "--model=~/model --output_dir=~/report --data ~/test.en ~/test.de --compare ~/test.de"
     assert call(script, monkeypatch, arguments) == 0
-    assert read_report(place / "report")["compared_with"] == "test.de"
+    assert read_report(workspace / "report")["compared_with"] == "test.de"
 
 
 def test_several_processes_are_refused_before_anything_is_read(
-    script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    script: ModuleType, workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert call(script, monkeypatch, "--data absent.en absent.de") == 1
-    message = "error: this takes one process, and a launcher has started several; nothing was written\n"
+    message = "error: evaluation takes one process, but a launcher has started several; run it without one\n"
     assert capsys.readouterr().err == message

@@ -1,4 +1,4 @@
-"""The command line that publishes: a folder in, a repository out, and one message with every problem."""
+"""Test `scripts/push_to_hub.py`: the upload of a folder, and one message with all problems."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def push(hub: Hub, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=os.environ | hub.environment, capture_output=True, text=True)
 
 
-def test_every_problem_is_told_at_once_and_nothing_is_uploaded(
+def test_all_problems_are_reported_together_and_nothing_is_uploaded(
     hub: Hub, hub_client: Hub, tmp_path: Path, make_model_folder: Callable[..., Path]
 ) -> None:
     folder = make_model_folder(tmp_path / "model")
@@ -41,7 +41,7 @@ def test_every_problem_is_told_at_once_and_nothing_is_uploaded(
 
 
 @pytest.mark.slow
-def test_a_dry_run_lists_and_checks_and_a_run_uploads_the_same(
+def test_a_dry_run_lists_what_a_run_uploads(
     hub: Hub, hub_client: Hub, tmp_path: Path, make_model_folder: Callable[..., Path]
 ) -> None:
     folder = make_model_folder(tmp_path / "model")

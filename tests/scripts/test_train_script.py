@@ -1,3 +1,5 @@
+"""Test the error message of `scripts/train.py`."""
+
 import subprocess
 import sys
 from pathlib import Path

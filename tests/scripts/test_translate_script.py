@@ -1,3 +1,5 @@
+"""Test `scripts/translate.py`: files, streams, compressed input, and error messages."""
+
 import bz2
 import gzip
 import importlib.util
@@ -35,7 +37,7 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained model: what it says is nonsense, but always the same."""
+    """Return the folder of an untrained model, whose translations are always the same."""
     folder = tmp_path_factory.mktemp("model")
     tokenizers = train_tokenizers(TEXT[:2], TEXT[2:], vocab_size=300)
     torch.manual_seed(0)
@@ -94,7 +96,7 @@ def test_a_file_gives_one_line_per_line_whatever_the_batches(
             ["--model", "{model}", "gr\udcfc\udcdfe"],
             r"sentence 1, 'gr\udcfc\udcdfe', is not UTF-8; set the terminal to it",
         ),
-        # Outputs are looked at before the work: before the model, which is not there, is looked for.
+        # The output is checked first: before the missing model.
         (
             ["--model", "{tmp}/none", "x", "--output", "{tmp}/no/out.txt"],
             "{tmp}/no/out.txt cannot be written: there is no",
@@ -109,7 +111,7 @@ def test_a_file_gives_one_line_per_line_whatever_the_batches(
         (["--model", "{tmp}/untold", "x"], "the model cannot be loaded: {tmp}/untold holds no tokenizer.json"),
     ],
 )
-def test_what_cannot_work_is_one_clear_line(
+def test_wrong_arguments_are_an_error_of_one_line(
     script: ModuleType,
     model_dir: Path,
     tmp_path: Path,
@@ -163,22 +165,22 @@ def test_a_tilde_is_the_home_folder_in_every_path(
         ("stdout", "standard output is closed; name a file with --output"),
     ],
 )
-def test_a_closed_stream_is_one_clear_line(
+def test_a_closed_stream_is_an_error_of_one_line(
     script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stream: str, message: str
 ) -> None:
-    monkeypatch.setattr(sys, stream, None)  # as Python has it after `<&-` or `>&-`
+    monkeypatch.setattr(sys, stream, None)  # as in Python after `<&-` or `>&-`
     assert call(script, monkeypatch, "--model", "not looked for") == 1
     assert capsys.readouterr().err == f"error: {message}\n"
 
 
-def test_an_output_without_room_is_one_clear_line(
+def test_a_full_disk_is_an_error_of_one_line(
     script: ModuleType, model_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call(script, monkeypatch, "--model", model_dir, "x", "--output", "/dev/full", "--device", "cpu") == 1
     assert "error: /dev/full cannot be written: No space left on device" in capsys.readouterr().err
 
 
-def test_a_failure_leaves_an_earlier_output_alone(
+def test_a_failure_does_not_change_an_earlier_output(
     script: ModuleType, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "out.txt"
@@ -225,7 +227,7 @@ def test_sentences_and_standard_input_go_to_standard_output(model_dir: Path, tmp
 
 
 @pytest.mark.slow
-def test_a_reader_that_is_gone_ends_it_without_a_word(model_dir: Path) -> None:
+def test_a_closed_pipe_ends_it_without_output(model_dir: Path) -> None:
     command = f"'{sys.executable}' '{SCRIPT}' --model '{model_dir}' 'a man' | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True)
     assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGPIPE, b"", b"")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from ...modeling.invisible_text import shows_nothing
+from ...modeling.invisible_text import is_invisible
 from ..data.tokenizer import Tokenizers
 
 
@@ -57,7 +57,7 @@ def source_batches(tokenizers: Tokenizers, lines: Sequence[str], batch_size: int
     """All lines that show something, `batch_size` at once."""
     encoded: list[list[int]] = tokenizers.source(list(lines), verbose=False)["input_ids"] if lines else []
     # Longest first: batches of like lengths pad little, and memory runs out at once or never.
-    order = sorted((i for i, line in enumerate(lines) if not shows_nothing(line)), key=lambda i: -len(encoded[i]))
+    order = sorted((i for i, line in enumerate(lines) if not is_invisible(line)), key=lambda i: -len(encoded[i]))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     return [SourceBatch(batch, [encoded[i] for i in batch]) for batch in batches]
 
