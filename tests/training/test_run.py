@@ -172,6 +172,7 @@ def test_too_few_pairs_for_a_step_are_an_error_and_no_traceback(
     step = ["--decoder_attention_heads", "2", "--gradient_accumulation_steps", "9", "--max_steps", "1"]
     assert main([*sizes, *model, *step, "--report_to", "none", "--output_dir", str(tmp_path / "out")]) == 1
     assert "error: training data: 5 examples cannot fill 9 batches" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_loss_that_is_not_finite_ends_with_status_1(

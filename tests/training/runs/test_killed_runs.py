@@ -14,10 +14,17 @@ def lines_in(file: Path) -> int:
     return file.read_bytes().count(b"\n") if file.exists() else 0
 
 
+def half_written(output_dir: Path) -> set[Path]:
+    """Return the checkpoints that are being written, or were when the run was killed."""
+    try:
+        return set((output_dir / "checkpoints").glob("*.writing"))
+    except FileNotFoundError:  # the run has just removed the folder
+        return set()
+
+
 def kill(runs: Any, output_dir: Path, way: str, dice: random.Random) -> None:
     """Kill the run that was just started: while it starts, some steps later, or in the middle of a save."""
-    log, checkpoints = output_dir / "metrics.jsonl", output_dir / "checkpoints"
-    already = set(checkpoints.glob("*.writing"))
+    log, already = output_dir / "metrics.jsonl", half_written(output_dir)
     if way == "start":
         time.sleep(dice.uniform(0, 1))
     elif way == "step":
@@ -25,7 +32,7 @@ def kill(runs: Any, output_dir: Path, way: str, dice: random.Random) -> None:
         runs.wait_until(lambda: lines_in(log) >= wanted)
         time.sleep(dice.uniform(0, 0.05))
     else:
-        runs.wait_until(lambda: any(path not in already for path in checkpoints.glob("*.writing")))
+        runs.wait_until(lambda: bool(half_written(output_dir) - already))
         time.sleep(dice.uniform(0, 0.02))
     runs.send(signal.SIGKILL)
 
@@ -38,7 +45,7 @@ def survive(runs: Any, output_dir: Path, ways: list[str], *flags: str, processes
         kill(runs, output_dir, way, dice)
         statuses = runs.end()
         assert -signal.SIGKILL in statuses, f"ended by itself, {statuses}:\n{runs.log.read_text()}"
-        cut_off += way == "save" and any((output_dir / "checkpoints").glob("*.writing"))
+        cut_off += way == "save" and bool(half_written(output_dir))
     runs.start(output_dir, "--resume", *flags, processes=processes)
     assert runs.end() == [0] * processes, runs.log.read_text()
     return cut_off
