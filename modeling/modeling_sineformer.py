@@ -8,7 +8,7 @@ Contents, from small to large:
     loss.py                 cross-entropy with label smoothing                                         section 5.4
     encoder_decoder.py      encoder and decoder: embeddings, positions, N layers                       section 3.1
     this file               both together, without and with the language-model head
-    generation.py           what `generate` does unless told otherwise: beams, where a translation ends section 6.1
+    generation.py           defaults of `generate`: beams and the length limit                         section 6.1
     transition_scores.py    log-probabilities of generated tokens
     tokenization_sineformer.py  the tokenizer, with one vocabulary or two
     translation_pipeline.py `pipeline("translation")`

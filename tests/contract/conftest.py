@@ -1,4 +1,4 @@
-"""Fixtures of the contract tests: the project's files, and the wheel that pip makes of them for a user."""
+"""Provide the files of the project and its wheel to the contract tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Pip = Callable[..., None]
 
 @pytest.fixture(scope="session")
 def project_files() -> list[str]:
-    """The files of the project, those included that git does not know yet."""
+    """Return the files of the project, those not yet added to git included."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     return [name for name in listed if (ROOT / name).is_file()]
@@ -26,7 +26,7 @@ def project_files() -> list[str]:
 
 @pytest.fixture(scope="session")
 def pip() -> Pip:
-    """A function that runs pip without a registry, and shows what it says if it fails."""
+    """Return a function that runs pip without a registry, and shows its output if it fails."""
 
     def run(*arguments: str) -> None:
         done = subprocess.run([sys.executable, "-m", "pip", *arguments, *OFFLINE], capture_output=True, text=True)
@@ -37,7 +37,7 @@ def pip() -> Pip:
 
 @pytest.fixture(scope="session")
 def build_wheel(pip: Pip) -> Callable[[Path, Path], Path]:
-    """A function that builds a source tree into a wheel in a folder."""
+    """Return a function that builds the wheel of a source tree in a folder."""
 
     def build(source: Path, folder: Path) -> Path:
         pip("wheel", "--no-build-isolation", "--wheel-dir", str(folder), str(source))
@@ -49,7 +49,7 @@ def build_wheel(pip: Pip) -> Callable[[Path, Path], Path]:
 
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory: pytest.TempPathFactory, project_files: list[str]) -> Path:
-    """A copy of the project's files in a folder of another name, as a clone has them."""
+    """Copy the files of the project into a folder of another name, like a clone."""
     copy = tmp_path_factory.mktemp("clone") / "any-name"
     for name in project_files:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
@@ -59,5 +59,5 @@ def tree(tmp_path_factory: pytest.TempPathFactory, project_files: list[str]) -> 
 
 @pytest.fixture(scope="session")
 def wheel(tree: Path, tmp_path_factory: pytest.TempPathFactory, build_wheel: Callable[[Path, Path], Path]) -> Path:
-    """The wheel of that copy."""
+    """Build the wheel of that copy."""
     return build_wheel(tree, tmp_path_factory.mktemp("wheel"))

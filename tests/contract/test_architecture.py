@@ -1,6 +1,6 @@
-"""The one-way arrow configuration <- modeling <- training <- scripts: a folder imports only what is on its left.
+"""Test the order configuration <- modeling <- training <- scripts: a folder imports only from folders to its left.
 
-Inside `training` the arrow goes on from room to room.
+The same holds for the folders of `training`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ import sineformer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDERS = ["configuration", "modeling", "training", "scripts"]
-# Of `training`; the files beside them may import from all of them.
+# Folders of `training`; the files next to them may import from all.
 ROOMS = ["system", "settings", "data", "pretrained", "evaluation", "monitoring", "learning", "checkpoints"]
 SOURCES = sorted(path.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 
 
 def imported_modules(source: str, file: Path) -> Iterator[str]:
-    """Absolute names of all modules that a file of the package imports, at the top or inside functions.
+    """Yield absolute names of all modules that a file of the package imports, at the top or inside functions.
 
-    `from package import name` gives `package.name`: whether `name` is a module cannot be told from the text.
+    `from package import name` gives `package.name`, because the text does not show whether `name` is a module.
     """
     package = ["sineformer", *file.parent.parts]
     for node in ast.walk(ast.parse(source)):
@@ -40,9 +40,9 @@ def imported_modules(source: str, file: Path) -> Iterator[str]:
 
 
 def backward_imports(source: str, file: Path) -> list[str]:
-    """The imports of a file that point to the right of its own folder.
+    """Return the imports of a file from folders to the right of its own.
 
-    The public names of the root stand right of `modeling`, from which the root imports them.
+    The public names of the root are right of `modeling`, from which the root imports them.
     """
     allowed = {*FOLDERS[: FOLDERS.index(file.parts[0]) + 1]}
     public = set(sineformer.__all__) if allowed > {"configuration", "modeling"} else set()
@@ -67,7 +67,7 @@ def test_no_import_points_against_the_arrow(file: Path) -> None:
         "def function():\n    from ..training import run",
     ],
 )
-def test_every_way_of_importing_against_the_arrow_is_seen(source: str) -> None:
+def test_every_form_of_import_against_the_arrow_is_found(source: str) -> None:
     assert backward_imports(source, Path("modeling/attention.py")) != []
 
 
@@ -79,7 +79,7 @@ def test_imports_along_the_arrow_are_allowed(source: str) -> None:
 
 
 def imports_from_above(source: str, file: Path) -> list[str]:
-    """The imports of a file in a room of `training` from a later room, or from what puts the rooms together."""
+    """Return the imports of a file in a room of `training` from a later room or from the files next to the rooms."""
     allowed = ROOMS[: ROOMS.index(file.parts[1]) + 1]
     ours = [name.split(".") for name in imported_modules(source, file) if name.startswith("sineformer.training")]
     return [".".join(name) for name in ours if len(name) < 3 or name[2] not in allowed]
@@ -104,23 +104,23 @@ def test_a_room_of_training_imports_only_those_below(file: Path) -> None:
         "def function():\n    from ..evaluation.evaluator import Scores",
     ],
 )
-def test_every_way_of_importing_from_above_is_seen(source: str) -> None:
+def test_every_form_of_import_from_above_is_found(source: str) -> None:
     assert imports_from_above(source, Path("training/data/cleaning.py")) != []
 
 
-def test_rooms_are_all_there_and_hold_files() -> None:
+def test_all_rooms_exist_and_have_files() -> None:
     assert {file.parts[1] for file in IN_ROOMS} == set(ROOMS)
 
 
 def _loaded_with(file: Path) -> Iterator[str]:
-    """The names that a file imports as it is loaded itself, not later inside its functions."""
+    """Return the names that a file imports at its top level, not inside functions."""
     tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
     tree.body = [node for node in tree.body if not isinstance(node, ast.FunctionDef | ast.ClassDef)]
     return imported_modules(ast.unparse(tree), file)
 
 
 def _file_of(name: str) -> Path | None:
-    """The file of the package that a dotted name is, or is something in."""
+    """Return the file of the package that defines a dotted name, or None."""
     parts = name.split(".")[1:] if name.startswith("sineformer.") else []
     while parts:
         for path in (Path(*parts).with_suffix(".py"), Path(*parts, "__init__.py")):
@@ -133,7 +133,7 @@ def _file_of(name: str) -> Path | None:
 def test_finished_models_need_no_extra() -> None:
     files = [file for file in IN_ROOMS if file.parts[1] == "pretrained"]
     libraries = set()
-    for file in files:  # which grows
+    for file in files:  # grows in the loop
         for name in _loaded_with(file):
             found = _file_of(name)
             if found is None:
@@ -157,12 +157,12 @@ def _declared_distributions(name: str, *extras: str) -> set[str]:
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=str)
-def test_what_a_file_imports_is_declared_as_a_dependency(file: Path) -> None:
+def test_imports_of_a_file_are_declared_dependencies(file: Path) -> None:
     extras = ("train", "lora", "deepspeed") if file.parts[0] in ("training", "scripts") else ()
     providers = metadata.packages_distributions()
     imported = {name.split(".")[0] for name in imported_modules((ROOT / file).read_text(encoding="utf-8"), file)}
     third_party = {canonicalize_name(each) for name in imported - {"sineformer"} for each in providers.get(name, [])}
-    # A model's files may use what transformers always brings along: huggingface_hub makes configurations strict.
+    # Files of the model may use dependencies of transformers: huggingface_hub makes configurations strict.
     assert third_party <= _declared_distributions("sineformer", *extras) | _declared_distributions("transformers")
 
 
@@ -170,10 +170,10 @@ each_script = pytest.mark.parametrize("file", sorted((ROOT / "scripts").glob("[!
 
 
 @each_script
-def test_a_script_ends_as_a_command_does_and_takes_a_tilde_in_every_path(file: Path) -> None:
+def test_a_script_runs_as_a_command_and_accepts_a_tilde_in_every_path(file: Path) -> None:
     tree = ast.parse(file.read_text(encoding="utf-8"))
     before, last = map(ast.unparse, tree.body[-2:])
-    called = last.replace("command()", before.removeprefix("command = "))  # by the console command too
+    called = last.replace("command()", before.removeprefix("command = "))  # also the console command
     ways = ("run_command(main", "partial(run_command, main")
     assert called.startswith(tuple(f"if __name__ == '__main__':\n    sys.exit({way}" for way in ways))
     types = [node.value for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == "type"]
@@ -181,12 +181,12 @@ def test_a_script_ends_as_a_command_does_and_takes_a_tilde_in_every_path(file: P
 
 
 @each_script
-def test_a_script_imports_no_script(file: Path) -> None:
+def test_a_script_imports_no_other_script(file: Path) -> None:
     names = imported_modules(file.read_text(encoding="utf-8"), file.relative_to(ROOT))
     assert [name for name in names if name.startswith("sineformer.scripts")] == []
 
 
 @each_script
-def test_no_script_hides_a_library_when_it_is_run_by_its_path(file: Path) -> None:
+def test_no_script_shadows_a_library_when_run_by_its_path(file: Path) -> None:
     # `python scripts/x.py` puts scripts/ first on sys.path: a scripts/evaluate.py would be imported as `evaluate`.
     assert file.stem not in sys.stdlib_module_names | metadata.packages_distributions().keys()

@@ -1,4 +1,4 @@
-"""What runs at a commit, at a push and by hand are the same checks, with the same tools."""
+"""Test that commit hooks, the workflow and the local script run the same checks with the same tools."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ PYTHON = "Programming Language :: Python :: "
 
 
 def jobs() -> list[dict[str, Any]]:
-    """The jobs of all workflows."""
+    """Return the jobs of all workflows."""
     loaded = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in WORKFLOWS]
     return [job for workflow in loaded for job in workflow["jobs"].values()]
 
 
 def make_targets(script: str) -> list[str]:
-    """The targets of `make` that a shell script asks for, in its order."""
+    """Return the targets of `make` in a shell script, in order."""
     return [target for line in re.findall(r"^make (.+)$", script, re.MULTILINE) for target in line.split()]
 
 
@@ -30,7 +30,7 @@ def test_every_job_runs_the_targets_of_the_local_script() -> None:
     assert [make_targets("\n".join(step.get("run", "") for step in job["steps"])) for job in jobs()] == [local]
 
 
-def test_the_workflow_has_every_python_that_the_package_is_for() -> None:
+def test_the_workflow_has_every_supported_python() -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     declared = re.findall(rf'^    "{re.escape(PYTHON)}(\d\.\d+)",$', text, re.MULTILINE)
     assert declared
@@ -44,7 +44,7 @@ def test_the_workflow_uses_the_python_of_the_matrix() -> None:
         assert step["with"]["python-version"] == "${{ matrix.python }}"
 
 
-def test_ruff_at_a_commit_is_the_ruff_of_make_lint() -> None:
+def test_pre_commit_has_the_ruff_of_make_lint() -> None:
     pinned = re.findall(r"^ruff==(.+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
     (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
     assert repository["repo"] == "https://github.com/astral-sh/ruff-pre-commit"

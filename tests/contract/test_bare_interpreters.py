@@ -1,4 +1,4 @@
-"""The interpreters of conftest.py are what other tests take them for: torch and transformers there, ours not."""
+"""Test that the interpreters of conftest.py have torch and transformers, but not the package and its extras."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ EXPECTED = {
 }
 
 
-def test_bare_python_has_torch_and_transformers_and_nothing_of_ours(bare_python: BarePython) -> None:
+def test_bare_python_has_only_torch_and_transformers(bare_python: BarePython) -> None:
     assert json.loads(bare_python.run(LOOK_AROUND)) == EXPECTED
 
 
-def test_bare_python_shows_the_error_of_a_program_that_fails(bare_python: BarePython) -> None:
+def test_bare_python_shows_the_error_of_a_failing_program(bare_python: BarePython) -> None:
     with pytest.raises(AssertionError, match="No module named 'sineformer'"):
         bare_python.run("import sineformer")
 
@@ -41,5 +41,5 @@ def test_bare_python_passes_arguments(bare_python: BarePython) -> None:
 
 
 @pytest.mark.slow
-def test_fresh_python_has_torch_and_transformers_and_nothing_of_ours(fresh_python: BarePython) -> None:
+def test_fresh_python_has_only_torch_and_transformers(fresh_python: BarePython) -> None:
     assert json.loads(fresh_python.run(LOOK_AROUND)) == EXPECTED

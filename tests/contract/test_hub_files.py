@@ -1,7 +1,7 @@
-"""Rules for the files that travel to the Hub, where they lie flat beside the weights and load without this package.
+"""Test the rules for files that are saved with the weights, in one folder, and load without this package.
 
-transformers finds the siblings of a file with a text pattern (`transformers.dynamic_module_utils`), so what the pattern
-finds must be what Python imports.
+transformers finds the siblings of a file by a text pattern (`transformers.dynamic_module_utils`), so the pattern must
+find exactly the imports of Python.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ CONFIGURATION = ROOT / "configuration" / "configuration_sineformer.py"
 MODELING = ROOT / "modeling" / "modeling_sineformer.py"
 HUB_FILES = [CONFIGURATION, *sorted(path for path in (ROOT / "modeling").glob("*.py") if path.name != "__init__.py")]
 CROSS_FOLDER_IMPORT = "from ..configuration.configuration_sineformer import SineformerConfig"
-# huggingface_hub is part of every installation of transformers, whose configurations take `strict` from it.
+# huggingface_hub is a dependency of transformers, whose configurations import `strict` from it.
 ALLOWED_LIBRARIES = sys.stdlib_module_names | {"torch", "transformers", "huggingface_hub"}
 
-# What the files take from below the top level of transformers, where names move; and the feature that needs it.
+# Modules of transformers below its top level, where names move, and the feature that needs each.
 BELOW_THE_TOP_LEVEL = {
-    "transformers.activations": "every activation function that a configuration may name",
-    "transformers.initialization": "weights that were loaded are not initialised once more",
+    "transformers.activations": "every activation function that a configuration can name",
+    "transformers.initialization": "loaded weights are not initialised again",
     "transformers.masking_utils": "masks for every attention implementation, for sliding windows and static caches",
-    "transformers.modeling_outputs": "outputs of the classes and with the names that other programs ask for",
-    "transformers.pipelines": "pipeline('translation') of a model object, where transformers has no such task any more",
-    "transformers.utils": "warnings that come once and keep to the verbosity that a user sets",
-    "transformers.utils.output_capturing": "attentions and hidden states, when they are asked for",
+    "transformers.modeling_outputs": "outputs with the classes and names that other programs expect",
+    "transformers.pipelines": "pipeline('translation') of a loaded model, since transformers has no such task",
+    "transformers.utils": "warnings that appear once, at the verbosity of the user",
+    "transformers.utils.output_capturing": "attentions and hidden states on request",
 }
 
 each_hub_file = pytest.mark.parametrize("file", HUB_FILES, ids=lambda file: file.name)
@@ -46,7 +46,7 @@ def _relative_imports(file: Path) -> list[ast.ImportFrom]:
 
 
 @each_hub_file
-def test_only_the_standard_library_and_what_transformers_needs_is_imported(file: Path) -> None:
+def test_only_the_standard_library_torch_and_transformers_are_imported(file: Path) -> None:
     names = [
         name
         for node in _imports(file)
@@ -57,7 +57,7 @@ def test_only_the_standard_library_and_what_transformers_needs_is_imported(file:
 
 
 def _modules_of_transformers(file: Path) -> set[str]:
-    """The modules of transformers below its top level that a file imports, or imports something from."""
+    """Return the modules of transformers below its top level that a file imports, or imports names from."""
     found = set()
     for node in _imports(file):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "transformers":
@@ -67,7 +67,7 @@ def _modules_of_transformers(file: Path) -> set[str]:
     return found
 
 
-def test_the_files_rest_on_little_of_transformers() -> None:
+def test_the_files_depend_on_few_modules_of_transformers() -> None:
     used = set().union(*map(_modules_of_transformers, HUB_FILES))
     assert used == BELOW_THE_TOP_LEVEL.keys()
 
@@ -90,24 +90,24 @@ def test_one_import_crosses_folders() -> None:
 def test_the_text_patterns_of_transformers_find_the_imports_of_python_and_no_others(file: Path) -> None:
     written = {("." * (node.level - 1)) + (node.module or "") for node in _relative_imports(file)}
     assert set(get_relative_imports(file)) == written
-    # A line of a docstring that looks like an import would be copied, or looked for among the installed packages.
+    # A docstring line that looks like an import would be copied, or searched among the installed packages.
     assert set(get_imports(file)) <= ALLOWED_LIBRARIES
 
 
 def test_the_modeling_file_imports_every_other_file_itself() -> None:
-    # transformers copies what a file imports only if it copies the file. Where several processes fill one module cache,
-    # each finds some files copied by others and would go on before what those import is there.
+    # transformers copies the imports of a file only if it copies the file. If several processes fill one module cache,
+    # each finds files copied by others, but perhaps not yet their imports.
     siblings = {file.stem for file in HUB_FILES} - {MODELING.stem, CONFIGURATION.stem}
     assert {name for name in get_relative_imports(MODELING) if not name.startswith(".")} == siblings
 
 
 @each_hub_file
-def test_the_class_of_a_config_is_never_asked(file: Path) -> None:
-    # The class loaded beside the weights and the installed class are two objects with one name.
+def test_the_class_of_a_config_is_never_checked(file: Path) -> None:
+    # The class loaded with the weights and the installed class are different objects of one name.
     tree = ast.parse(file.read_text(encoding="utf-8"))
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance"]
     assert [ast.unparse(call) for call in calls if "SineformerConfig" in ast.unparse(call)] == []
 
 
-def test_names_are_distinct_so_that_the_files_can_lie_in_one_folder() -> None:
+def test_names_are_distinct_so_that_one_folder_can_have_all_files() -> None:
     assert len({file.name for file in HUB_FILES}) == len(HUB_FILES)

@@ -1,4 +1,4 @@
-"""The project speaks only of itself: none of its files names a place on somebody's machine."""
+"""Test that no file of the project has a path of a particular machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 MACHINE_PATHS = re.compile(r"(?<![\w.$}/:-])/(?:root|home|Users|work|opt|mnt)/\w|\b[A-Z]:\\Users")
 
 
-def test_no_tracked_file_names_a_place_on_a_machine() -> None:
+def test_no_tracked_file_has_a_path_of_a_machine() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     found = [
         f"{name}:{number}: {line.strip()}"
@@ -22,6 +22,6 @@ def test_no_tracked_file_names_a_place_on_a_machine() -> None:
     assert found == []
 
 
-def test_the_pattern_sees_paths_of_machines_and_no_addresses() -> None:
+def test_the_pattern_finds_paths_of_machines_but_not_addresses() -> None:
     assert MACHINE_PATHS.search("data in " + "/".join(["", "home", "someone", "data"]))
     assert not MACHINE_PATHS.search("https://example.org/home/page, tests/work/x and runs/home/y")

@@ -1,4 +1,4 @@
-"""What an installation holds, and that each way of installing gives a package that works from anywhere."""
+"""Test the contents of the wheel, and that every way of installing gives a working package."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDERS = ("configuration", "modeling", "training", "scripts")
 ROOT_FILES = {"__init__.py", "py.typed", "model_card.md"}
-# They measure or test the project itself.
+# Scripts that measure or test the project itself.
 NEED_A_CLONE = (
     *("benchmark_int8", "benchmark_memory", "benchmark_recipes", "benchmark_training"),
     "hf_suite",
@@ -59,13 +59,13 @@ def _contents(wheel: Path) -> set[str]:
         return {name for name in archive.namelist() if ".dist-info/" not in name}
 
 
-def test_the_wheel_holds_every_file_of_the_package_and_no_other(wheel: Path, project_files: list[str]) -> None:
+def test_the_wheel_has_exactly_the_files_of_the_package(wheel: Path, project_files: list[str]) -> None:
     owned = {f"sineformer/{name}" for name in project_files if name.split("/")[0] in FOLDERS or name in ROOT_FILES}
     assert _contents(wheel) == owned
 
 
 def _console_commands(wheel: Path) -> dict[str, str]:
-    """The console commands of a wheel and what they call."""
+    """Return the console commands of a wheel and their functions."""
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/entry_points.txt"))
         found = ConfigParser()
@@ -73,7 +73,7 @@ def _console_commands(wheel: Path) -> dict[str, str]:
     return dict(found["console_scripts"])
 
 
-def test_each_script_is_a_console_command_or_for_work_in_a_clone(wheel: Path, project_files: list[str]) -> None:
+def test_each_script_is_a_console_command_or_needs_a_clone(wheel: Path, project_files: list[str]) -> None:
     commands = _console_commands(wheel)
     scripts = {Path(name).stem for name in project_files if name.startswith("scripts/")} - {"__init__"}
     called = [target.removeprefix("sineformer.scripts.").removesuffix(":command") for target in commands.values()]
@@ -108,8 +108,8 @@ def test_an_editable_installation_works_from_anywhere(tree: Path, own_bare_pytho
     assert printed.split() == [_declared_version(), str(tree / "__init__.py")]
 
 
-def test_the_folders_of_the_repository_do_not_hide_the_installed_package() -> None:
-    # Started in the repository, Python looks there first: for `training`, not for `sineformer.training`.
+def test_the_folders_of_the_repository_do_not_shadow_the_installed_package() -> None:
+    # In the repository, Python searches there first: for `training`, not for `sineformer.training`.
     program = "import sineformer.training, sineformer.modeling as m; print(m.__name__)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "sineformer.modeling\n"), done.stderr

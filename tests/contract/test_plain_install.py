@@ -1,4 +1,4 @@
-"""What `pip install .` is enough for: all that one does with a finished model, beside torch and transformers alone."""
+"""Test that `pip install .` is enough for finished models: translating, converting and publishing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OTHERS = ("train", "evaluate_model", "report_run", "demo", "benchmark_int8", "be
 COMMANDS_OF_FINISHED_MODELS = {
     f"sineformer-{name}" for name in ("translate", "convert-marian", "convert-torch-transformer", "push")
 }
-# Each would take seconds to import torch in a process of its own.
+# In one process, because each import of torch takes seconds.
 RUN_ALL = """
 import contextlib, io, pathlib, runpy, sys
 for name in sys.argv[1:]:
@@ -45,7 +45,7 @@ for name in sys.argv[1:]:
 
 @pytest.fixture(scope="session")
 def plain_install(link_environment: Callable[..., BarePython], wheel: Path, pip: Pip) -> BarePython:
-    """torch, transformers, what these need, Sineformer from its wheel, and sentencepiece for Marian's tokenizer."""
+    """Install Sineformer from its wheel, next to torch, transformers and sentencepiece (for Marian's tokenizer)."""
     python = link_environment("plain", "sentencepiece")
     pip("--python", str(python.executable), "install", str(wheel))
     return python
@@ -58,7 +58,7 @@ def run(python: BarePython, name: str, *arguments: str | Path, **changes: str) -
 
 
 def check_help(python: BarePython, complete: list[str], lacking: list[str]) -> None:
-    """Check that some commands show their help, and that others name the extra that they lack in one line."""
+    """Check that some commands show their help, and that others name the missing extra in one line."""
     lines = [line.split("|") for line in python.run(RUN_ALL, *complete, *lacking).splitlines()]
     assert [name for name, *_ in lines] == [*complete, *lacking]
     for name, status, first, count in lines[: len(complete)]:
@@ -76,13 +76,13 @@ def test_scripts_for_finished_models_show_their_help_and_others_name_the_extra(p
     check_help(plain_install, names[: len(OF_FINISHED_MODELS)], names[len(OF_FINISHED_MODELS) :])
 
 
-def test_console_commands_do_the_same(plain_install: BarePython) -> None:
+def test_console_commands_behave_like_the_scripts(plain_install: BarePython) -> None:
     commands = {path.name for path in plain_install.executable.parent.glob("sineformer-*")}
     assert commands > COMMANDS_OF_FINISHED_MODELS
     check_help(plain_install, sorted(COMMANDS_OF_FINISHED_MODELS), sorted(commands - COMMANDS_OF_FINISHED_MODELS))
 
 
-def test_a_console_command_whose_reader_is_gone_ends_quietly(plain_install: BarePython) -> None:
+def test_a_console_command_ends_quietly_on_a_closed_pipe(plain_install: BarePython) -> None:
     line = f"{plain_install.executable.parent}/sineformer-push --help | true; echo ${{PIPESTATUS[0]}}"
     environment = plain_install.environment
     done = subprocess.run(["bash", "-c", line], env=environment, capture_output=True, text=True)
@@ -102,7 +102,7 @@ def test_marian_is_converted_and_translates(plain_install: BarePython, make_mari
 
 
 @pytest.mark.slow
-def test_a_marian_model_without_sentencepiece_is_one_line(
+def test_a_marian_model_without_sentencepiece_is_an_error_of_one_line(
     bare_python: BarePython, wheel: Path, pip: Pip, make_marian: Callable[..., Path], tmp_path: Path
 ) -> None:
     pip("install", "--target", str(tmp_path / "packages"), str(wheel))

@@ -1,4 +1,4 @@
-"""The README is true: its Python runs, its commands and files exist, its recipe is one that training accepts."""
+"""Test the README: its Python runs, its commands and files exist, and training accepts its recipe."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from sineformer.training.preflight import read_settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-MODEL_DIR = "runs/demo"  # where the README finds a trained model
+MODEL_DIR = "runs/demo"  # the trained model of the README
 SENTENCES = ["The dog is sleeping.", "Der Hund schläft.", "Where is my book?", "Wo ist mein Buch?"]
 
 
 def blocks(language: str) -> list[str]:
-    """The code blocks of the README in one language."""
+    """Return the code blocks of the README in one language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
 def commands() -> list[list[str]]:
-    """The command lines of the README, as the shell would split them."""
+    """Return the command lines of the README, split as by the shell."""
     lines = [line for block in blocks("sh") for line in block.splitlines()]
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
 def last_call(snippet: str) -> str:
-    """What a snippet does last, as the name of its test."""
+    """Return the arguments of the last call of a snippet, as the name of its test."""
     return snippet.splitlines()[-1].split("(")[1].split(")")[0]
 
 
 @pytest.fixture(scope="module")
 def folder_with_a_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a tiny untrained model where the README's snippets look for a trained one."""
+    """Make a folder with a tiny untrained model in place of the trained one of the README."""
     folder = tmp_path_factory.mktemp("readme")
     tokenizer = train_tokenizers(SENTENCES, SENTENCES, 300, None).source
     ids = {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
@@ -48,7 +48,7 @@ def folder_with_a_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = SineformerConfig(
         vocab_size=len(tokenizer),
         d_model=16,
-        max_position_embeddings=32,  # an untrained model writes on to the end
+        max_position_embeddings=32,  # an untrained model generates up to the limit
         decoder_start_token_id=tokenizer.bos_token_id,
         **sizes,
         **ids,
@@ -122,7 +122,7 @@ def test_links_lead_to_files(target: str) -> None:
 
 
 def test_the_attention_equation_is_two_hops_away() -> None:
-    # README "Map" -> the contents list that opens the modeling file -> the first function of the first file it lists.
+    # README "Map" -> contents list of the modeling file -> first function of the first file in it.
     contents = (ROOT / "modeling" / "modeling_sineformer.py").read_text(encoding="utf-8").split('"""')[1]
     listed = re.findall(r"^ +(\w+\.py) ", contents, re.MULTILINE)
     assert listed[0] == "attention.py"

@@ -1,4 +1,4 @@
-"""Budgets that keep the code readable in one sitting, and the names that files may not have."""
+"""Test size limits that keep the code readable, and that file names are concepts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FILE_LINES = 350
 FUNCTION_LINES = 40
 FORWARD_LINES = 60
 PARAMETERS = 6
-# Signatures that an outside contract fixes: what transformers calls, and what callers of its models expect.
+# Signatures fixed by transformers and by callers of its models.
 FIXED_SIGNATURES = {"forward", "__init__"}
 
 each_source = pytest.mark.parametrize("file", SOURCES, ids=str)
@@ -29,7 +29,7 @@ def _functions(file: Path) -> list[Function]:
 
 
 def _lines(function: Function) -> int:
-    """Lines of a function from its `def` on, without its docstring."""
+    """Return the number of lines of a function, without decorators and docstring."""
     lines = (function.end_lineno or 0) - function.lineno + 1
     if ast.get_docstring(function) is None:
         return lines
