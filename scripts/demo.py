@@ -12,7 +12,7 @@ import textwrap
 from functools import partial
 from pathlib import Path
 
-from sineformer.training.pretrained.bare_process import ElsewhereError, translate_elsewhere
+from sineformer.training.pretrained.bare_process import BareProcessError, translate_in_bare_process
 from sineformer.training.system.command_line import needs_extra, path, run_command
 
 with needs_extra("train"):
@@ -51,8 +51,8 @@ def main() -> int:
     text, _ = read_split(read_settings([*recipe, *flags]).data, "test")
     print("\nLoading the model with AutoModelForSeq2SeqLM in a process without Sineformer ...", flush=True)
     try:
-        translations = translate_elsewhere(arguments.output_dir, text.sources)
-    except ElsewhereError as error:
+        translations = translate_in_bare_process(arguments.output_dir, text.sources)
+    except BareProcessError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     rows = list(zip(text.sources, text.targets, translations, strict=True))

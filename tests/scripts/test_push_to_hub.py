@@ -36,7 +36,7 @@ def test_all_problems_are_reported_together_and_nothing_is_uploaded(
     assert [problem.split(":")[0].strip(" -") for problem in problems[:3]] == [
         *("README.md", "model.safetensors", "pytorch_model.bin"),
     ]
-    assert "who may not write to stranger" in problems[3]
+    assert "who cannot write to stranger" in problems[3]
     assert not HfApi().repo_exists("stranger/model")
 
 

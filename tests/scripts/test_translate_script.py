@@ -94,7 +94,7 @@ def test_a_file_gives_one_line_per_line_whatever_the_batches(
         (["--model", "{model}", "--input", "{tmp}/latin.gz"], "{tmp}/latin.gz cannot be read (Not a gzipped file"),
         (
             ["--model", "{model}", "gr\udcfc\udcdfe"],
-            r"sentence 1, 'gr\udcfc\udcdfe', is not UTF-8; set the terminal to it",
+            r"sentence 1, 'gr\udcfc\udcdfe', is not UTF-8; set the terminal to UTF-8",
         ),
         # The output is checked first: before the missing model.
         (

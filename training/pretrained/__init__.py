@@ -1,1 +1,1 @@
-"""What one does with a finished model: load, translate, convert, check, publish; no extra is needed."""
+"""Load, translate with, convert, check and publish a finished model; no extra is needed."""

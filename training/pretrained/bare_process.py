@@ -1,12 +1,12 @@
-"""A model folder, loaded in a process that has torch and transformers and nothing of ours.
+"""Load a model folder in a process that has torch and transformers, but not Sineformer.
 
-That is what somebody has who got the folder and never heard of Sineformer. `translate_elsewhere` and
-`digest_elsewhere` run this file as a program of its own, in which `import sineformer` fails:
+Most users of a published folder have just that. `translate_in_bare_process` and `digest_in_bare_process` run this file
+as a program, in which `import sineformer` fails:
 
     python -I -S training/pretrained/bare_process.py translate|digest DIR SITE_PACKAGES... < sentences.txt
 
-`-S` leaves out the import hooks of an editable installation, which Python finds in site-packages; the folders that hold
-torch and transformers are therefore named on the command line. Sineformer may lie in one of them, and is hidden.
+`-S` disables the import hooks of an editable installation, which Python finds in site-packages; the folders of torch
+and transformers are therefore given on the command line. Sineformer may be in one of them: its import is blocked.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ BATCH_SIZE = 100
 DECODER_LENGTH = 4  # the smallest vocabulary has its special tokens
 
 
-class ElsewhereError(RuntimeError):
-    """The folder does not load where Sineformer is missing."""
+class BareProcessError(RuntimeError):
+    """Raised if the folder does not load without Sineformer."""
 
 
-def translate_elsewhere(model_dir: Path, sources: Sequence[str]) -> list[str]:
-    """Translate in a new process, in an empty folder, offline, where `import sineformer` fails.
+def translate_in_bare_process(model_dir: Path, sources: Sequence[str]) -> list[str]:
+    """Translate in a new process without Sineformer, offline and in an empty folder.
 
     Raises:
-        ElsewhereError: the process failed; the message is its last line.
+        BareProcessError: the process failed; the message is its last line.
     """
     return _run("translate", model_dir, sources)
 
 
-def digest_elsewhere(model_dir: Path, sources: Sequence[str]) -> str:
-    """`logits_digest` of the model and tokenizer as that process loads them.
+def digest_in_bare_process(model_dir: Path, sources: Sequence[str]) -> str:
+    """Return the `logits_digest` of the model and tokenizer that a new process without Sineformer loads.
 
     Raises:
-        ElsewhereError: the process failed; the message is its last line.
+        BareProcessError: the process failed; the message is its last line.
     """
     (digest,) = _run("digest", model_dir, sources)
     return digest
@@ -60,12 +60,12 @@ def _run(task: str, model_dir: Path, sources: Sequence[str]) -> list[str]:
             text=True,
         )
     if done.returncode:
-        raise ElsewhereError((done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1])
+        raise BareProcessError((done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1])
     return done.stdout.splitlines()
 
 
 def logits_digest(model: Any, tokenizer: Any, sources: Sequence[str]) -> str:
-    """The SHA-256 of the bits of the logits for these sentences: equal for models that are equal bit for bit."""
+    """Return the SHA-256 of the bits of the logits of these sentences."""
     import torch
 
     batch = tokenizer(list(sources), return_tensors="pt", padding=True)
@@ -78,16 +78,16 @@ def logits_digest(model: Any, tokenizer: Any, sources: Sequence[str]) -> str:
 def _translate(model_dir: str, sources: Sequence[str]) -> Iterator[str]:
     from transformers import pipeline
 
-    make: Any = pipeline  # whose annotations know no task "translation"
+    make: Any = pipeline  # its annotations lack the task "translation"
     translate = make("translation", model=model_dir, trust_remote_code=True, device="cpu")
     for translation in translate(list(sources), batch_size=BATCH_SIZE):
         yield " ".join(translation["translation_text"].splitlines())
 
 
 def main(task: str, model_dir: str, site_packages: list[str]) -> None:
-    """Print one translation per line of standard input, or the digest of the logits for all lines."""
+    """Print one translation for each line of standard input, or the digest of the logits of all lines."""
     sys.path += site_packages
-    sys.modules["sineformer"] = None  # type: ignore[assignment]  # which makes `import` fail as if it were not there
+    sys.modules["sineformer"] = None  # type: ignore[assignment]  # makes `import` fail
 
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 

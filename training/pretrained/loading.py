@@ -1,4 +1,4 @@
-"""Models that are there: a Sineformer in a folder or on the Hub, with its tokenizers."""
+"""Find and load a saved Sineformer and its tokenizers, from a folder or the Hub."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ CONFIG = "config.json"
 
 
 class PretrainedError(ValueError):
-    """There is no such model, or it is not one of ours."""
+    """Raised if there is no such model, or it is not a Sineformer."""
 
 
 def find_model(name: str, revision: str | None = None, files: list[str] | None = None) -> Path:
-    """The folder of a model, which for one on the Hub is in the cache and named after its commit.
+    """Return the folder of a model; one on the Hub is downloaded into the cache, in a folder named after its commit.
 
     Args:
         name: a folder, or the id of a model on the Hub.
         revision: branch, tag or commit on the Hub; None for the main branch.
-        files: those that are needed, by name or pattern; None for all.
+        files: names or patterns of the files to download; None for all.
 
     Raises:
         PretrainedError: there is no such model, or it is of another type.
@@ -41,7 +41,7 @@ def find_model(name: str, revision: str | None = None, files: list[str] | None =
         except HFValidationError as error:
             raise PretrainedError(f"{name} is neither a folder nor the id of a model on the Hub") from error
         except (HfHubHTTPError, OSError) as error:
-            raise PretrainedError(f"{name} is not a folder here, and the Hub does not give it: {error}") from error
+            raise PretrainedError(f"{name} is not a folder, and cannot be downloaded from the Hub: {error}") from error
     if not (folder / CONFIG).is_file():
         raise PretrainedError(f"{name} holds no {CONFIG}; give the output folder of a finished training")
     try:
@@ -56,10 +56,10 @@ def find_model(name: str, revision: str | None = None, files: list[str] | None =
 
 
 def load_config(folder: Path, **changes: Any) -> SineformerConfig:
-    """The configuration of the model in a folder, with some fields changed.
+    """Return the configuration of the model in a folder, with some fields changed.
 
     Raises:
-        PretrainedError: it is damaged.
+        PretrainedError: the configuration is damaged.
     """
     try:
         return SineformerConfig.from_pretrained(folder, **changes)
@@ -68,15 +68,15 @@ def load_config(folder: Path, **changes: Any) -> SineformerConfig:
 
 
 def load_model(folder: Path, dtype: torch.dtype, config: SineformerConfig | None = None) -> tuple[Any, Tokenizers]:
-    """The model in a folder, in evaluation mode, and its tokenizers.
+    """Return the model in a folder, in evaluation mode, and its tokenizers.
 
     Args:
-        folder: as `find_model` gives it.
+        folder: as returned by `find_model`.
         dtype: of the weights.
-        config: in place of its own.
+        config: used instead of the one in the folder.
 
     Raises:
-        PretrainedError: the tokenizer or weights are missing or damaged, or the tokenizer needs another library.
+        PretrainedError: tokenizer or weights are missing or damaged, or the tokenizer needs another library.
     """
     try:
         tokenizers = load_tokenizers(folder)

@@ -1,4 +1,4 @@
-"""What belongs into a published model folder, and what is wrong with one."""
+"""Define which files a published model folder contains, and check one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ..system.output_folder import (
     TRACKERS,
     VERSIONS_FILE,
 )
-from .bare_process import ElsewhereError, digest_elsewhere, logits_digest
+from .bare_process import BareProcessError, digest_in_bare_process, logits_digest
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -38,28 +38,28 @@ WEIGHTS_INDEX = "model.safetensors.index.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 REQUIRED = {CARD, CONFIG, "generation_config.json", TOKENIZER_CONFIG}
 RECORDS = {METRICS_FILE, SETTINGS_FILE, VERSIONS_FILE, *REPORT_FILES, "LICENSE", ".gitattributes"}
-TRAINING_LOGS = {*TRACKERS, PROFILE_FOLDER}  # they say nothing about the model that metrics.jsonl does not
+TRAINING_LOGS = {*TRACKERS, PROFILE_FOLDER}  # not published: metrics.jsonl has their numbers
 PICKLES = {".bin", ".ckpt", ".joblib", ".npy", ".npz", ".pickle", ".pkl", ".pt", ".pth"}
 SENTENCES = ("A dog is sleeping.", "Where is the small house of my sister?")
 
 
 def model_files(folder: Path) -> list[PurePosixPath]:
-    """Every file below `folder` but the logs of training, as paths relative to it, sorted."""
+    """Return the relative paths of all files below `folder` except training logs, sorted."""
     found = (PurePosixPath(path.relative_to(folder).as_posix()) for path in folder.rglob("*") if not path.is_dir())
     return sorted(path for path in found if path.parts[0] not in TRAINING_LOGS)
 
 
 def belongs_to_model(path: PurePosixPath) -> bool:
-    """Whether loading a model may take this file, so that one of an earlier model must not stay beside a new one."""
+    """Return whether loading a model may read this file; those of an earlier model must not stay next to a new one."""
     tokenizer = path.name in TOKENIZER_FILES and path.parent.name in ("", TARGET_FOLDER)
     return tokenizer or path.suffix in (".py", ".safetensors") or path.name == WEIGHTS_INDEX
 
 
 def folder_problems(folder: Path) -> list[str]:
-    """Everything that is wrong with a folder for the Hub, one line each, naming the file and the mend.
+    """Return all problems of a folder that is to be published, one line each, with the file and the fix.
 
-    It must hold a whole Sineformer model with tokenizer and card, no pickle and nothing else. If it does, it is loaded
-    twice, here and in a process without Sineformer, and must give the same logits bit for bit.
+    It must contain a complete Sineformer model with tokenizer and card, no pickle and nothing else. Such a folder is
+    loaded twice, here and in a process without Sineformer, and must give the same logits bit for bit.
     """
     if not (folder / CONFIG).is_file():
         return [f"{folder} holds no {CONFIG}; give the folder of a finished training"]
@@ -67,17 +67,17 @@ def folder_problems(folder: Path) -> list[str]:
     index, broken_index = _read_json(folder / WEIGHTS_INDEX) if (folder / WEIGHTS_INDEX).is_file() else ({}, [])
     code, code_broken = _code_files(folder, config)
     required = REQUIRED | _weight_files(index) | code
-    whole = [*broken, *broken_index, *code_broken, *_config_problems(config), *_content_problems(folder, required)]
+    incomplete = [*broken, *broken_index, *code_broken, *_config_problems(config), *_content_problems(folder, required)]
     card = list(_card_problems(folder / CARD)) if (folder / CARD).is_file() else []
-    return [*whole, *card, *(_loading_problems(folder) if not whole else [])]
+    return [*incomplete, *card, *(_loading_problems(folder) if not incomplete else [])]
 
 
 def _read_json(path: Path) -> tuple[dict[str, Any], list[str]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        return {}, [f"{path.name}: no valid JSON: {error}"]
-    return (content, []) if isinstance(content, dict) else ({}, [f"{path.name}: no JSON object"])
+        return {}, [f"{path.name}: not valid JSON: {error}"]
+    return (content, []) if isinstance(content, dict) else ({}, [f"{path.name}: not a JSON object"])
 
 
 def _weight_files(index: dict[str, Any]) -> set[str]:
@@ -87,13 +87,13 @@ def _weight_files(index: dict[str, Any]) -> set[str]:
 def _config_problems(config: dict[str, Any]) -> Iterator[str]:
     kind = config.get("model_type")
     if config and kind != SineformerConfig.model_type:
-        yield f"{CONFIG}: model_type is {kind!r}; this publishes models of type {SineformerConfig.model_type!r}"
+        yield f"{CONFIG}: model_type is {kind!r}; expected {SineformerConfig.model_type!r}"
     elif missing := sorted(AUTO_MAP.keys() - config.get("auto_map", {}).keys()):
         yield f"{CONFIG}: auto_map has no {', '.join(missing)}; save the model with save_pretrained"
 
 
 def _code_files(folder: Path, config: dict[str, Any]) -> tuple[set[str], list[str]]:
-    """The files of the classes that the config names, and all that these import."""
+    """Return the files of the classes that the config names and of their imports, and the problems found."""
     classes = [*config.get("auto_map", {}).values()]
     classes += [each["impl"] for each in config.get("custom_pipelines", {}).values()]
     files = {f"{name.rpartition('--')[2].split('.')[0]}.py" for name in classes}
@@ -110,26 +110,26 @@ def _content_problems(folder: Path, required: set[str]) -> Iterator[str]:
             yield f"{name}: missing; save model and tokenizer with save_pretrained, or let training write the folder"
     tokenizers = {f"{prefix}{name}" for name in TOKENIZER_FILES for prefix in ("", f"{TARGET_FOLDER}/")}
     allowed = required | RECORDS | tokenizers | {f"{ADAPTER_FOLDER}/{name}" for name in ADAPTER_FILES}
-    strange = [path for path in model_files(folder) if str(path) not in allowed]
-    for path in strange:
+    unexpected = [path for path in model_files(folder) if str(path) not in allowed]
+    for path in unexpected:
         if path.suffix in PICKLES:
-            yield f"{path}: a pickle, which can run code on loading; remove it (weights go into {WEIGHTS})"
-    others = [path for path in strange if path.suffix not in PICKLES]
+            yield f"{path}: a pickle, which can run code on loading; remove it (weights belong in {WEIGHTS})"
+    others = [path for path in unexpected if path.suffix not in PICKLES]
     for name in sorted({path.parts[0] + ("/" if len(path.parts) > 1 else "") for path in others}):
-        yield f"{name}: does not belong to a model; move it out of the folder"
+        yield f"{name}: not part of a model; move it out of the folder"
 
 
 def _card_problems(path: Path) -> Iterator[str]:
     try:
         data = ModelCard.load(path).data
     except (ValueError, yaml.YAMLError) as error:
-        yield f"{path.name}: the metadata is not valid: {' '.join(str(error).split())}"
+        yield f"{path.name}: the metadata are invalid: {' '.join(str(error).split())}"
         return
     for key in ("language", "library_name", "pipeline_tag"):
         if not data.get(key):
-            yield f"{path.name}: the metadata has no {key}"
+            yield f"{path.name}: the metadata have no {key}"
     if not data.get("eval_results"):
-        yield f"{path.name}: the model-index has no results; give every score with its data set and metric"
+        yield f"{path.name}: the model-index has no results; add every score with its dataset and metric"
     for number, result in enumerate(data.get("eval_results") or [], start=1):
         yield from (f"{path.name}: model-index, result {number}: {problem}" for problem in _result_problems(result))
 
@@ -148,11 +148,11 @@ def _loading_problems(folder: Path) -> Iterator[str]:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         model: Any = SineformerForConditionalGeneration.from_pretrained(folder)
         here = logits_digest(model.eval(), tokenizer, SENTENCES)
-        elsewhere = digest_elsewhere(folder, SENTENCES)
-    except ElsewhereError as error:
+        without_package = digest_in_bare_process(folder, SENTENCES)
+    except BareProcessError as error:
         yield f"the folder does not load where Sineformer is not installed: {error}"
     except (ValueError, OSError, RuntimeError, SafetensorError) as error:
         yield f"the folder does not load: {' '.join(str(error).split())}"
     else:
-        if here != elsewhere:
+        if here != without_package:
             yield "the code in the folder and the installed Sineformer give different logits; save the model again"

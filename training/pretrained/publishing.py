@@ -1,4 +1,4 @@
-"""A model folder on its way to the Hub: looked through first, then sent in one commit."""
+"""Check a model folder and its destination, and upload it to the Hub in one commit."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class PublishingError(ValueError):
-    """The Hub does not take the model; the message says why and what to do."""
+    """Raised if the Hub refuses the model; the message gives the reason and the fix."""
 
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a model goes.
+    """Describe where a model is uploaded to.
 
     Attributes:
-        repo_id: `owner/name` of a model repository, which is made if there is none.
-        private: whether only its owner sees it.
-        revision: a branch, which is made if there is none, or a pull request `refs/pr/N`; left out: `main`.
+        repo_id: `owner/name` of a model repository; created if missing.
+        private: whether only the owner can see it.
+        revision: a branch, created if missing, or a pull request `refs/pr/N`; None for `main`.
     """
 
     repo_id: str
@@ -37,19 +37,19 @@ class Destination:
     revision: str | None = None
 
     @property
-    def makes_branch(self) -> bool:
-        """Whether the revision is a branch that may have to be made."""
+    def is_branch(self) -> bool:
+        """Whether the revision is a branch, which may have to be created."""
         return self.revision is not None and not PULL_REQUEST.fullmatch(self.revision)
 
 
 @dataclass
 class Upload:
-    """What would happen, and why it must not.
+    """Hold what an upload would change, and the problems that prevent it.
 
     Attributes:
-        files: that go to the Hub, with their sizes in bytes.
-        removed: files of an earlier model, which are on the Hub and would mix with the new one.
-        problems: one line each; nothing may be sent while there are any.
+        files: to upload, with their sizes in bytes.
+        removed: files of an earlier model on the Hub, which would be loaded with the new one.
+        problems: one line each; nothing is uploaded if there are any.
     """
 
     files: dict[PurePosixPath, int]
@@ -58,27 +58,27 @@ class Upload:
 
 
 def plan_upload(folder: Path, destination: Destination) -> Upload:
-    """Look through the folder and ask the Hub, without changing anything; every problem found is in the result."""
+    """Check the folder and the destination without changing anything; the result has all problems found."""
     if not folder.is_dir():
-        return Upload({}, problems=[f"{folder} is no folder"])
+        return Upload({}, problems=[f"{folder} is not a folder"])
     upload = Upload({path: (folder / path).lstat().st_size for path in model_files(folder)})
     upload.problems += folder_problems(folder)
-    wrong_names = _name_problems(destination)
-    upload.problems += wrong_names
-    if not wrong_names:
+    name_problems = _name_problems(destination)
+    upload.problems += name_problems
+    if not name_problems:
         try:
             upload.problems += _access_problems(destination)
-            upload.problems += _problems_of_card(folder / CARD)
-            upload.removed = _left_from_earlier(destination, upload.files)
+            upload.problems += _hub_card_problems(folder / CARD)
+            upload.removed = _files_of_earlier_model(destination, upload.files)
         except PublishingError as error:
             upload.problems.append(str(error))
     return upload
 
 
 def send(folder: Path, upload: Upload, destination: Destination, message: str) -> str:
-    """Make the repository and the branch if need be, and send all files in one commit; returns its address.
+    """Create the repository and the branch if missing, and upload all files in one commit; return its URL.
 
-    The Hub shows the new model whole or not at all: not even large weights come in several commits.
+    With one commit, even of large weights, the Hub never shows an incomplete model.
 
     Raises:
         PublishingError: the upload has problems, or the Hub refuses it.
@@ -92,7 +92,7 @@ def send(folder: Path, upload: Upload, destination: Destination, message: str) -
     ]
     with _clear_errors(destination):
         api.create_repo(destination.repo_id, private=destination.private, exist_ok=True)
-        if destination.makes_branch:
+        if destination.is_branch:
             api.create_branch(destination.repo_id, branch=str(destination.revision), exist_ok=True)
         done = api.create_commit(destination.repo_id, operations, commit_message=message, revision=destination.revision)
     return done.commit_url
@@ -106,9 +106,9 @@ def _name_problems(destination: Destination) -> list[str]:
         problems.append(f"{destination.repo_id!r} cannot be the name of a repository: {error}")
     else:
         if "/" not in destination.repo_id:
-            problems.append(f"{destination.repo_id!r} names no owner; write owner/{destination.repo_id}")
+            problems.append(f"{destination.repo_id!r} has no owner; write owner/{destination.repo_id}")
     if destination.revision is not None and COMMIT.fullmatch(destination.revision):
-        problems.append(f"revision {destination.revision} is a commit, which cannot change; give the name of a branch")
+        problems.append(f"revision {destination.revision} is a commit, which cannot change; give a branch")
     return problems
 
 
@@ -119,20 +119,20 @@ def _access_problems(destination: Destination) -> Iterator[str]:
         owner = destination.repo_id.split("/")[0]
         mine = [me["name"], *(each["name"] for each in me.get("orgs", []))]
         if owner not in mine:
-            yield f"the token belongs to {me['name']}, who may not write to {owner}; give one of: {', '.join(mine)}"
+            yield f"the token belongs to {me['name']}, who cannot write to {owner}; use one of: {', '.join(mine)}"
         if me.get("auth", {}).get("accessToken", {}).get("role") == "read":
-            yield "the token may only read; make one that may write and log in with it (hf auth login)"
+            yield "the token is read-only; create one with write access and log in with it (hf auth login)"
         if owner not in mine or not api.repo_exists(destination.repo_id):
             return
         if bool(api.model_info(destination.repo_id).private) != destination.private:
-            there, mend = ("public", "add --public") if destination.private else ("private", "leave out --public")
-            yield f"{destination.repo_id} exists and is {there}; {mend}, or change it in the repository's settings"
-        if destination.revision is not None and not destination.makes_branch:
+            actual, fix = ("public", "add --public") if destination.private else ("private", "leave out --public")
+            yield f"{destination.repo_id} exists and is {actual}; {fix}, or change it in the repository's settings"
+        if destination.revision is not None and not destination.is_branch:
             api.model_info(destination.repo_id, revision=destination.revision)
 
 
-def _problems_of_card(path: Path) -> list[str]:
-    """What the Hub's own check finds. What can be seen without it is found before."""
+def _hub_card_problems(path: Path) -> list[str]:
+    """Return the problems that the check of the Hub finds; `folder_problems` has found the others."""
     try:
         card = ModelCard.load(path)
     except (ValueError, OSError):
@@ -141,43 +141,43 @@ def _problems_of_card(path: Path) -> list[str]:
         try:
             card.validate()
         except ValueError as error:
-            return [f"{path.name}: the Hub does not take the metadata: {' '.join(str(error).split())}"]
+            return [f"{path.name}: the Hub rejects the metadata: {' '.join(str(error).split())}"]
     return []
 
 
-def _left_from_earlier(destination: Destination, files: dict[PurePosixPath, int]) -> list[str]:
+def _files_of_earlier_model(destination: Destination, files: dict[PurePosixPath, int]) -> list[str]:
     api = HfApi()
     with _clear_errors(destination):
         if not api.repo_exists(destination.repo_id):
             return []
         revision = destination.revision
-        if destination.makes_branch and not api.revision_exists(destination.repo_id, str(revision)):
+        if destination.is_branch and not api.revision_exists(destination.repo_id, str(revision)):
             revision = None  # a new branch starts from main
-        there = map(PurePosixPath, api.list_repo_files(destination.repo_id, revision=revision))
-        return [str(path) for path in there if belongs_to_model(path) and path not in files]
+        existing = map(PurePosixPath, api.list_repo_files(destination.repo_id, revision=revision))
+        return [str(path) for path in existing if belongs_to_model(path) and path not in files]
 
 
 @contextlib.contextmanager
 def _clear_errors(destination: Destination | None) -> Iterator[None]:
-    """Turn the errors of the Hub and of the network into one sentence with the mend."""
+    """Raise errors of the Hub and the network as a `PublishingError`, one sentence with the fix."""
     try:
         yield
     except errors.LocalTokenNotFoundError as error:
         raise PublishingError("there is no token; log in with `hf auth login`, or set HF_TOKEN") from error
     except errors.RevisionNotFoundError as error:
         revision = destination.revision if destination else None
-        raise PublishingError(f"revision {revision} does not exist; give the name of a branch") from error
+        raise PublishingError(f"revision {revision} does not exist; give a branch") from error
     except errors.OfflineModeIsEnabled as error:
-        raise PublishingError("the Hub may not be asked while HF_HUB_OFFLINE is set; unset it") from error
+        raise PublishingError("HF_HUB_OFFLINE is set, so the Hub cannot be reached; unset it") from error
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
         said = error.server_message or error.response.headers.get("X-Error-Message") or str(error).splitlines()[0]
-        mends = {
-            401: "the token is not valid; log in again with `hf auth login`, or set HF_TOKEN to another",
-            403: "the token has no permission for this; give one that may write to the repository",
-            404: "the repository is not there, or the token may not see it",
+        fixes = {
+            401: "the token is invalid; log in again with `hf auth login`, or set HF_TOKEN to another",
+            403: "the token has no permission; use one with write access to the repository",
+            404: "the repository does not exist, or the token has no access to it",
         }
-        raise PublishingError(f"the Hub answered {status} ({said}): {mends.get(status, 'try again later')}") from error
-    except errors.HTTPError as error:  # type: ignore[attr-defined]  # of httpx, whose package has changed its name
+        raise PublishingError(f"the Hub answered {status} ({said}): {fixes.get(status, 'try again later')}") from error
+    except errors.HTTPError as error:  # type: ignore[attr-defined]  # of httpx, whose import name has changed
         endpoint = HfApi().endpoint
-        raise PublishingError(f"{endpoint} cannot be reached: {error}; is there a network?") from error
+        raise PublishingError(f"{endpoint} cannot be reached: {error}; check the network") from error

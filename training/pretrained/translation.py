@@ -1,4 +1,4 @@
-"""Translating many lines with one model: sorted by length, in batches, and back in the order they came in."""
+"""Translate many lines: sort them by length, translate in batches, and restore the order."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def translate_lines(
     num_beams: int | None = None,
     show_progress: bool = False,
 ) -> list[str]:
-    """Translate each line; the result has as many lines, in the same order.
+    """Translate each line; the result has one translation per line, in the same order.
 
     Args:
         model: a sequence-to-sequence model in evaluation mode; translation runs on its device.
         tokenizers: of source and target.
-        lines: the sources. One that shows nothing is not given to the model: its translation is empty.
-        batch_size: sentences translated at once.
-        num_beams: beams; left out, what the model's generation config says.
-        show_progress: a progress bar on standard error, if that is a terminal.
+        lines: the sources. A line without visible characters is not translated: its translation is empty.
+        batch_size: sentences per batch.
+        num_beams: number of beams; None for that of the model's generation config.
+        show_progress: show a progress bar on standard error, if that is a terminal.
 
     Returns:
         Translations without special tokens and without line breaks.
@@ -47,16 +47,16 @@ def translate_lines(
 
 @dataclass(frozen=True)
 class SourceBatch:
-    """Sources that are translated at once: the indices of their lines, and their token ids."""
+    """Hold a batch of sources: the indices of their lines, and their token ids."""
 
     lines: list[int]
     ids: list[list[int]]
 
 
 def source_batches(tokenizers: Tokenizers, lines: Sequence[str], batch_size: int) -> list[SourceBatch]:
-    """All lines that show something, `batch_size` at once."""
+    """Return the lines with visible characters in batches of `batch_size`, longest first."""
     encoded: list[list[int]] = tokenizers.source(list(lines), verbose=False)["input_ids"] if lines else []
-    # Longest first: batches of like lengths pad little, and memory runs out at once or never.
+    # Similar lengths need little padding; with the longest first, memory runs out in the first batch or never.
     order = sorted((i for i, line in enumerate(lines) if not is_invisible(line)), key=lambda i: -len(encoded[i]))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     return [SourceBatch(batch, [encoded[i] for i in batch]) for batch in batches]
@@ -64,7 +64,7 @@ def source_batches(tokenizers: Tokenizers, lines: Sequence[str], batch_size: int
 
 @torch.inference_mode()
 def translate_batch(model: Any, tokenizers: Tokenizers, batch: SourceBatch, num_beams: int | None) -> list[str]:
-    """Translations of one batch, as `translate_lines` gives them."""
+    """Return the translations of one batch, without special tokens and line breaks."""
     inputs = tokenizers.source.pad({"input_ids": batch.ids}, return_tensors="pt").to(model.device)  # [B, S]
     beams = {} if num_beams is None else {"num_beams": num_beams}
     generated = model.generate(**inputs, **beams)  # [B, T]

@@ -1,4 +1,4 @@
-"""What a command line for translation needs: a model from a folder or the Hub, lines in, lines out."""
+"""Load a model for a translation command, read its input and open its output."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ STANDARD_INPUT = "standard input"
 
 
 class TranslationError(ValueError):
-    """The model, the input or the output cannot be used."""
+    """Raised if the model, the input or the output cannot be used."""
 
 
 def load_translator(name: str, device: str | None, dtype: torch.dtype) -> tuple[Any, Tokenizers]:
-    """A model ready to translate, and its tokenizers.
+    """Return a model on its device, and its tokenizers.
 
     Args:
-        name: a folder that training wrote, or the id of a model on the Hub.
-        device: as torch names it; None for an accelerator if there is one, else the CPU.
+        name: folder of a model, or its id on the Hub.
+        device: a device of torch; None for an accelerator if there is one, else the CPU.
         dtype: of the weights.
 
     Raises:
-        TranslationError: there is no such model, it is not one of ours, or the device cannot be used.
+        TranslationError: there is no such model, it is not a Sineformer, or the device cannot be used.
     """
     disable_progress_bar()  # of loading
-    place = _usable_device(device)
+    target = _usable_device(device)
     try:
         model, tokenizers = load_model(find_model(name), dtype)
     except PretrainedError as error:
         raise TranslationError(str(error)) from error
-    return model.to(place), tokenizers
+    return model.to(target), tokenizers
 
 
 def _usable_device(device: str | None) -> torch.device:
@@ -60,7 +60,7 @@ def read_lines(path: Path | None) -> list[str]:
     """Return the lines of a UTF-8 file, which may be compressed, or of standard input for None.
 
     Raises:
-        TranslationError: it cannot be read, or a line is not UTF-8 or no sentence for its length.
+        TranslationError: it cannot be read, or a line is not UTF-8 or too long for a sentence.
     """
     try:
         raw = list(raw_lines(path) if path is not None else _lines_of_standard_input())
@@ -85,18 +85,18 @@ def _lines_of_standard_input() -> Iterator[bytes]:
 
 
 def check_sentences(sentences: Sequence[str]) -> None:
-    """Raise TranslationError if one is not UTF-8, as a command line in another encoding leaves it."""
+    """Raise TranslationError if a sentence is not UTF-8, as in a terminal with another encoding."""
     for number, sentence in enumerate(sentences, 1):
         if not is_unicode(sentence):
-            raise TranslationError(f"sentence {number}, {sentence!a}, is not UTF-8; set the terminal to it")
+            raise TranslationError(f"sentence {number}, {sentence!a}, is not UTF-8; set the terminal to UTF-8")
 
 
 @contextlib.contextmanager
 def open_output(path: Path | None) -> Iterator[TextIO]:
-    """Give a UTF-8 stream into a file that appears, or changes, only when all is written; standard output for None.
+    """Yield a UTF-8 stream into a file that is replaced when the context ends without an error; None: standard output.
 
     Raises:
-        TranslationError: at once, if it cannot be written; at the end, if the disk has no room for it.
+        TranslationError: on entry if the file cannot be written; on exit if the disk is full.
     """
     if path is None:
         if sys.stdout is None:
@@ -115,4 +115,4 @@ def open_output(path: Path | None) -> Iterator[TextIO]:
         ):
             yield text
     except OSError as error:
-        raise TranslationError(f"{path} cannot be written: {error.strerror}; it is as it was before") from error
+        raise TranslationError(f"{path} cannot be written: {error.strerror}; it is unchanged") from error

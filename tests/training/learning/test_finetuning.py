@@ -183,7 +183,7 @@ def test_a_model_of_the_hub_is_recorded_with_its_commit(base: Path, hub_client: 
     assert card.data.get("base_model") == "user/to-tune"
     assert f"[user/to-tune](https://huggingface.co/user/to-tune) at commit `{commit}`" in card.text
     (found,) = problems(*flags, "--model_revision", "elsewhere")
-    assert found.startswith("model_name_or_path: user/to-tune is not a folder here, and the Hub does not give it:")
+    assert found.startswith("model_name_or_path: user/to-tune is not a folder, and cannot be downloaded from the Hub:")
 
 
 def test_what_is_no_sineformer_is_one_clear_error(base: Path, tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_without_a_network_the_error_says_so(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     (found,) = problems("--model_name_or_path", "user/none")
-    assert found.startswith("model_name_or_path: user/none is not a folder here, and the Hub does not give it:")
+    assert found.startswith("model_name_or_path: user/none is not a folder, and cannot be downloaded from the Hub:")
 
 
 @pytest.mark.parametrize("harm", ["cut off", "without the decoder", "without a tokenizer"])

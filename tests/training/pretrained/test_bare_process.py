@@ -1,4 +1,4 @@
-"""A folder is loaded where Sineformer cannot be imported."""
+"""Test loading a folder in a process that cannot import Sineformer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sineformer.training.pretrained import bare_process
-from sineformer.training.pretrained.bare_process import ElsewhereError, digest_elsewhere
+from sineformer.training.pretrained.bare_process import BareProcessError, digest_in_bare_process
 
 
 def test_the_package_is_hidden_wherever_it_is_installed(tmp_path: Path) -> None:
@@ -24,8 +24,10 @@ def test_the_package_is_hidden_wherever_it_is_installed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_folder_that_does_not_load_is_one_line(tmp_path: Path, make_model_folder: Callable[..., Path]) -> None:
+def test_a_folder_that_does_not_load_gives_an_error_of_one_line(
+    tmp_path: Path, make_model_folder: Callable[..., Path]
+) -> None:
     folder = make_model_folder(tmp_path / "model")
     (folder / "layers.py").write_text("raise ValueError('broken on purpose')")
-    with pytest.raises(ElsewhereError, match=r"^ValueError: broken on purpose$"):
-        digest_elsewhere(folder, ["A dog."])
+    with pytest.raises(BareProcessError, match=r"^ValueError: broken on purpose$"):
+        digest_in_bare_process(folder, ["A dog."])

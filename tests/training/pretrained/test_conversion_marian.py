@@ -1,4 +1,4 @@
-"""A converted Marian checkpoint computes, translates and writes what transformers' MarianMTModel does."""
+"""Test that a converted Marian checkpoint has the logits, translations and text of transformers' MarianMTModel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sineformer.training.data.tokenizer import load_tokenizers
 from sineformer.training.pretrained.conversion.marian import convert_marian
 from sineformer.training.pretrained.translation import translate_lines
 
-# Words and letters of both sides and of neither, runs of unknown characters, codes, special tokens, odd spaces.
+# Words of both languages and neither, unknown characters, language codes, special tokens, unusual spaces.
 ODD_TEXT = [
     "the dog",
     "",
@@ -83,7 +83,7 @@ def test_a_checkpoint_of_the_size_of_opus_mt_is_converted(
 
 
 @pytest.mark.parametrize("changes", [{}, SEPARATE])
-def test_text_is_read_and_written_as_marian_does(
+def test_text_is_encoded_and_decoded_as_by_marian(
     make_marian: MakeMarian, marian_text: Text, tmp_path: Path, changes
 ) -> None:
     folder, output = make_marian(**changes), tmp_path / "out"
@@ -103,7 +103,7 @@ def test_text_is_read_and_written_as_marian_does(
     assert translate_lines(translate.model, load_tokenizers(output), marian_text["source"]) == expected
 
 
-def test_generation_settings_are_kept_and_a_missing_length_is_that_of_the_positions(
+def test_generation_settings_are_kept_and_max_length_defaults_to_the_positions(
     make_marian: MakeMarian, change_config: Callable[..., None], tmp_path: Path
 ) -> None:
     folder = make_marian()
@@ -111,7 +111,7 @@ def test_generation_settings_are_kept_and_a_missing_length_is_that_of_the_positi
     config = convert_marian(str(folder), tmp_path / "first").generation_config
     assert (config.num_beams, config.max_length, config.forced_eos_token_id) == (3, 30, 0)
     assert (config.bad_words_ids, config.decoder_start_token_id, config.renormalize_logits) == ([[pad]], pad, True)
-    (folder / "generation_config.json").unlink()  # older checkpoints have all of it in config.json
+    (folder / "generation_config.json").unlink()  # older checkpoints have these settings in config.json
     change_config(folder, num_beams=6)
     convert_marian(str(folder), tmp_path / "second")
     saved = json.loads((tmp_path / "second" / "generation_config.json").read_text())
@@ -124,7 +124,7 @@ def test_the_dtype_of_the_checkpoint_is_kept(make_marian: MakeMarian, tmp_path: 
     assert {weight.dtype for weight in load_file(tmp_path / "out" / "model.safetensors").values()} == {dtype}
 
 
-def test_a_pickled_checkpoint_with_its_tables_of_positions_is_converted(
+def test_a_pickled_checkpoint_with_position_tables_is_converted(
     make_marian: MakeMarian, marian_text: Text, tmp_path: Path
 ) -> None:
     folder = make_marian()
@@ -135,7 +135,7 @@ def test_a_pickled_checkpoint_with_its_tables_of_positions_is_converted(
     assert_equal_models(folder, tmp_path / "out", marian_text)
 
 
-def test_one_matrix_for_both_beside_an_output_projection_is_found_where_transformers_4_saved_it(
+def test_shared_embeddings_with_a_separate_output_projection_are_found_as_transformers_4_saved_them(
     make_marian: MakeMarian, change_weights: Callable[..., None], tmp_path: Path
 ) -> None:
     folder = make_marian(tie_word_embeddings=False)
@@ -149,7 +149,7 @@ def test_one_matrix_for_both_beside_an_output_projection_is_found_where_transfor
     assert not torch.equal(model.lm_head.weight, shared)
 
 
-def test_fine_tuning_goes_the_way_of_marian(make_marian: MakeMarian, marian_text: Text, tmp_path: Path) -> None:
+def test_loss_and_gradients_are_those_of_marian(make_marian: MakeMarian, marian_text: Text, tmp_path: Path) -> None:
     folder = make_marian()
     ours = convert_marian(str(folder), tmp_path / "out").train()
     theirs = MarianMTModel.from_pretrained(folder).train()
@@ -160,7 +160,7 @@ def test_fine_tuning_goes_the_way_of_marian(make_marian: MakeMarian, marian_text
     loss.backward()
     expected.backward()
     gradients = {name: parameter.grad for name, parameter in theirs.named_parameters()}
-    compared = {name: each for name, each in ours.named_parameters() if name != "lm_head.bias"}  # a buffer of Marian's
+    compared = {name: each for name, each in ours.named_parameters() if name != "lm_head.bias"}  # a buffer in Marian
     assert len(compared) > 60
     for name, parameter in compared.items():
         torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-4, atol=1e-4)

@@ -1,4 +1,4 @@
-"""What is no Marian checkpoint, or one that Sineformer cannot compute, is refused, and nothing is written."""
+"""Test that unsupported and damaged checkpoints are refused, and nothing is written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AssertRefused = Callable[[Path, str], None]
 
 @pytest.fixture
 def assert_refused(tmp_path: Path) -> Callable[[Path, str], None]:
-    """Converting a folder fails with a message, and nothing is left of it."""
+    """Return a function that checks that converting a folder fails with a message and writes nothing."""
 
     def check(folder: Path, message: str) -> None:
         with pytest.raises(ConversionError) as caught:
@@ -42,7 +42,7 @@ def assert_refused(tmp_path: Path) -> Callable[[Path, str], None]:
         ({"d_model": 64}, "cannot be loaded"),
     ],
 )
-def test_what_sineformer_cannot_compute_is_one_clear_error_and_leaves_nothing(
+def test_an_unsupported_model_is_one_error_and_nothing_is_written(
     make_marian: MakeMarian,
     assert_refused: AssertRefused,
     change_config: Callable[..., None],
@@ -57,12 +57,12 @@ def test_what_sineformer_cannot_compute_is_one_clear_error_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("config.json", "holds no config.json with a `model_type`"),
+        ("config.json", "has no config.json with a `model_type`"),
         ("model.safetensors", "cannot be loaded"),
         ("target.spm", "lacks target.spm of its tokenizer"),
     ],
 )
-def test_a_checkpoint_without_one_of_its_files_is_one_clear_error_and_leaves_nothing(
+def test_a_missing_file_is_one_error_and_nothing_is_written(
     make_marian: MakeMarian, assert_refused: AssertRefused, name: str, message: str
 ) -> None:
     folder = make_marian()
@@ -79,16 +79,16 @@ def test_a_checkpoint_without_one_of_its_files_is_one_clear_error_and_leaves_not
         ),
         (
             lambda weights: weights.update({"model.encoder.layer_norm.weight": torch.ones(32)}),
-            "no place for: model.encoder.layer_norm.weight",
+            "has weights that MarianMTModel does not have: model.encoder.layer_norm.weight",
         ),
         (
             lambda weights: weights.update({"model.encoder.embed_positions.weight": torch.ones(40, 32)}),
-            "model.encoder.embed_positions.weight holds other positions",
+            "model.encoder.embed_positions.weight is not Marian's table of sines and cosines",
         ),
     ],
     ids=["one too few", "one too many", "other positions"],
 )
-def test_weights_that_do_not_fit_are_one_clear_error_and_leave_nothing(
+def test_weights_that_do_not_fit_are_one_error_and_nothing_is_written(
     make_marian: MakeMarian,
     assert_refused: AssertRefused,
     change_weights: Callable[..., None],
@@ -108,7 +108,7 @@ def test_weights_that_do_not_fit_are_one_clear_error_and_leave_nothing(
         ("tokenizer_config.json", "tokenizer_config.json is not JSON"),
     ],
 )
-def test_a_damaged_file_is_one_clear_error_and_leaves_nothing(
+def test_a_damaged_file_is_one_error_and_nothing_is_written(
     make_marian: MakeMarian, assert_refused: AssertRefused, name: str, message: str
 ) -> None:
     folder = make_marian()
@@ -118,11 +118,9 @@ def test_a_damaged_file_is_one_clear_error_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("source", ["none/of/these", "no folder", "nobody/nothing"])
-def test_a_source_that_is_not_there_is_a_clear_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
-) -> None:
+def test_a_missing_source_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ConversionError, match=f"{source} is (neither a folder of a model|no model)"):
+    with pytest.raises(ConversionError, match=f"{source} is (neither the folder of a model|no model)"):
         convert_marian(source, tmp_path / "out")
 
 
@@ -139,38 +137,38 @@ def test_a_folder_in_use_is_left_alone(make_marian: MakeMarian, tmp_path: Path) 
     ("name", "message"),
     [("file", "file is a file; name another folder"), ("file/new", "file is a file"), (".", "the working directory")],
 )
-def test_a_place_that_cannot_be_written_is_refused_before_the_work(
+def test_an_unwritable_folder_is_refused_before_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("file").touch()
     with pytest.raises(ConversionError, match=message):
-        convert_marian("a model that is not looked for", Path(name))
+        convert_marian("a model that is not searched for", Path(name))
     model = TorchModel(heads=1, pad_token_id=0, start_token_id=1, eos_token_id=2)
     with pytest.raises(ConversionError, match=message):
-        convert_torch_transformer(Path("a file that is not looked for"), Path(name), model)
+        convert_torch_transformer(Path("a file that is not searched for"), Path(name), model)
 
 
-def test_a_full_disk_is_one_clear_error_and_leaves_nothing(
+def test_a_full_disk_is_one_error_and_nothing_is_written(
     make_marian: MakeMarian, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     folder = make_marian()
     request.getfixturevalue("small_files_only")
-    with pytest.raises(ConversionError, match=r"out cannot be written: .*File too large.*; earlier files are as they"):
+    with pytest.raises(
+        ConversionError, match=r"out cannot be written: .*File too large.*; earlier files are unchanged"
+    ):
         convert_marian(str(folder), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["marian"]
 
 
-def test_a_full_disk_is_the_same_error_where_the_library_of_the_weights_meets_it(
-    tmp_path: Path, small_files_only: None
-) -> None:
+def test_a_full_disk_met_by_safetensors_is_the_same_error(tmp_path: Path, small_files_only: None) -> None:
     with pytest.raises(ConversionError, match=r"out cannot be written: .*File too large"):
         write_output(
             tmp_path / "out", lambda folder: save_file({"a": torch.zeros(1_000)}, folder / "model.safetensors")
         )
 
 
-def test_a_fault_of_the_program_while_writing_is_no_full_disk(
+def test_a_bug_while_writing_is_not_reported_as_a_full_disk(
     make_marian: MakeMarian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = make_marian()

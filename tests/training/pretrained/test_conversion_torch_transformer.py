@@ -1,4 +1,4 @@
-"""A converted state dict of a model around torch.nn.Transformer gives the logits of that model."""
+"""Test that a converted state dict of a model with torch.nn.Transformer gives the logits of that model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ D_MODEL, HEADS, SOURCE_VOCABULARY, TARGET_VOCABULARY = 16, 4, 31, 37
 
 
 class Table(nn.Module):
-    """Positions as in many tutorials: a buffer computed in fp32."""
+    """Hold positions as in many tutorials: a buffer computed in fp32."""
 
     def __init__(self, length: int = 50) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Table(nn.Module):
 
 
 class Translator(nn.Module):
-    """What people write around torch.nn.Transformer."""
+    """Translate with torch.nn.Transformer, as in many tutorials."""
 
     def __init__(
         self, target_vocabulary: int = TARGET_VOCABULARY, head_bias: bool = True, tied: bool = False, **options: Any
@@ -49,7 +49,7 @@ class Translator(nn.Module):
             self.generator.weight = self.target_words.weight
         self.positions = Table()
         for parameter in self.parameters():
-            nn.init.normal_(parameter, std=0.3)  # biases and norms would otherwise hide one that is left out
+            nn.init.normal_(parameter, std=0.3)  # zero biases and unit norms would hide one that is left out
 
     def forward(self, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         embedded = []
@@ -67,7 +67,7 @@ def settings(**changes: Any) -> TorchModel:
 
 @pytest.fixture
 def convert(tmp_path: Path) -> Callable[..., SineformerForConditionalGeneration]:
-    """A function that converts a model or a state dict and loads the folder."""
+    """Return a function that converts a model or a state dict and loads the folder."""
 
     def run(theirs: Any, **changes: Any) -> SineformerForConditionalGeneration:
         path = tmp_path / "theirs.pt"
@@ -85,7 +85,7 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 def assert_same_logits(ours: SineformerForConditionalGeneration, theirs: nn.Module) -> None:
     source, target = batch()
-    expected = theirs.train()(source, target)  # without dropout; in evaluation torch takes kernels of its own
+    expected = theirs.train()(source, target)  # dropout is 0; in evaluation torch uses other kernels
     torch.testing.assert_close(ours(source, decoder_input_ids=target).logits, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -113,7 +113,7 @@ def test_logits_are_those_of_the_model(convert, options: dict[str, Any], changes
 
 
 @pytest.mark.parametrize("norm_first", [False, True])
-def test_stacks_without_norms_at_their_ends_are_converted(convert, norm_first: bool) -> None:
+def test_stacks_without_final_norms_are_converted(convert, norm_first: bool) -> None:
     theirs = Translator(norm_first=norm_first)
     theirs.core.encoder.norm = theirs.core.decoder.norm = None
     assert_same_logits(convert(theirs, norm_first=norm_first), theirs)
@@ -127,7 +127,7 @@ def test_one_vocabulary_becomes_one_matrix(convert) -> None:
     assert_same_logits(ours, theirs)
 
 
-def test_vocabularies_of_one_size_are_told_apart_by_name(convert, tmp_path: Path) -> None:
+def test_vocabularies_of_the_same_size_are_distinguished_by_name(convert, tmp_path: Path) -> None:
     theirs = Translator(SOURCE_VOCABULARY)
     with pytest.raises(ConversionError, match="which is the `target_embedding`: name it, one of source_words, target"):
         convert(theirs)
@@ -135,7 +135,7 @@ def test_vocabularies_of_one_size_are_told_apart_by_name(convert, tmp_path: Path
     assert_same_logits(convert(theirs, names=VocabularyNames("source_words.weight", "target_words")), theirs)
 
 
-def test_tied_weights_that_a_file_stores_once_are_found(tmp_path: Path) -> None:
+def test_tied_weights_stored_once_are_found(tmp_path: Path) -> None:
     theirs = Translator(tied=True)
     state = {name: weight for name, weight in theirs.state_dict().items() if name != "generator.weight"}
     save_file(state, tmp_path / "theirs.safetensors")
@@ -143,14 +143,14 @@ def test_tied_weights_that_a_file_stores_once_are_found(tmp_path: Path) -> None:
     assert_same_logits(ours, theirs)
 
 
-def test_a_checkpoint_with_the_state_of_its_training_is_read(convert) -> None:
+def test_a_checkpoint_with_optimizer_state_is_read(convert) -> None:
     theirs = Translator()
     optimizer = torch.optim.Adam(theirs.parameters())
     content = {"epoch": 3, "model": theirs.state_dict(), "optimizer": optimizer.state_dict()}
     assert_same_logits(convert(content), theirs)
 
 
-def test_names_of_wrapped_models_and_other_layouts_are_read(convert) -> None:
+def test_prefixed_names_and_other_position_layouts_are_read(convert) -> None:
     theirs = Translator()
     theirs.positions.pe.copy_(sinusoidal_encoding(torch.arange(50), D_MODEL, "halves"))
     ours = convert({f"module.{name}": weight for name, weight in theirs.state_dict().items()})
@@ -158,7 +158,7 @@ def test_names_of_wrapped_models_and_other_layouts_are_read(convert) -> None:
     assert_same_logits(ours, theirs)
 
 
-def test_positions_that_are_not_in_the_state_dict_are_given(convert) -> None:
+def test_the_position_layout_is_given_if_the_state_dict_has_no_table(convert) -> None:
     theirs = Translator()
     state = {name: weight for name, weight in theirs.state_dict().items() if name != "positions.pe"}
     with pytest.raises(ConversionError, match="no table of sines and cosines"):
@@ -180,19 +180,19 @@ def without(name: str) -> Callable[[dict[str, torch.Tensor]], object]:
             "multihead_attn.in_proj_weight is missing",
         ),
         (without("core.encoder.layers.0.self_attn.in_proj_weight"), {}, "there are 0 encoders and 1 decoders"),
-        (without("core.encoder.norm.weight"), {}, "only one of encoder and decoder ends with a norm"),
-        (lambda state: state.update(gate=torch.ones(2)), {}, "there is no place for the weights gate"),
+        (without("core.encoder.norm.weight"), {}, "only one of encoder and decoder has a final norm"),
+        (lambda state: state.update(gate=torch.ones(2)), {}, "a Sineformer lacks the weights gate"),
         (
             lambda state: state["positions.pe"].add_(0.1),
             {"positions": "interleaved"},
-            "no place for the weights positions",
+            "a Sineformer lacks the weights positions",
         ),
         (without("nothing"), {"names": VocabularyNames(head="lm_head")}, "`head` is lm_head, but"),
         (without("nothing"), {"heads": 5}, "not divisible by `encoder_attention_heads` (5)"),
         (without("nothing"), {"pad_token_id": 40}, "`pad_token_id` is 40"),
     ],
 )
-def test_what_cannot_be_converted_is_one_clear_error_and_leaves_nothing(
+def test_what_cannot_be_converted_is_one_error_and_nothing_is_written(
     convert, tmp_path: Path, spoil: Callable[[dict[str, torch.Tensor]], object], changes: dict[str, Any], message: str
 ) -> None:
     state = dict(Translator().state_dict()) | {"nothing": torch.ones(1)}
@@ -207,12 +207,15 @@ def test_what_cannot_be_converted_is_one_clear_error_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (lambda path: torch.save(Translator(), path), "holds more than tensors"),
-        (lambda path: path.write_text("nothing of torch"), "holds more than tensors"),
+        (lambda path: torch.save(Translator(), path), "contains more than tensors"),
+        (lambda path: path.write_text("nothing of torch"), "contains more than tensors"),
         (lambda path: path.write_bytes(b""), "cannot be read"),
         (lambda path: None, "cannot be read"),
-        (lambda path: torch.save({"a": {"x": torch.ones(1)}, "b": {"x": torch.ones(1)}}, path), "holds 2 state dicts"),
-        (lambda path: torch.save([1, 2], path), "holds 0 state dicts"),
+        (
+            lambda path: torch.save({"a": {"x": torch.ones(1)}, "b": {"x": torch.ones(1)}}, path),
+            "2 state dicts",
+        ),
+        (lambda path: torch.save([1, 2], path), "0 state dicts"),
     ],
 )
 def test_a_file_without_a_state_dict_is_a_clear_error(

@@ -1,4 +1,4 @@
-"""A folder that goes to the Hub holds a whole model and nothing else; every reason why not is told, all at once."""
+"""Test that a folder for the Hub contains a complete model and nothing else; all problems are reported together."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from sineformer.training.pretrained.model_folder import belongs_to_model, folder
 
 
 @pytest.fixture(scope="module")
-def whole(make_model_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model_folder(tmp_path_factory.mktemp("folders") / "whole")
+def complete(make_model_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model_folder(tmp_path_factory.mktemp("folders") / "complete")
 
 
 @pytest.fixture
-def folder(whole: Path, tmp_path: Path) -> Path:
-    """A copy of the whole folder, to be damaged."""
-    return shutil.copytree(whole, tmp_path / "model")
+def folder(complete: Path, tmp_path: Path) -> Path:
+    """Return a copy of the complete folder, to be damaged."""
+    return shutil.copytree(complete, tmp_path / "model")
 
 
-def test_a_whole_folder_has_no_problems_with_the_records_and_logs_of_its_run(folder: Path) -> None:
+def test_a_complete_folder_with_records_and_logs_of_its_run_has_no_problems(folder: Path) -> None:
     records = {"metrics.jsonl", "training_args.yaml", "versions.json", "report.html", "report.png"}
     logs = {"tensorboard/events.out.tfevents.1", "wandb/run-1/run-1.wandb", "profile/rank-0.json.gz"}
     for name in records | logs:
@@ -51,19 +51,19 @@ def test_a_folder_without_a_config_is_no_model(tmp_path: Path) -> None:
     assert folder_problems(tmp_path) == [f"{tmp_path} holds no config.json; give the folder of a finished training"]
 
 
-def test_pickles_strays_and_states_of_training_are_refused_together(folder: Path) -> None:
+def test_pickles_unknown_files_and_checkpoints_are_refused_together(folder: Path) -> None:
     for name in ("training_args.bin", "checkpoints/step-3/optimizer.pt", "checkpoints/step-3/model.safetensors"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"x")
     for name in (".DS_Store", "notes.txt", "optimizer.safetensors", "attention.py.orig"):
         (folder / name).write_text("x")
-    pickle, stray = "a pickle, which can run code on loading", "does not belong to a model"
+    pickle, unknown = "a pickle, which can run code on loading", "not part of a model"
     found = [problem.split("; ")[0] for problem in folder_problems(folder)]
     assert found == [
         f"checkpoints/step-3/optimizer.pt: {pickle}",
         f"training_args.bin: {pickle}",
-        *(f"{name}: {stray}" for name in (".DS_Store", "attention.py.orig", "checkpoints/", "notes.txt")),
-        f"optimizer.safetensors: {stray}",
+        *(f"{name}: {unknown}" for name in (".DS_Store", "attention.py.orig", "checkpoints/", "notes.txt")),
+        f"optimizer.safetensors: {unknown}",
     ]
 
 
@@ -72,9 +72,9 @@ def test_weights_in_several_files_must_all_be_there_and_no_others(folder: Path) 
     index = {"weight_map": {"a": shards[0], "b": shards[1]}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     (folder / shards[0]).write_bytes(b"x")
-    missing, stray = folder_problems(folder)
+    missing, unknown = folder_problems(folder)
     assert missing.startswith(f"{shards[1]}: missing")
-    assert stray.startswith("model.safetensors: does not belong")
+    assert unknown.startswith("model.safetensors: not part of a model")
 
 
 @pytest.mark.parametrize(
@@ -87,42 +87,42 @@ def test_weights_in_several_files_must_all_be_there_and_no_others(folder: Path) 
         ),
     ],
 )
-def test_a_config_that_names_another_model_or_no_code_is_told(folder: Path, changes: dict, problem: str) -> None:
+def test_a_config_that_names_another_model_or_no_code_is_reported(folder: Path, changes: dict, problem: str) -> None:
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     assert any(each.startswith(problem) for each in folder_problems(folder))
 
 
-def test_a_config_that_is_no_json_is_told(folder: Path) -> None:
+def test_a_config_that_is_no_json_is_reported(folder: Path) -> None:
     (folder / "config.json").write_text("{")
-    assert folder_problems(folder)[0].startswith("config.json: no valid JSON")
+    assert folder_problems(folder)[0].startswith("config.json: not valid JSON")
 
 
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ("language: [en, de]", "language: [en, de", "README.md: the metadata is not valid: while parsing"),
-        ("pipeline_tag: translation\n", "", "README.md: the metadata has no pipeline_tag"),
+        ("language: [en, de]", "language: [en, de", "README.md: the metadata are invalid: while parsing"),
+        ("pipeline_tag: translation\n", "", "README.md: the metadata have no pipeline_tag"),
         ("model-index:", "index:", "README.md: the model-index has no results"),
         ("value: 12.5", "value: good", "README.md: model-index, result 1: the value of bleu is 'good', not a number"),
         ("value: 12.5", "value: .nan", "README.md: model-index, result 1: the value of bleu is nan, not a number"),
         ("name: the embedded task, ", "name: '', ", "README.md: model-index, result 1: no dataset name"),
-        ("type: embedded, ", "", "README.md: the metadata is not valid"),
+        ("type: embedded, ", "", "README.md: the metadata are invalid"),
         ("{type: bleu, ", "{type: '', ", "README.md: model-index, result 1: no metric type"),
     ],
 )
-def test_a_card_that_is_not_complete_is_told(folder: Path, old: str, new: str, problem: str) -> None:
-    (folder / "model.safetensors").unlink()  # the card is looked at, whatever else is wrong
+def test_an_incomplete_card_is_reported(folder: Path, old: str, new: str, problem: str) -> None:
+    (folder / "model.safetensors").unlink()  # the card is checked even if the model is incomplete
     card = folder / "README.md"
     assert old in card.read_text()
     card.write_text(card.read_text().replace(old, new))
-    missing, told = folder_problems(folder)
+    missing, found = folder_problems(folder)
     assert missing.startswith("model.safetensors: missing")
-    assert told.startswith(problem)
+    assert found.startswith(problem)
 
 
 @pytest.mark.slow
-def test_code_that_computes_something_else_than_the_installed_one_is_told(folder: Path) -> None:
+def test_code_with_other_logits_than_the_installed_package_is_reported(folder: Path) -> None:
     code = folder / "modeling_sineformer.py"
     head = "logits = self.lm_head(hidden)"
     assert head in code.read_text()
@@ -132,7 +132,7 @@ def test_code_that_computes_something_else_than_the_installed_one_is_told(folder
 
 
 @pytest.mark.slow
-def test_code_that_only_works_beside_the_package_is_told(folder: Path) -> None:
+def test_code_that_needs_the_package_is_reported(folder: Path) -> None:
     code = folder / "layers.py"
     code.write_text(f"{code.read_text()}\nfrom sineformer.modeling import attention\n")
     (problem,) = folder_problems(folder)
@@ -140,13 +140,13 @@ def test_code_that_only_works_beside_the_package_is_told(folder: Path) -> None:
     assert "sineformer" in problem
 
 
-def test_damaged_weights_are_told(folder: Path) -> None:
+def test_damaged_weights_are_reported(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"no weights")
     (problem,) = folder_problems(folder)
     assert problem.startswith("the folder does not load: ")
 
 
-def test_files_that_loading_may_take_are_told_from_others() -> None:
+def test_files_that_loading_may_read_are_distinguished_from_others() -> None:
     ours = ("old.py", "model-00001-of-00002.safetensors", "target_tokenizer/tokenizer.json", "vocab.json")
     assert all(belongs_to_model(PurePosixPath(name)) for name in ours)
     assert not any(belongs_to_model(PurePosixPath(name)) for name in ("README.md", "picture.png", "data/vocab.json"))

@@ -1,3 +1,5 @@
+"""Test batching, order and settings of `translate_lines`."""
+
 import itertools
 from typing import Any
 
@@ -9,7 +11,7 @@ from sineformer.training.pretrained.translation import translate_lines
 
 
 class Parrot:
-    """Stands in for a model: 'generates' the source in upper case, and remembers the batches it was given."""
+    """Stand in for a model: `generate` returns the source in upper case and records its batches."""
 
     device = torch.device("cpu")
 
@@ -55,17 +57,17 @@ def test_beams_are_the_models_own_unless_given(small_tokenizers: Any) -> None:
 
 
 @pytest.mark.parametrize("num_beams", [1, 3])
-def test_translations_do_not_depend_on_the_batch_they_are_in(
+def test_translations_do_not_depend_on_their_batch(
     small_model: Any, small_tokenizers: Any, small_text: Any, num_beams: int
 ) -> None:
-    # An untrained model never ends a sentence by itself: what ends it is the limit of each line's own length.
+    # An untrained model never ends a sentence; the length limit of each line does.
     lines = [*small_text.sources[:2], "no", "a"]
     alone = [translate_lines(small_model, small_tokenizers, [line], num_beams=num_beams)[0] for line in lines]
     together = translate_lines(small_model, small_tokenizers, lines, batch_size=3, num_beams=num_beams)
     assert together == alone
 
 
-def test_progress_is_shown_only_when_asked_for(small_tokenizers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_shown_only_on_request(small_tokenizers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     bar = translation.tqdm
 
@@ -76,4 +78,4 @@ def test_progress_is_shown_only_when_asked_for(small_tokenizers: Any, monkeypatc
     monkeypatch.setattr(translation, "tqdm", spy)
     translate_lines(Parrot(small_tokenizers), small_tokenizers, ["x"])
     translate_lines(Parrot(small_tokenizers), small_tokenizers, ["x"], show_progress=True)
-    assert asked == [True, None]  # None lets tqdm look whether standard error is a terminal
+    assert asked == [True, None]  # with None, tqdm checks whether standard error is a terminal

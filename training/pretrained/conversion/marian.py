@@ -1,15 +1,15 @@
-"""Marian and OPUS-MT checkpoints (`MarianMTModel`) as Sineformer folders.
+"""Convert Marian and OPUS-MT checkpoints (`MarianMTModel`) into Sineformer folders.
 
-    config.json                 the same fields; "halves" positions, which is how Marian lays them out
+    config.json                 the same fields, with the "halves" position layout of Marian
     weights                     the same names; `final_logits_bias` becomes the bias of the output projection
-    generation_config.json      as it is (beams, forced end, the start token that may not be generated)
-    source.spm, target.spm, vocab.json, ...     as they are, for transformers' `MarianTokenizer`
+    generation_config.json      unchanged (beams, forced end token, forbidden start token)
+    source.spm, target.spm, vocab.json, ...     unchanged, for transformers' `MarianTokenizer`
 
-The tokenizer is not rebuilt as a fast one. Marian numbers its pieces apart from SentencePiece, segments the source with
-pieces that its vocabulary lacks, looks up unknown runs of characters as one piece, and writes with another piece model
-than it reads; `tokenizers` has no model that does the same for every text.
+The tokenizer is not converted into a fast one: Marian numbers its pieces independently of SentencePiece, segments the
+source into pieces that its vocabulary may lack, looks up unknown runs of characters as one piece, and has separate
+piece models for source and target. No model of `tokenizers` does the same for every text.
 
-Layer drop, which acts in training alone, is left out.
+Layer drop, which only acts in training, is left out.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SAME_FIELDS = (
     *("activation_function", "max_position_embeddings", "scale_embedding", "init_std", "use_cache"),
     *("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"),
 )
-# What Marian can train and transformers' MarianMTModel does not compute, with the one value that changes nothing.
+# Options of Marian that transformers' MarianMTModel does not compute, and the only value that can be converted.
 UNSUPPORTED = {
     "normalize_before": False,
     "normalize_embedding": False,
@@ -52,23 +52,23 @@ SHARED, ENCODER, DECODER, HEAD = (
 )
 TOKENIZER_FILES = ("source.spm", "target.spm", "vocab.json")
 OPTIONAL_TOKENIZER_FILES = ("target_vocab.json", "special_tokens_map.json", "added_tokens.json")
-# Where the files lay on the machine that saved the tokenizer.
-PLACES = ("name_or_path", "special_tokens_map_file", "tokenizer_file", "target_vocab_file", "is_local")
+# They name paths on the machine that saved the tokenizer.
+LOCAL_SETTINGS = ("name_or_path", "special_tokens_map_file", "tokenizer_file", "target_vocab_file", "is_local")
 
 
 def convert_marian(source: str, output_dir: Path) -> SineformerForConditionalGeneration:
-    """Write a Marian checkpoint as a complete Sineformer folder: the same logits, translations and text.
+    """Convert a Marian checkpoint into a complete Sineformer folder with the same logits and translations.
 
     Args:
-        source: a folder, or the id of a model on the Hub.
-        output_dir: new or empty; appears whole or not at all.
+        source: folder of a model, or its id on the Hub.
+        output_dir: new or empty; written completely or not at all.
 
     Returns:
         The converted model, in evaluation mode and in the dtype of the checkpoint.
 
     Raises:
         ConversionError: `source` is not a Marian checkpoint, lacks weights or tokenizer files, or has a setting that
-            MarianMTModel does not compute; or `output_dir` is in use. Nothing has been written then.
+            MarianMTModel does not compute; or `output_dir` is not empty. Nothing is written then.
     """
     check_output(output_dir)
     _check_config(source)
@@ -87,9 +87,9 @@ def _check_config(source: str) -> None:
     try:
         config = PreTrainedConfig.get_config_dict(source)[0]
     except (OSError, ValueError) as error:
-        raise ConversionError(f"{source} is neither a folder of a model nor one that the Hub gives: {error}") from error
+        raise ConversionError(f"{source} is neither the folder of a model nor on the Hub: {error}") from error
     if "model_type" not in config:
-        raise ConversionError(f"{source} is no model: it holds no config.json with a `model_type`")
+        raise ConversionError(f"{source} is no model: it has no config.json with a `model_type`")
     if config["model_type"] != MarianConfig.model_type:
         raise ConversionError(
             f"{source} is a model of type {config['model_type']!r}; this converts those of type "
@@ -110,7 +110,7 @@ def _check_config(source: str) -> None:
 
 
 def _load(source: str) -> Any:
-    """The checkpoint, of which every weight has found its place."""
+    """Return the checkpoint; raise ConversionError if it lacks weights or has unknown ones."""
     try:
         loaded: Any = MarianMTModel.from_pretrained(source, dtype="auto", output_loading_info=True)
     except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
@@ -118,16 +118,16 @@ def _load(source: str) -> Any:
     marian, report = loaded
     missing, state = set(report["missing_keys"]), marian.state_dict()
     if marian.config.share_encoder_decoder_embeddings and SHARED not in missing:
-        # transformers 4 saved one matrix for both also where the output projection has its own; 5 looks for three.
+        # transformers 4 saved one matrix for both even if the output projection has another; 5 expects three.
         for name in missing & {ENCODER, DECODER}:
             state[name].copy_(state[SHARED])
             missing.remove(name)
     if missing:
-        raise ConversionError(f"{source} lacks the weights {some_of(missing)}; download or save it anew")
+        raise ConversionError(f"{source} lacks the weights {some_of(missing)}; download or save it again")
     if report["unexpected_keys"]:
         raise ConversionError(
-            f"{source} has weights that MarianMTModel has no place for: {some_of(report['unexpected_keys'])}; it is "
-            "another architecture, and leaving them out would change what it says"
+            f"{source} has weights that MarianMTModel does not have: {some_of(report['unexpected_keys'])}; it has "
+            "another architecture, and without them its translations would change"
         )
     return marian
 
@@ -167,11 +167,11 @@ def _check_positions(name: str, table: torch.Tensor, model: SineformerForConditi
     encoder: Any = model.model.encoder
     closed_form = encoder.embed_positions.table[: len(table)].to(table.dtype)  # [P, D]
     if not torch.allclose(table, closed_form, atol=1e-4 if table.dtype == torch.float32 else 1e-2):
-        raise ConversionError(f"{name} holds other positions than the sines and cosines of Marian; they were trained")
+        raise ConversionError(f"{name} is not Marian's table of sines and cosines; only that can be converted")
 
 
 def _generation_config(marian: Any) -> GenerationConfig:
-    """That of the checkpoint, which ends translations at a fixed length only."""
+    """Return that of the checkpoint, without the length limit relative to the source, which Marian lacks."""
     settings = {name: value for name, value in marian.generation_config.to_dict().items() if value is not None}
     settings.pop("_from_model_config", None)
     if not {"max_length", "max_new_tokens"} & settings.keys():
@@ -180,13 +180,13 @@ def _generation_config(marian: Any) -> GenerationConfig:
 
 
 def _find_tokenizer(source: str) -> dict[str, Path]:
-    """The files of the tokenizer, by name."""
+    """Return the files of the tokenizer by name."""
     names = (*TOKENIZER_FILES, *OPTIONAL_TOKENIZER_FILES, "tokenizer_config.json")
     found = {name: cached_file(source, name, _raise_exceptions_for_missing_entries=False) for name in names}
     missing = [name for name in TOKENIZER_FILES if found[name] is None]
     if missing:
         raise ConversionError(
-            f"{source} lacks {some_of(missing)} of its tokenizer; copy the tokenizer of the model it comes from there"
+            f"{source} lacks {some_of(missing)} of its tokenizer; copy the tokenizer of the original model into it"
         )
     return {name: Path(path) for name, path in found.items() if path is not None}
 
@@ -198,8 +198,8 @@ def _write_tokenizer(folder: Path, files: dict[str, Path]) -> None:
             settings = _read_settings(path)
         else:
             shutil.copyfile(path, folder / name)
-    settings = {name: value for name, value in settings.items() if name not in PLACES}
-    settings["tokenizer_class"] = "MarianTokenizer"  # older checkpoints leave it to the type of the model
+    settings = {name: value for name, value in settings.items() if name not in LOCAL_SETTINGS}
+    settings["tokenizer_class"] = "MarianTokenizer"  # older checkpoints do not name it
     text = json.dumps(settings, indent=2, ensure_ascii=False)
     (folder / "tokenizer_config.json").write_text(text + "\n", encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Where a converted model goes: a new folder, complete or not there."""
+"""Write a converted model into a new folder, completely or not at all."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ NAMES_SHOWN = 5
 
 
 class ConversionError(ValueError):
-    """The model cannot be converted, or not to that place; the message names the field or weight, and the mend."""
+    """Raised if the model cannot be converted or written; the message names the field or weight, and the fix."""
 
 
 def check_output(output_dir: Path) -> None:
-    """Raise ConversionError unless `output_dir` is free, not there yet or an empty folder, and can be written."""
+    """Raise ConversionError unless `output_dir` is missing or empty, and can be written."""
     problem = folder_problem(output_dir)
     if problem is None and output_dir.is_dir() and any(output_dir.iterdir()):
         problem = f"{output_dir} already exists; choose another folder, or remove it first"
@@ -24,21 +24,21 @@ def check_output(output_dir: Path) -> None:
 
 
 def write_output(output_dir: Path, write: Callable[[Path], None]) -> None:
-    """Make `output_dir` with what `write` puts into the folder that it is given.
+    """Create `output_dir` with the files that `write` puts into the folder it receives.
 
     Raises:
-        ConversionError: the disk does not take it.
+        ConversionError: writing failed, for example because the disk is full.
     """
     try:
         write_folder(real_path(output_dir), write)
     except Exception as error:
         if not is_of_the_system(error):
             raise
-        raise ConversionError(f"{output_dir} cannot be written: {error}; earlier files are as they were") from error
+        raise ConversionError(f"{output_dir} cannot be written: {error}; earlier files are unchanged") from error
 
 
 def some_of(names: Iterable[str]) -> str:
-    """Return the first of many names, for an error."""
+    """Return the first names and the number of others, for an error message."""
     listed = sorted(names)
     more = len(listed) - NAMES_SHOWN
     return ", ".join(listed[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -1,12 +1,12 @@
-"""State dicts of models around `torch.nn.Transformer` as Sineformer folders.
+"""Convert state dicts of models that contain `torch.nn.Transformer` into Sineformer folders.
 
-Inside `nn.Transformer` every weight has a fixed name; around it everybody has names of their own:
+Within `nn.Transformer` the names of the weights are fixed; outside, each model has its own:
 
-    in_proj_weight [3D, D], in_proj_bias [3D]   q_proj, k_proj, v_proj, one after the other
+    in_proj_weight [3D, D], in_proj_bias [3D]   q_proj, k_proj, v_proj, concatenated
     linear1, linear2                            fc1, fc2
-    norm1, norm2, norm3                         the norms of the sub-layers, in their order
-    encoder.norm, decoder.norm                  layer_norm, in post-norm too (`add_final_layer_norm`)
-    a table of sines and cosines                no weight here; its layout is recognised
+    norm1, norm2, norm3                         the norms of the sub-layers, in order
+    encoder.norm, decoder.norm                  layer_norm, also in post-norm (`add_final_layer_norm`)
+    a table of sines and cosines                not a weight here; its layout is recognised
     embeddings, output projection               recognised by their shapes, or named by the caller
 
 Letters of the shape comments: D d_model, P positions, V vocabulary.
@@ -53,15 +53,15 @@ CROSS_ATTENTION = "layers.0.multihead_attn.in_proj_weight"
 
 @dataclass(frozen=True)
 class TorchModel:
-    """What a state dict does not say about its model. Defaults are those of `torch.nn.Transformer`.
+    """Describe what a state dict does not contain. Defaults are those of `torch.nn.Transformer`.
 
     Attributes:
         heads: number of attention heads, H.
-        pad_token_id, start_token_id, eos_token_id: token ids of the target; decoding begins with the second.
+        pad_token_id, start_token_id, eos_token_id: token ids of the target; decoding starts with the second.
         norm_first: as `nn.Transformer(norm_first=...)`. activation, layer_norm_eps, dropout: likewise.
         scale_embedding: whether embeddings are multiplied by sqrt(D).
-        positions: "interleaved" or "halves"; None to recognise the table in the state dict.
-        names: of the embeddings and the output projection, where they cannot be recognised.
+        positions: "interleaved" or "halves"; None to recognise the layout from the table in the state dict.
+        names: of the embeddings and the output projection, if they cannot be recognised.
     """
 
     heads: int
@@ -78,19 +78,19 @@ class TorchModel:
 
 
 def convert_torch_transformer(source: Path, output_dir: Path, model: TorchModel) -> SineformerForConditionalGeneration:
-    """Write the state dict of a model around `torch.nn.Transformer` as a Sineformer folder with the same logits.
+    """Convert the state dict of a model that contains `torch.nn.Transformer` into a folder with the same logits.
 
     Args:
-        source: a `.safetensors` file, or what `torch.save(model.state_dict(), ...)` wrote.
-        output_dir: new or empty; appears whole or not at all. A tokenizer has yet to be saved there.
-        model: what the state dict does not say.
+        source: a `.safetensors` file, or a file of `torch.save(model.state_dict(), ...)`.
+        output_dir: new or empty; written completely or not at all, without a tokenizer.
+        model: what the state dict does not contain.
 
     Returns:
         The converted model, in evaluation mode and in the dtype of the state dict.
 
     Raises:
-        ConversionError: the file is not such a state dict, has weights that there is no place for, or leaves open
-            which weight is which; or `output_dir` is in use. Nothing has been written then.
+        ConversionError: the file is not such a state dict, has weights that a Sineformer lacks, or is ambiguous; or
+            `output_dir` is not empty. Nothing is written then.
     """
     check_output(output_dir)
     state = read_state_dict(source)
@@ -103,10 +103,10 @@ def convert_torch_transformer(source: Path, output_dir: Path, model: TorchModel)
 
 
 def read_state_dict(path: Path) -> Weights:
-    """The tensors of a file; of a checkpoint that holds other things too, the one state dict in it.
+    """Return the state dict in a file, which may be the only one within a checkpoint.
 
     Raises:
-        ConversionError: the file cannot be read, holds pickled objects, or not exactly one state dict.
+        ConversionError: the file cannot be read, contains pickled objects, or not exactly one state dict.
     """
     try:
         if path.suffix == ".safetensors":
@@ -114,7 +114,7 @@ def read_state_dict(path: Path) -> Weights:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ConversionError(
-            f"{path} holds more than tensors, or is no file of torch. Save `model.state_dict()` and convert that"
+            f"{path} contains more than tensors, or is not a file of torch. Save `model.state_dict()` and convert that"
         ) from error
     except (OSError, RuntimeError, EOFError, SafetensorError) as error:
         raise ConversionError(f"{path} cannot be read: {error}") from error
@@ -122,7 +122,7 @@ def read_state_dict(path: Path) -> Weights:
     found = [each for each in (content, *nested) if _is_state_dict(each)]
     if len(found) != 1:
         raise ConversionError(
-            f"{path} holds {len(found)} state dicts; save one, `model.state_dict()`, and convert that"
+            f"{path} contains {len(found)} state dicts; save one, `model.state_dict()`, and convert that"
         )
     return dict(found[0])
 
@@ -137,12 +137,12 @@ def _convert(state: Weights, model: TorchModel) -> SineformerForConditionalGener
     weights = _take_stack(state, encoder, "model.encoder.", ENCODER_MODULES)
     weights |= _take_stack(state, decoder, "model.decoder.", DECODER_MODULES)
     if ("model.encoder.layer_norm.weight" in weights) != ("model.decoder.layer_norm.weight" in weights):
-        raise ConversionError("only one of encoder and decoder ends with a norm; a Sineformer has both or none")
+        raise ConversionError("only one of encoder and decoder has a final norm; a Sineformer has both or none")
     layout, positions = _take_positions(state, d_model, model.positions)
     weights |= _rename_vocabularies(take_vocabularies(state, d_model, model.names))
     if state:
         raise ConversionError(
-            f"there is no place for the weights {some_of(state)}. If the model does not use them, remove them from the "
+            f"a Sineformer lacks the weights {some_of(state)}. If the model does not use them, remove them from the "
             "state dict; if they are positions, they are not the sines and cosines of the paper"
         )
     config = SineformerConfig(
@@ -171,7 +171,7 @@ def _rename_vocabularies(found: Vocabularies) -> Weights:
 
 
 def _architecture(weights: Weights) -> dict[str, Any]:
-    """The fields of the configuration that the weights show."""
+    """Return the fields of the configuration that follow from the weights."""
     source, target = (weights[f"model.{stack}.embed_tokens.weight"] for stack in ("encoder", "decoder"))
     fields: dict[str, Any] = {
         "vocab_size": len(source),
@@ -206,7 +206,7 @@ def _settings(model: TorchModel) -> dict[str, Any]:
 
 
 def _find_stacks(state: Weights) -> tuple[str, str]:
-    """What stands before `layers.0` in the names of the encoder and of the decoder."""
+    """Return the prefixes before `layers.0` in the names of encoder and decoder."""
     stacks = [name.removesuffix(FIRST_ATTENTION) for name in state if f".{name}".endswith(f".{FIRST_ATTENTION}")]
     decoders = [prefix for prefix in stacks if prefix + CROSS_ATTENTION in state]
     encoders = [prefix for prefix in stacks if prefix not in decoders]
@@ -225,7 +225,7 @@ def _take(state: Weights, name: str) -> torch.Tensor:
 
 
 def _take_stack(state: Weights, theirs: str, ours: str, modules: Mapping[str, str]) -> Weights:
-    """The weights of a stack under our names. With `bias=False` a stack has no biases, for which zeros stand."""
+    """Return the weights of a stack under our names; missing biases (`bias=False`) become zeros."""
     weights: Weights = {}
     moves = {f"{theirs}norm": f"{ours}layer_norm"} if f"{theirs}norm.weight" in state else {}
     for layer in count():
@@ -236,9 +236,9 @@ def _take_stack(state: Weights, theirs: str, ours: str, modules: Mapping[str, st
         for attention in (name.removesuffix(".out_proj") for name in modules if name.endswith(".out_proj")):
             packed = _take(state, f"{old}{attention}.in_proj_weight")  # [3D, D]
             biases = state.pop(f"{old}{attention}.in_proj_bias", packed.new_zeros(len(packed)))  # [3D]
-            place = new + modules[f"{attention}.out_proj"].removesuffix("out_proj")
+            prefix = new + modules[f"{attention}.out_proj"].removesuffix("out_proj")
             for name, weight, bias in zip("qkv", packed.chunk(3), biases.chunk(3), strict=True):
-                weights |= {f"{place}{name}_proj.weight": weight, f"{place}{name}_proj.bias": bias}
+                weights |= {f"{prefix}{name}_proj.weight": weight, f"{prefix}{name}_proj.bias": bias}
     for their_name, our_name in moves.items():
         weight = weights[f"{our_name}.weight"] = _take(state, f"{their_name}.weight")
         weights[f"{our_name}.bias"] = state.pop(f"{their_name}.bias", weight.new_zeros(len(weight)))
@@ -246,7 +246,7 @@ def _take_stack(state: Weights, theirs: str, ours: str, modules: Mapping[str, st
 
 
 def _take_positions(state: Weights, d_model: int, layout: Layout | None) -> tuple[Layout, int]:
-    """The layout of the positions, and the rows of their table or 0; tables of them leave the state dict."""
+    """Remove position tables from the state dict; return the position layout and the number of rows, 0 if none."""
     positions = 0
     for name, tensor in list(state.items()):
         table = tensor.squeeze()  # [P, D] from [P, 1, D] or [1, P, D]
@@ -259,18 +259,18 @@ def _take_positions(state: Weights, d_model: int, layout: Layout | None) -> tupl
                 break
     if layout is None:
         raise ConversionError(
-            "there is no table of sines and cosines; say how the model lays its positions out, interleaved as in the "
-            "paper or in halves"
+            "there is no table of sines and cosines; give the position layout of the model: interleaved, as in the "
+            "paper, or halves"
         )
     return layout, positions
 
 
 def _is_sinusoidal(table: torch.Tensor, layout: str) -> bool:
     rows = torch.arange(len(table))
-    for some in (rows[:2], rows):  # a vocabulary is told apart by its first rows already
-        closed_form = sinusoidal_encoding(some, table.shape[1], layout)  # [P, D]
-        # Angles that were computed in fp32 are the more wrong the later the position.
-        tolerance = 1e-5 + 1e-6 * some.unsqueeze(-1)
-        if not bool(((table[: len(some)].float() - closed_form).abs() <= tolerance).all()):
+    for checked in (rows[:2], rows):  # the first rows suffice to reject embeddings
+        closed_form = sinusoidal_encoding(checked, table.shape[1], layout)  # [P, D]
+        # The error of angles computed in fp32 grows with the position.
+        tolerance = 1e-5 + 1e-6 * checked.unsqueeze(-1)
+        if not bool(((table[: len(checked)].float() - closed_form).abs() <= tolerance).all()):
             return False
     return True

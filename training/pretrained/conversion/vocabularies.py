@@ -1,4 +1,4 @@
-"""Which weights of a state dict are the embeddings and the output projection: all are `[V, D]`, under any name."""
+"""Recognise embeddings and output projection in a state dict: `[V, D]`, under any name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Weights = dict[str, torch.Tensor]
 
 
 class VocabularyNames(NamedTuple):
-    """Modules that the caller names, such as "src_embedding" for the weight `src_embedding.weight`; None: recognise.
+    """Hold names of modules, such as "src_embedding" for the weight `src_embedding.weight`; None to recognise one.
 
     Attributes:
         embedding: of the source. target_embedding: of the target. head: the output projection.
@@ -24,7 +24,7 @@ class VocabularyNames(NamedTuple):
 
 
 class Vocabularies(NamedTuple):
-    """Source and target embeddings and output projection, each `[V, D]`, and its bias `[V]` if it has one."""
+    """Hold source and target embeddings and output projection, each `[V, D]`, and its bias `[V]` or None."""
 
     source: torch.Tensor
     target: torch.Tensor
@@ -33,20 +33,20 @@ class Vocabularies(NamedTuple):
 
 
 def take_vocabularies(state: Weights, d_model: int, names: VocabularyNames) -> Vocabularies:
-    """Take the weights that belong to a vocabulary out of `state`, which holds nothing of the stacks any more.
+    """Remove the weights of the vocabularies from `state`, which no longer contains the stacks, and return them.
 
-    What has a bias is the output projection. What else has as many rows as it is the target's embeddings, and what
-    remains the source's. Equal matrices count once: they were tied.
+    The matrix with a bias is the output projection; another with the same number of rows is the target embedding; the
+    remaining one is the source embedding. Equal matrices count once: they are tied.
 
     Raises:
-        ConversionError: a named module is not there, or these rules leave several.
+        ConversionError: a named module is missing, or these rules are ambiguous.
     """
     matrices = {
         name.removesuffix(".weight"): weight
         for name, weight in state.items()
         if name.endswith(".weight") and weight.ndim == 2 and weight.shape[1] == d_model
     }
-    # A file that stores tied weights once may hold the bias of the output projection alone.
+    # A file that stores tied weights once may contain only the bias of the output projection.
     biased = {
         name.removesuffix(".bias"): bias
         for name, bias in state.items()
@@ -71,7 +71,7 @@ def take_vocabularies(state: Weights, d_model: int, names: VocabularyNames) -> V
 
 
 def _distinct(matrices: Weights) -> list[str]:
-    """The first name of each of the matrices that differ."""
+    """Return the first name of each distinct matrix."""
     names: list[str] = []
     for name, weight in matrices.items():
         if not any(torch.equal(weight, matrices[other]) for other in names):
@@ -84,10 +84,10 @@ def _module(name: str | None) -> str | None:
 
 
 def _choose(role: str, given: str | None, candidates: list[str], existing: list[str]) -> str:
-    """The module that was given for `role`, or the one candidate."""
+    """Return the module that was given for `role`, or the only candidate."""
     name = _module(given)
     if name is not None and name not in existing:
-        raise ConversionError(f"`{role}` is {given}, but of the width of the model there are {_listed(existing)}")
+        raise ConversionError(f"`{role}` is {given}, but the modules of the width of the model are {_listed(existing)}")
     if name is None and len(candidates) != 1:
         raise ConversionError(f"cannot tell which is the `{role}`: name it, one of {_listed(candidates or existing)}")
     return candidates[0] if name is None else name
