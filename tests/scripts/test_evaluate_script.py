@@ -187,7 +187,7 @@ def test_a_damaged_record_of_the_run_is_a_clear_problem(
     (workspace / "model" / "training_args.yaml").write_text("dataset: files\n")
     assert call(script, monkeypatch, "--data test.en test.de") == 1
     error = capsys.readouterr().err
-    assert error.count("versions.json and training_args.yaml there are not as training wrote them") == 1
+    assert error.count("versions.json and training_args.yaml there were changed after training") == 1
 
 
 def test_a_model_is_compared_with_itself_and_with_a_file_of_perfect_translations(
@@ -218,7 +218,7 @@ def test_all_problems_are_reported_together_and_nothing_is_written(
         "none.en: no such file",
         "a set of the Hub needs: hub ID SPLIT",
         "table.jsonl: .jsonl rows have named columns",
-        "none1 is no file",
+        "none1 is not a file",
     ):
         assert part in error
     assert not (workspace / "report").exists()
@@ -232,8 +232,8 @@ def test_all_problems_are_reported_together_and_nothing_is_written(
         ("--data test.en short.txt", "test.en has 4 lines and short.txt has 1"),
         ("--data test.en gaps.txt", "empty target side: 1 (test.en:2)"),
         ("--data test.en test.de --model ./no/such/model", "./no/such/model is neither a folder nor the id of a model"),
-        ("--data test.en chinese.txt", "nothing says which language the references are in"),
-        ("--data test.en test.de --bleu_tokenize moses", "'moses' is none of sacrebleu's tokenizers"),
+        ("--data test.en chinese.txt", "the language of the references is unknown"),
+        ("--data test.en test.de --bleu_tokenize moses", "'moses' is not one of sacrebleu's tokenizers"),
         ("--data test.en test.de --names a/b", "'a/b' cannot be part of a file name"),
         (f"--data test.en test.de --names {'x' * 250}", "cannot be part of a file name; choose another name"),
         ("--data test.en test.de --output_dir short.txt", "short.txt is a file; name another folder"),

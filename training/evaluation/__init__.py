@@ -1,1 +1,1 @@
-"""How good a model is, and the reports and model cards that say so."""
+"""Score models, and write evaluation reports and model cards."""

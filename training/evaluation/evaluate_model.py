@@ -22,7 +22,7 @@ from ..pretrained.translator import TranslationError, load_translator, read_line
 from ..settings.arguments import DataArguments
 from ..settings.record import library_versions, recorded_scoring, recorded_split
 from .evaluator import Evaluator
-from .languages import bleu_tokenizer, needs_a_language, tokenizer_problem
+from .languages import bleu_tokenizer, needs_target_language, tokenizer_problem
 from .model_card import card_problem, dataset_name, update_model_card
 from .published_scores import (
     BOOTSTRAP_SAMPLES,
@@ -37,7 +37,7 @@ from .scores import exact_match, perplexity
 
 
 class EvaluationError(ValueError):
-    """All that stands in the way of an evaluation.
+    """Raised with every problem that prevents an evaluation.
 
     Attributes:
         problems: one line each.
@@ -51,27 +51,27 @@ class EvaluationError(ValueError):
 
 @dataclass
 class EvaluationRequest:
-    """What to evaluate, and how.
+    """Describe an evaluation: the model, the test sets and how they are translated and scored.
 
     Attributes:
-        model: a folder that training wrote, or the id of a model on the Hub.
-        data: for each test set, its files (two of lines, or tables); or "embedded"; or "hub", the id of a dataset, the
-            split and perhaps the configuration.
+        model: a folder written by training, or the id of a model on the Hub.
+        data: for each test set, its files (two parallel text files, or tables); or "embedded"; or "hub", the id of a
+            dataset, the split and optionally the configuration.
         output_dir: folder for the report; an older report there is replaced.
-        names: of the test sets; left out: the name of the first file up to its first dot, or the split.
-        columns: of the source and of the target, in tables and datasets.
-        dataset_name: what the model card calls the data.
-        target_language: code of the language of the references; left out: as the record of the model's run has it, or
-            en. It decides how text is divided into tokens, and which scores mean something.
-        bleu_tokenize: sacrebleu's name of the tokenizer of BLEU; left out: as the record of the model's run has it, or
-            the one that goes with the language.
-        on_bad_rows: whether rows that are no pair end the evaluation, or are left out and counted.
+        names: of the test sets; default: the name of the first file up to its first dot, or the split.
+        columns: names of the source and target column, in tables and datasets.
+        dataset_name: name of the data in the model card.
+        target_language: code of the language of the references; default: that in the record of the model's run, or
+            en. It decides how text is tokenised and which scores are computed.
+        bleu_tokenize: sacrebleu's name of the tokenizer of BLEU; default: that in the record of the model's run, or
+            the one for the language.
+        on_bad_rows: whether unusable rows are an error, or are left out and counted.
         compare: another model, or a file with its translations for each test set.
-        num_beams: beams; left out: what the model was saved with.
-        batch_size: sentences translated at once.
-        device, dtype: where, and the precision of the weights.
-        worst: sentences to show.
-        update_model_card: whether the scores go into the README.md of the model's folder too.
+        num_beams: beams; default: the number saved with the model.
+        batch_size: sentences per batch.
+        device, dtype: device of the model, and precision of its weights.
+        worst: number of sentences to show.
+        update_model_card: whether to write the scores into the README.md of the model's folder too.
     """
 
     model: str
@@ -100,7 +100,7 @@ class _TestSet:
     cleaning: CleaningReport
 
     def dataset(self, model_folder: Path) -> dict[str, str]:
-        """What the model card says of this set: as the run of the model called it, if it is one of the run's splits."""
+        """Return the entry for the model card, under the name used by the model's run if this is one of its splits."""
         recorded = recorded_split(model_folder, self.text.digest())
         split, data = (self.name, self.arguments) if recorded is None else recorded
         name = self.arguments.dataset_name or dataset_name(data)
@@ -109,7 +109,7 @@ class _TestSet:
 
 @dataclass
 class _System:
-    """A model and its tokenizers, or translations that somebody else made, one list for each test set."""
+    """Hold a model and its tokenizers, or given translations, one list for each test set."""
 
     name: str
     model: Any = None
@@ -118,7 +118,7 @@ class _System:
 
 
 def evaluate_model(request: EvaluationRequest) -> dict[str, Any]:
-    """Translate and score, write the report, and return it as its JSON has it.
+    """Translate and score, write the report, and return its content.
 
     Raises:
         EvaluationError: with every problem found, before anything is translated or written.
@@ -163,7 +163,7 @@ def _request_problems(request: EvaluationRequest) -> list[str]:
 
 
 def _read_sets(request: EvaluationRequest, problems: list[str]) -> list[_TestSet]:
-    """The test sets that can be read; what is wrong with the others goes to `problems`."""
+    """Return the test sets that can be read; append the errors of the others to `problems`."""
     sets = []
     names = request.names if len(request.names) == len(request.data) else [_name_of(words) for words in request.data]
     for name in sorted({name for name in names if names.count(name) > 1}):
@@ -188,8 +188,8 @@ def _name_of(words: list[str]) -> str:
 
 
 def _data_arguments(words: list[str], request: EvaluationRequest) -> DataArguments:
-    """The test set as the settings of a run name it, so that both read it alike."""
-    # Whoever has rows left out here has asked for it, and the report counts them.
+    """Return the settings of a run that name this test set, so that it is read as in training."""
+    # Dropping rows is requested explicitly here, and the report counts them.
     data = DataArguments(dataset_name=request.dataset_name, on_bad_rows=request.on_bad_rows, max_unusable_share=1.0)
     if request.columns:
         data.source_column, data.target_column = request.columns
@@ -224,7 +224,7 @@ def _datasets(system: _System | None, sets: list[_TestSet], problems: list[str])
 def _scoring(
     system: _System | None, sets: list[_TestSet], request: EvaluationRequest, problems: list[str]
 ) -> tuple[str, str]:
-    """The code of the language of the references, and the tokenizer of BLEU."""
+    """Return the language code of the references, and the tokenizer of BLEU."""
     language, tokenize = request.target_language, request.bleu_tokenize
     if system is not None:
         try:
@@ -233,13 +233,13 @@ def _scoring(
             problems.append(str(error))
             recorded = None
         if recorded is not None:
-            # What a run's recipe asks for goes with the run's language, not with another that is given here.
+            # The tokenizer set in a run's recipe is for the run's language, not for another one given here.
             tokenize = tokenize or (recorded[1] if language in (None, recorded[0]) else None)
             language = language or recorded[0]
-    if language is None and any(needs_a_language(data.text.targets) for data in sets):
+    if language is None and any(needs_target_language(data.text.targets) for data in sets):
         problems.append(
-            "nothing says which language the references are in, and their script is not one that BLEU divides into "
-            "words; give --target_language, such as zh or ja"
+            "the language of the references is unknown, and BLEU cannot split their script into words; give "
+            "--target_language, such as zh or ja"
         )
     if tokenize is not None and (problem := tokenizer_problem(tokenize)) is not None:
         problems.append(f"bleu_tokenize: {problem}")
@@ -248,11 +248,11 @@ def _scoring(
 
 
 def _baseline(request: EvaluationRequest, sets: list[_TestSet], problems: list[str]) -> _System | None:
-    """The system to compare with: files if the first is one, else a model."""
+    """Return the system to compare with: given translations if the first name is a file, otherwise a model."""
     if not Path(request.compare[0]).is_file():
         if len(request.compare) > 1:
             problems.append(
-                f"{request.compare[0]} is no file; compare with one model, or with a file for each test set"
+                f"{request.compare[0]} is not a file; compare with one model, or with a file for each test set"
             )
             return None
         return _load(request.compare[0], request, problems)
@@ -282,7 +282,7 @@ def _translate(system: _System, data: _TestSet, number: int, request: Evaluation
 
 
 def _count_words(translations: list[str], references: list[str], language: str, tokenize: str) -> dict[str, float]:
-    """What is counted in words, or in characters where words have no blanks between them."""
+    """Return the statistics counted in words, or in characters for languages without spaces."""
     return {
         "length_ratio": length_ratio(translations, references, tokenize),
         "repetition_rate": repetition_rate(translations, language),
@@ -293,7 +293,7 @@ def _count_words(translations: list[str], references: list[str], language: str, 
 def _measure(
     system: _System, data: _TestSet, translations: list[str], theirs: list[str] | None, request: EvaluationRequest
 ) -> dict[str, Any]:
-    assert system.tokenizers is not None, "it was loaded"
+    assert system.tokenizers is not None, "checked by `evaluate_model`"
     text, references = data.text, data.text.targets
     pairs = encode_pairs(text, system.tokenizers, sys.maxsize, data.cleaning)
     collator = Seq2SeqCollator(system.tokenizers.source.pad_token_id)

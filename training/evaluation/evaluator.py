@@ -1,8 +1,8 @@
 """Measure a model: the loss on the references, and the metrics of `scores.py` on its translations.
 
-Each process measures its share of the batches; what is gathered covers the set exactly once, however many processes
-there are and however the set divides among them. The batches do not depend on it either: a sum in floating point may,
-on what else is in a batch and on the order of the terms, and so may the choice between two translations.
+Each process measures some of the batches; gathered, they cover the set exactly once, for any number of processes.
+Batches are the same for any number of processes, because rounding, and with it a near-tie in beam search, depends on
+what else is in a batch.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from ..data.encoding import EncodedPairs
 from ..data.tokenizer import Tokenizers
 from ..pretrained.translation import source_batches, translate_batch
 from ..settings.arguments import Settings
-from .languages import WESTERN, bleu_tokenizer, needs_a_language
+from .languages import WESTERN, bleu_tokenizer, needs_target_language
 from .scores import Example, Scores, score_translations
 
 SAMPLES = 5
-LOSS_POSITIONS = 2_048  # of a batch; logits for a large vocabulary take 4 * 37,000 bytes for each
+LOSS_POSITIONS = 2_048  # per batch; the logits of one position take 4 * 37,000 bytes for a large vocabulary
 
 
 def choose_tokenizer(settings: Settings, references: Sequence[str]) -> str:
-    """Return the tokenizer of BLEU for a run. Warn where it goes with a language that the references are not in, as
-    where a recipe leaves out `target_language`."""
+    """Return the tokenizer of BLEU for a run. Warn if it does not fit the script of the references, as when a recipe
+    leaves out `target_language`."""
     language, wanted = settings.data.target_language, settings.evaluation.bleu_tokenize
     chosen = wanted or bleu_tokenizer(language)
-    if wanted is None and chosen == WESTERN and needs_a_language(references) and PartialState().is_main_process:
+    if wanted is None and chosen == WESTERN and needs_target_language(references) and PartialState().is_main_process:
         print(
-            f"warning: target_language is {language!r}, but the validation data are in a script that BLEU with its "
-            f"tokenizer, {chosen}, does not divide into words; set target_language, or bleu_tokenize",
+            f"warning: target_language is {language!r}, but its tokenizer of BLEU, {chosen}, cannot split the script "
+            "of the validation data into words; set target_language, or bleu_tokenize",
             file=sys.stderr,
         )
     return chosen
 
 
 def pick_samples(data: EvaluationSet, translations: Sequence[str]) -> list[Example]:
-    """Return a few translations from all over an evaluation set, always of the same sentences."""
+    """Return `SAMPLES` translations spread evenly over an evaluation set, always of the same sentences."""
     count = len(translations)
     rows = sorted({index * count // SAMPLES for index in range(SAMPLES)})
     return [Example(data.text.sources[row], data.text.targets[row], translations[row]) for row in rows]
@@ -54,13 +54,13 @@ def pick_samples(data: EvaluationSet, translations: Sequence[str]) -> list[Examp
 
 @dataclass
 class Evaluator:
-    """Measures a model, on all processes together: every process has to call it, and all get the same scores.
+    """Measure a model on all processes together: every process must call it, and all get the same scores.
 
     Attributes:
         accelerator: of the run.
         tokenizers: of source and target.
         collator: makes batches of pairs.
-        batch_size: sentences translated at once by one process. A set of fewer leaves the others nothing to do.
+        batch_size: sentences per batch of one process; a smaller set occupies one process only.
         bleu_tokenize: sacrebleu's name of the tokenizer of BLEU.
     """
 
@@ -71,7 +71,7 @@ class Evaluator:
     bleu_tokenize: str = WESTERN
 
     def measure(self, model: Any, data: EvaluationSet, num_beams: int) -> tuple[Scores, list[str]]:
-        """Scores of the model, which is left in the mode it was in, and its translations in the order of the set."""
+        """Return the scores of the model and its translations in the order of the set; the model keeps its mode."""
         was_training = model.training
         model.eval()
         loss = self.mean_loss(model, data.pairs)
@@ -86,7 +86,7 @@ class Evaluator:
 
     @torch.inference_mode()
     def mean_loss(self, model: Any, pairs: EncodedPairs) -> float:
-        """Cross-entropy per target token over all pairs, in nats."""
+        """Return the mean cross-entropy per target token over all pairs, in nats."""
         positions = max(LOSS_POSITIONS, int(pairs.lengths.max()))
         process = self.accelerator.process_index, self.accelerator.num_processes
         mine: list[tuple[float, int]] = []
@@ -95,11 +95,11 @@ class Evaluator:
             tokens = int((batch["labels"] != IGNORED).sum())
             loss = model(**{key: value.to(model.device) for key, value in batch.items()}).loss
             mine.append((float(loss) * tokens, tokens))
-        parts: list[tuple[float, int]] = gather_object(mine)
-        return math.fsum(total for total, _ in parts) / sum(tokens for _, tokens in parts)  # exact in any order
+        sums: list[tuple[float, int]] = gather_object(mine)
+        return math.fsum(total for total, _ in sums) / sum(tokens for _, tokens in sums)  # exact in any order
 
     def translate(self, model: Any, sources: Sequence[str], num_beams: int) -> list[str]:
-        """Translations of all sources, in their order."""
+        """Return the translations of all sources, in their order."""
         batches = source_batches(self.tokenizers, sources, self.batch_size)
         mine = [
             (line, text)

@@ -1,9 +1,9 @@
-"""Tell from the code of a language whether its text has blanks between words, and how BLEU divides it into tokens.
+"""Choose the tokenizer of BLEU by language code, and say whether a language writes spaces between words.
 
-sacrebleu's own tokenizer 13a divides text at blanks and punctuation, so that a sentence in Chinese or Thai is a single
-token, right or wrong as a whole. The choice made here depends on the code alone and needs no further package, so a
-score is the same on every machine: `zh` for Chinese, `char` (single characters) for the other languages without blanks
-and for Korean, whose words between blanks are whole phrases. `ja-mecab` and `ko-mecab` have to be asked for.
+sacrebleu's default tokenizer 13a splits text at spaces and punctuation, so a sentence in Chinese or Thai is a single
+token. The choice made here depends on the code alone and needs no further package, so a score is the same on every
+machine: `zh` for Chinese, `char` (single characters) for the other languages without spaces and for Korean, which
+writes phrases between spaces. `ja-mecab` and `ko-mecab` must be set explicitly.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from sacrebleu.metrics import BLEU
 
 _LETTER = re.compile(r"[^\W\d_]")
-# Of the scripts of these languages: Thai and Lao, Tibetan, Burmese, Khmer, kana, Han, Hangul.
+# Scripts of these languages: Thai and Lao, Tibetan, Burmese, Khmer, kana, Han, Hangul.
 _LETTER_OF_THESE = re.compile(
     "[\u0e01-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff]"
 )
@@ -22,7 +22,7 @@ _LETTER_OF_THESE = re.compile(
 WESTERN, CHINESE, CHARACTERS = BLEU.TOKENIZER_DEFAULT, "zh", "char"
 KOREAN = "ko"
 
-# ISO 639-1 to -3, with the languages of one group, the names, and the country codes that data sets use for languages.
+# ISO 639-1 to -3 codes by group, with names and the country codes that data sets use for languages.
 _LANGUAGES = {
     CHINESE: "zh zho chi cmn yue wuu nan hak gan hsn cjy cdo cpx czh czo mnp lzh cn chinese mandarin cantonese",
     "ja": "ja jpn jp ryu ams japanese",
@@ -34,7 +34,7 @@ _LANGUAGES = {
     "bo": "bo bod tib dz dzo adx khg tibetan dzongkha",
 }
 _GROUP_OF = {code: group for group, codes in _LANGUAGES.items() for code in codes.split()}
-# ISO 15924: the script decides where the code has one, so zh-Latn is Pinyin and nan_Latn has blanks.
+# ISO 15924: a script in the code decides, so zh-Latn is Pinyin and nan_Latn has spaces.
 _GROUP_OF_SCRIPT = {
     **{"hans": CHINESE, "hant": CHINESE, "hani": CHINESE, "hanb": CHINESE, "bopo": CHINESE},
     **{"jpan": "ja", "hira": "ja", "kana": "ja", "hrkt": "ja", "kore": KOREAN, "hang": KOREAN},
@@ -44,7 +44,7 @@ _TOKENIZERS = {CHINESE: CHINESE, **{group: CHARACTERS for group in _LANGUAGES if
 
 
 def _group(code: str) -> str | None:
-    """Return the group of languages that a code such as `zh`, `zh-CN`, `zho_Hans` or `ja_XX` belongs to."""
+    """Return the group of languages of a code such as `zh`, `zh-CN`, `zho_Hans` or `ja_XX`."""
     language, *others = re.split(r"[-_]", code.strip().lower())
     for part in others:
         if len(part) == 4 and part.isalpha():
@@ -53,22 +53,22 @@ def _group(code: str) -> str | None:
 
 
 def bleu_tokenizer(language: str) -> str:
-    """Return sacrebleu's name of the tokenizer that BLEU takes for a language if nobody asks for another."""
+    """Return sacrebleu's name of the default tokenizer of BLEU for a language."""
     return _TOKENIZERS.get(_group(language) or "", WESTERN)
 
 
-def has_blanks(language: str) -> bool:
-    """Return whether text in this language has blanks between its words or phrases."""
+def has_spaces(language: str) -> bool:
+    """Return whether this language writes spaces between words or phrases."""
     return _group(language) in (None, KOREAN)
 
 
-def has_asian_words(language: str) -> bool:
-    """Return whether Tercom knows how to divide text in this language into words although it has no blanks."""
+def tercom_segments(language: str) -> bool:
+    """Return whether Tercom can segment this language, which has no spaces, into words."""
     return _group(language) in (CHINESE, "ja")
 
 
-def needs_a_language(texts: Iterable[str]) -> bool:
-    """Return whether most letters of these texts are of scripts that 13a does not divide into words."""
+def needs_target_language(texts: Iterable[str]) -> bool:
+    """Return whether most letters of these texts are in scripts that 13a cannot split into words."""
     letters, of_these = 0, 0
     for text in texts:
         letters += len(_LETTER.findall(text))
@@ -77,14 +77,14 @@ def needs_a_language(texts: Iterable[str]) -> bool:
 
 
 def tokenizer_problem(name: str) -> str | None:
-    """Return why BLEU cannot use a tokenizer of this name here; None if it can."""
+    """Return why BLEU cannot use the tokenizer of this name, with the fix; None if it can."""
     if name not in BLEU.TOKENIZERS:
-        return f"{name!r} is none of sacrebleu's tokenizers: {', '.join(BLEU.TOKENIZERS)}"
+        return f"{name!r} is not one of sacrebleu's tokenizers: {', '.join(BLEU.TOKENIZERS)}"
     try:
         BLEU(tokenize=name)
-    except (Exception, SystemExit) as error:  # a missing package, a wrong dictionary, a download that fails
+    except (Exception, SystemExit) as error:  # a missing package, a wrong dictionary, a failed download
         reason = " ".join(str(error).split()) or repr(error)
         return (
-            f"{name} cannot be used here ({reason}); install what it needs, or take another of sacrebleu's tokenizers"
+            f"{name} does not work here ({reason}); install what it needs, or choose another of sacrebleu's tokenizers"
         )
     return None

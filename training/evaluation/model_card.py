@@ -1,4 +1,4 @@
-"""README.md of a trained model: `model_card.md` filled in from the settings and the measured scores."""
+"""Write README.md of a trained model: fill in `model_card.md` from the settings and the measured scores."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ SCORES = re.compile(r"^## Scores\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What the card tells about a run, beyond its settings.
+    """Hold the facts about a run that the card states, besides its settings.
 
     Attributes:
         scores: by name of the evaluation set; the last one is the model's result.
         examples: from the last set of `scores`.
         config: of the model.
-        parameters: their number.
-        training_pairs: pairs trained on; None for a stream.
+        parameters: number of parameters.
+        training_pairs: number of training pairs; None for a stream.
         step: of the best checkpoint.
-        minutes: training took, evaluations included.
-        processes: what it ran on, in words.
+        minutes: duration of the training, evaluations included.
+        processes: number and kind of devices, as text.
         is_mean: whether the weights are the mean of the last evaluated models.
     """
 
@@ -103,7 +103,7 @@ def _metadata(name: str, settings: Settings, record: RunRecord) -> ModelCardData
 
 
 def _python_literal(text: str) -> str:
-    """Return text as a string of Python on one line, in which Markdown sees no end of the code either."""
+    """Return text as a Python string literal on one line, without a code fence that would end the Markdown block."""
     quoted = text.replace("\\", "\\\\").replace('"', '\\"').replace("```", r"\x60\x60\x60")
     return '"' + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in quoted) + '"'
 
@@ -113,7 +113,7 @@ def _is_from_hub(finetuning: FineTuningArguments) -> bool:
 
 
 def _origin(finetuning: FineTuningArguments) -> str:
-    """What the model was fine-tuned from, and which part of it was; empty if it was trained from scratch."""
+    """Return which model was fine-tuned and which of its parameters; empty if trained from scratch."""
     name = finetuning.model_name_or_path
     if name is None:
         return ""
@@ -127,13 +127,13 @@ def _origin(finetuning: FineTuningArguments) -> str:
         targets = ", ".join(f"`{target}`" for target in finetuning.lora_target_modules)
         text += (
             f" Trained as low-rank adapters of rank {finetuning.lora_r} on {targets}, which are merged into the "
-            f"weights and stand for themselves in the folder `{ADAPTER_FOLDER}`."
+            f"weights and saved separately in the folder `{ADAPTER_FOLDER}`."
         )
     return text
 
 
 def _averaging(settings: Settings, record: RunRecord) -> str:
-    """What the weights are an average of; empty if they are none."""
+    """Return how the weights were averaged; empty if they were not."""
     optimisation, text = settings.optimisation, ""
     if record.is_mean:
         text += f" The weights are the mean of the last evaluated models, at most {optimisation.average_checkpoints}."
@@ -144,7 +144,7 @@ def _averaging(settings: Settings, record: RunRecord) -> str:
 
 
 def dataset_name(data: DataArguments) -> str:
-    """What people call the data."""
+    """Return the name of the data in model cards."""
     names = {"embedded": "the embedded English-German task", "files": "local files"}
     return data.dataset_name or names.get(data.dataset, data.dataset)
 
@@ -160,25 +160,25 @@ def _architecture(config: PreTrainedConfig) -> str:
 
 
 def card_problem(folder: Path) -> str | None:
-    """Why the scores of a model card cannot be renewed, if so."""
+    """Return why the scores of a model card cannot be updated, with the fix; None if they can."""
     path = folder / CARD
     if not path.is_file():
-        return f"{path} is missing, so there is no model card to renew; give the folder of a finished training"
+        return f"{path} is missing, so there is no model card to update; give the folder of a finished training"
     try:
         card = ModelCard.load(path)
     except (ValueError, OSError, yaml.YAMLError) as error:
         return f"{path} cannot be read as a model card: {' '.join(str(error).split())}"
     if not SCORES.search(card.text):
-        return f"{path} has no section '## Scores' to renew; add the heading"
+        return f"{path} has no section '## Scores' to update; add the heading"
     return file_problem(path)
 
 
 def update_model_card(folder: Path, report: Report) -> None:
-    """Put the scores of a report into `README.md`: its section "Scores" and the model-index hold these alone then, and
-    the rest stays as it is.
+    """Write the scores of a report into `README.md`: they replace its section "Scores" and the model-index; the rest is
+    unchanged.
 
     Raises:
-        OSError: the file cannot be written; it is as it was.
+        OSError: the file cannot be written; it is unchanged.
     """
     card = ModelCard.load(folder / CARD)
     card.data.eval_results = [result for each in report["sets"] for result in _published_results(each)]
@@ -201,7 +201,7 @@ def _published_results(data: Report) -> list[EvalResult]:
 
 
 def eval_results(scores: Mapping[str, float], dataset: Mapping[str, str]) -> list[EvalResult]:
-    """Return scores, given by name, as the model-index has them.
+    """Return scores, given by name, as entries of the model-index.
 
     Args:
         scores: on one evaluation set.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..system.files import folder_problem, real_path, write_folder
-from .languages import has_asian_words, has_blanks
+from .languages import has_spaces, tercom_segments
 from .scores import LOSS, PERPLEXITY, column, score_table, signature_line, table
 
 JSON_FILE = "evaluation.json"
@@ -23,10 +23,10 @@ Report = Mapping[str, Any]
 
 
 def write_report(folder: Path, report: Report, translations: Mapping[str, Sequence[str]]) -> None:
-    """Write the report as JSON and as Markdown and the translations of each set, one a line: all of it or nothing.
+    """Write the report as JSON and Markdown, and the translations of each set, one per line, atomically.
 
     Raises:
-        OSError: the folder cannot be written; what was there still is.
+        OSError: the folder cannot be written; an older report is unchanged.
     """
 
     def write(aside: Path) -> None:
@@ -41,26 +41,27 @@ def write_report(folder: Path, report: Report, translations: Mapping[str, Sequen
 
 
 def report_folder_problem(folder: Path) -> str | None:
-    """Why a report cannot go there, if so: what is in the folder is replaced, so it may hold an older report alone."""
+    """Return why a report cannot be written there; None if it can. The folder is replaced, so it may hold only an older
+    report."""
     problem = folder_problem(folder)
     if problem is not None:
         return f"output folder {problem}"
     ours = re.compile("|".join([re.escape(JSON_FILE), re.escape(MARKDOWN_FILE), TRANSLATIONS.format(".*")]))
     others = sorted(path.name for path in folder.glob("*") if not ours.fullmatch(path.name))
     if others:
-        return f"output folder {folder} holds {others[0]}, which is not of a report; name a new folder"
+        return f"output folder {folder} holds {others[0]}, which is not part of a report; name a new folder"
     return None
 
 
 def name_problem(name: str) -> str | None:
-    """Return why a test set cannot be called so, with the fix; None if it can: its translations go into such a file."""
+    """Return why a test set cannot have this name, which is part of a file name, with the fix; None if it can."""
     if "/" in name or len(os.fsencode(TRANSLATIONS.format(name))) > LONGEST_NAME:
         return f"{name!r} cannot be part of a file name; choose another name with --names"
     return None
 
 
 def markdown(report: Report) -> str:
-    """The report for people: settings, a table of scores, the comparison, and the worst sentences of each set."""
+    """Return the report as Markdown: settings, scores, the comparison and the worst sentences of each set."""
     settings = ", ".join(f"{key} {value}" for key, value in report["generation"].items())
     parts = [
         f"# Evaluation of {report['model']}",
@@ -76,21 +77,21 @@ def markdown(report: Report) -> str:
 
 
 def notes(report: Report) -> str:
-    """Return what the columns of the table of scores mean."""
+    """Return an explanation of the columns of the table of scores."""
     language, tokenize = report["target_language"], report["bleu_tokenize"]
     said = [f"BLEU: detokenised, with case, tokeniser {tokenize}."]
-    if has_blanks(language):
+    if has_spaces(language):
         said += ["BLEU, lower case: over lower-case tokens of the Moses scripts, as in the literature on Multi30k."]
-        said += ["TER: less is better."]
-    elif has_asian_words(language):
-        said += ["TER: less is better; text without blanks is divided as Tercom divides it."]
-    units = "one to four words" if has_blanks(language) else "two to eight characters"
+        said += ["TER: lower is better."]
+    elif tercom_segments(language):
+        said += ["TER: lower is better; text without spaces is segmented by Tercom."]
+    units = "one to four words" if has_spaces(language) else "two to eight characters"
     said += [
         "Intervals: 95 %, by bootstrap over the sentences. "
         f"Length: tokens ({tokenize}) of all translations / tokens of all references. "
-        f"Repetition: share of translations in which {units} follow themselves at once; in brackets, the same for the "
-        "references. Loss and perplexity: per target token, end of sentence included, given the "
-        "reference before it, without label smoothing.",
+        f"Repetition: percentage of translations in which {units} are repeated immediately; in brackets, of "
+        "references. Loss and perplexity: per target token, end of sentence included, given the preceding "
+        "reference, without label smoothing.",
     ]
     return textwrap.fill(" ".join(said), 120)
 

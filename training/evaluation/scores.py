@@ -1,7 +1,7 @@
 """Compute, compare and show the scores of translations.
 
-`METRICS` is the one home of a validation metric. The log line, `metrics.jsonl`, the report of a run and its curves, the
-model card and the choices of `best_metric` are made from it.
+`METRICS` defines every validation metric. The log line, `metrics.jsonl`, the report of a run with its curves, the model
+card and the choices of `best_metric` are derived from it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ LOSS, PERPLEXITY = "loss", "perplexity"
 
 @dataclass(frozen=True)
 class Column:
-    """A number as tables and logs show it.
+    """Title and format of a number in tables and logs.
 
     Attributes:
-        title: at the head of a table.
+        title: header of its column.
         form: format of a value.
-        in_log: name on a line of the log; None for the title.
+        in_log: name in a log line; None for the title.
     """
 
     title: str
@@ -35,7 +35,7 @@ class Column:
 
 
 class Measured(NamedTuple):
-    """The value of a metric; of one that sacrebleu computes, the signature that makes it comparable."""
+    """The value of a metric, and sacrebleu's signature, which makes it comparable, if it has one."""
 
     value: float
     signature: str | None = None
@@ -43,12 +43,12 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of validation.
+    """A validation metric.
 
     Attributes:
-        column: how it is shown.
-        measure: computes it from translations, as many references, and sacrebleu's name of the tokenizer of BLEU.
-        less_is_better: whether the lower of two values is the better one.
+        column: its title and format.
+        measure: computes it from translations, one reference for each, and sacrebleu's name of the tokenizer of BLEU.
+        less_is_better: whether a lower value is better.
     """
 
     column: Column
@@ -63,7 +63,7 @@ def exact_match(translations: Sequence[str], references: Sequence[str]) -> float
 
 def perplexity(loss: float) -> float:
     """Return the perplexity for a mean cross-entropy in nats."""
-    return math.exp(min(loss, 700.0))  # beyond that, floats overflow
+    return math.exp(min(loss, 700.0))  # exp overflows above 709
 
 
 def _sacrebleu(metric: Any, translations: Sequence[str], references: Sequence[str]) -> Measured:
@@ -71,8 +71,8 @@ def _sacrebleu(metric: Any, translations: Sequence[str], references: Sequence[st
     return Measured(score, str(metric.get_signature()))  # complete only after a score
 
 
-# By name, which is the key in `metrics.jsonl` and in checkpoints, and a value of `best_metric`. The curves of all share
-# a scale from 0 to 100.
+# By name, which is the key in `metrics.jsonl` and in checkpoints, and a value of `best_metric`. All curves share one
+# scale from 0 to 100.
 METRICS = {
     "bleu": Metric(
         Column("BLEU", "{:.2f}"),
@@ -88,7 +88,7 @@ METRICS = {
     ),
 }
 
-# What else tables show.
+# Other columns of tables.
 _COLUMNS = {
     "step": Column("Step", "{:,}"),
     "sentences": Column("Sentences", "{}"),
@@ -104,11 +104,11 @@ _COLUMNS = {
 
 @dataclass(frozen=True)
 class Scores:
-    """What was measured on one evaluation set.
+    """Scores on one evaluation set.
 
     Attributes:
-        loss: mean cross-entropy of a target token in nats, without label smoothing.
-        values: of `METRICS`, by name; of an older run, those that there were.
+        loss: mean cross-entropy per target token in nats, without label smoothing.
+        values: by name of the metric in `METRICS`; an older run may lack some.
         signatures: of sacrebleu, by name of the metric.
         sentences: size of the set.
         num_beams: beams of the translations.
@@ -122,18 +122,18 @@ class Scores:
 
     @property
     def perplexity(self) -> float:
-        """Perplexity of a target token."""
+        """Return the perplexity per target token."""
         return perplexity(self.loss)
 
     def as_record(self) -> dict[str, Any]:
-        """Return flat keys and values, as logs and checkpoints keep them."""
+        """Return flat keys and values, the form of logs and checkpoints."""
         signatures = {f"{name}_signature": signature for name, signature in self.signatures.items()}
         sizes = {"sentences": self.sentences, "num_beams": self.num_beams}
         return {LOSS: self.loss, **self.values, **signatures, **sizes, PERPLEXITY: self.perplexity}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Scores:
-        """Return the scores in what `as_record` gave, perhaps where other metrics were known: those are left out."""
+        """Return the scores in a record of `as_record`, without metrics that are not in `METRICS`."""
         keys = {name: f"{name}_signature" for name in METRICS}
         return cls(
             loss=record[LOSS],
@@ -145,7 +145,7 @@ class Scores:
 
 
 def is_record(line: Mapping[str, Any]) -> bool:
-    """Return whether `Scores` can be read from a line of a log."""
+    """Return whether a line of a log holds `Scores`."""
     return {LOSS, "sentences", "num_beams"} <= line.keys()
 
 
@@ -156,7 +156,7 @@ def score_translations(
 
     Args:
         translations: of a model.
-        references: as many.
+        references: one for each translation.
         tokenize: sacrebleu's name of the tokenizer of BLEU.
     """
     record: dict[str, Any] = {}
@@ -168,14 +168,14 @@ def score_translations(
 
 
 def best_metrics() -> list[str]:
-    """Return the names that the best checkpoint can be chosen by."""
+    """Return the possible values of `best_metric`."""
     return [*METRICS, LOSS]
 
 
 def is_better(candidate: Scores, best: Scores, name: str) -> bool:
-    """Return whether the candidate beats the best in one of `best_metrics`; a value beats none.
+    """Return whether the candidate is better in one of `best_metrics`; a missing value is worse than any.
 
-    The loss decides between equals, such as two early checkpoints with a BLEU of zero.
+    The loss breaks ties, such as two early checkpoints with a BLEU of zero.
     """
 
     def merit(scores: Scores) -> tuple[float, float]:
@@ -188,12 +188,12 @@ def is_better(candidate: Scores, best: Scores, name: str) -> bool:
 
 
 def column(name: str) -> Column:
-    """Return how a number of this name is shown."""
+    """Return the title and format of the number of this name."""
     return METRICS[name].column if name in METRICS else _COLUMNS[name]
 
 
 def validation_columns() -> list[str]:
-    """Return the names of the numbers that tables of validations have, in their order."""
+    """Return the names of the columns of validation tables, in order."""
     return ["sentences", "num_beams", *METRICS, LOSS, PERPLEXITY]
 
 
@@ -201,7 +201,7 @@ def score_table(records: Mapping[str, Mapping[str, Any]], names: Sequence[str]) 
     """Return the header and the rows of a table of scores.
 
     Args:
-        records: numbers by name of the evaluation set; text stays as it is, and what is missing leaves an empty cell.
+        records: numbers by name of the evaluation set; text is shown unchanged, and a missing number as an empty cell.
         names: of the columns.
     """
     header = ["Set", *(column(name).title for name in names)]
@@ -220,7 +220,7 @@ def log_line(scores: Scores) -> str:
 
 
 def signature_line(signatures: Mapping[str, str]) -> str:
-    """Return a sentence in Markdown with the signatures of metrics, which are given by name."""
+    """Return a sentence in Markdown with the signatures of metrics, given by name."""
     return f"sacrebleu signatures: {', '.join(f'{column(name).title} `{each}`' for name, each in signatures.items())}."
 
 
@@ -234,12 +234,12 @@ class Example:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table that shows each cell as it is, whatever marks and line breaks are in it."""
+    """Return a Markdown table with the text of each cell escaped."""
     first, *others = ([escaped(cell) for cell in row] for row in (header, *rows))
     lines = [first, ["---"] * len(header), *others]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def escaped(text: str) -> str:
-    """Return text on one line, in which Markdown sees no marks of its own."""
+    """Return text on one line, with the marks of Markdown escaped."""
     return re.sub(r"([\\`*|<\[])", r"\\\1", " ".join(text.split()))

@@ -1,1 +1,1 @@
-"""What a run tells while it trains, and after."""
+"""Log a run: progress, `metrics.jsonl`, trackers, profiles and the HTML report."""

@@ -1,6 +1,6 @@
-"""Write the report of a run, one HTML file that needs no other, and its curves as a picture.
+"""Write the report of a run: one self-contained HTML file, and its curves as a PNG file.
 
-What the run recorded is gathered here; how the page looks is in `report.html.j2`.
+This module collects the content of the page; its layout is in `report.html.j2`.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ Rows = list[tuple[str, str]]
 
 
 class Incidents(NamedTuple):
-    """Lines of one kind: a heading, and for each of the last its step and what was recorded."""
+    """A heading for lines of one kind, and the step and content of each of the last ones."""
 
     heading: str
     rows: Rows
 
 
 def write_run_report(folder: Path) -> Path:
-    """Write `report.html` and `report.png` of the run in `folder`, finished or not; returns the first.
+    """Write `report.html` and `report.png` of the run in `folder`, finished or not; return the path of the first.
 
     Raises:
-        ReportError: there is no log of a run, it is damaged, or the files cannot be written.
+        ReportError: the log of the run is missing or damaged, or the files cannot be written.
     """
     run = read_run(folder)
     problems = list(filter(None, (file_problem(folder / name) for name in REPORT_FILES)))
@@ -61,12 +61,12 @@ def write_run_report(folder: Path) -> Path:
         write_file(folder / PICTURE_FILE, png(panels))
         write_file(folder / REPORT_FILE, page(run, panels))
     except OSError as error:
-        raise ReportError(f"cannot write the report of {folder}: {error}; what else is there is as it was") from error
+        raise ReportError(f"cannot write the report of {folder}: {error}; all other files are unchanged") from error
     return folder / REPORT_FILE
 
 
 def panels_of(run: RunMetrics) -> list[Panel]:
-    """What there is to see of a run."""
+    """Return the plots of a run."""
     training, validation = run.training, run.evaluations.get(VALIDATION, [])
     smoothing = run.settings.get("label_smoothing")
     smoothed = f"training, label smoothing {smoothing}" if smoothing else "training"
@@ -95,7 +95,7 @@ def _curve(name: str, lines: Iterable[Line], key: str, factor: float = 1) -> Cur
 
 def page(run: RunMetrics, panels: Sequence[Panel]) -> str:
     """Return the HTML document, `report.html.j2` filled in."""
-    # Whatever stands in a log or in settings is text: `autoescape` leaves none of it a tag.
+    # Logs and settings may hold any text: `autoescape` turns tags in them into plain text.
     template = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     ).from_string(TEMPLATE.read_text(encoding="utf-8"))
@@ -121,7 +121,7 @@ def page(run: RunMetrics, panels: Sequence[Panel]) -> str:
 
 def _summary(run: RunMetrics) -> str:
     if not run.lines:
-        return "The run has reported nothing yet."
+        return "The run has logged nothing yet."
     last = max(run.lines, key=lambda line: line["step"])
     parts = [f"{'Finished' if run.finished else 'Not finished'}, {last['step']:,} steps"]
     if run.training:
@@ -137,7 +137,7 @@ def _description(panel: Panel) -> str:
 
 
 def _shown_evaluations(run: RunMetrics) -> dict[str, Line]:
-    """Return the best model on the validation set, the last one if it is another, and the tests at the end."""
+    """Return the validation of the best model and of the last one, if different, and the tests at the end."""
     best = run.best
     if best is None:
         return {}
@@ -172,7 +172,7 @@ def _incidents(run: RunMetrics) -> list[Incidents]:
 
 
 def _brief(values: Mapping[str, object]) -> str:
-    """The values as JSON; examples by the name of their file alone, without the folders of the machine."""
+    """Return the values as JSON, with the file names of examples but without their folders."""
     examples = values.get("examples")
     if isinstance(examples, list):
         values = {**values, "examples": [re.split(r"[/\\]", str(each))[-1] for each in examples]}
@@ -181,8 +181,8 @@ def _brief(values: Mapping[str, object]) -> str:
 
 
 def _sentences(run: RunMetrics) -> tuple[str, list[list[tuple[str, str, str]]]]:
-    """Return how many evaluations are shown if not all are, and for each sentence its translations from the first
-    evaluation to the last: a label, a text and the code of its language."""
+    """Return a note if only some evaluations are shown, and for each sentence its translations from the first
+    evaluation to the last: label, text and language code."""
     lines = [line for line in run.evaluations.get(VALIDATION, []) if line.get("samples")]
     if not lines:
         return "", []
@@ -200,8 +200,7 @@ def _sentences(run: RunMetrics) -> tuple[str, list[list[tuple[str, str, str]]]]:
 
 
 def _settings(settings: Mapping[str, object]) -> tuple[Rows, Rows]:
-    """Return the settings that differ from their defaults, and the others. The folders of the machine concern nobody
-    else."""
+    """Return the settings that differ from their defaults, and the others, without folders of the machine."""
     defaults = {key: value for concern in CONCERNS.values() for key, value in vars(concern()).items()}
     private = keys_with(Fact.PRIVATE)
     chosen: Rows = []

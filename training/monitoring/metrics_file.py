@@ -1,4 +1,4 @@
-"""What a run has left in `metrics.jsonl` and beside it, read for its report."""
+"""Read `metrics.jsonl` and the record of a run for its report."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ TRAINING_NUMBERS = ("seconds", "epoch", "loss", "learning_rate", "gradient_norm"
 
 
 class ReportError(RuntimeError):
-    """The report of a run cannot be made; the message says why and what to do."""
+    """Raised if the report of a run cannot be made; the message says why and how to fix it."""
 
 
 @dataclass(frozen=True)
 class RunMetrics:
-    """The log of a run, or of its first part, and the settings it ran with.
+    """The log of a run, finished or not, and its settings.
 
     Attributes:
         name: of its folder.
-        lines: of `metrics.jsonl`, in their order.
-        settings: keys and values of its recipe; empty if there is no record.
-        versions: of the libraries; empty if there is no record.
-        finished: whether it has come to its end.
+        lines: of `metrics.jsonl`, in order.
+        settings: keys and values of its recipe; empty without a record.
+        versions: of the libraries; empty without a record.
+        finished: whether the run has finished.
     """
 
     name: str
@@ -43,12 +43,12 @@ class RunMetrics:
 
     @property
     def training(self) -> list[Line]:
-        """Reports of steps."""
+        """Return the lines of training steps."""
         return [line for line in self.lines if line["kind"] == TRAIN]
 
     @property
     def evaluations(self) -> dict[str, list[Line]]:
-        """Evaluations by name of the set, in the order in which the sets came."""
+        """Return the evaluations by name of the set, in order of first appearance."""
         found: dict[str, list[Line]] = {}
         for line in self.lines:
             if is_record(line):
@@ -57,7 +57,7 @@ class RunMetrics:
 
     @property
     def incidents(self) -> dict[str, list[Line]]:
-        """Lines of any other kind, such as skipped steps, by their kind."""
+        """Return the lines of any other kind, such as skipped steps, by kind."""
         found: dict[str, list[Line]] = {}
         for line in self.lines:
             if line["kind"] != TRAIN and not is_record(line):
@@ -66,7 +66,7 @@ class RunMetrics:
 
     @property
     def best(self) -> Line | None:
-        """The evaluation of the best model so far; None before the first evaluation."""
+        """Return the evaluation of the best model so far; None before the first evaluation."""
         metric = self.settings.get("best_metric", "bleu")
 
         def better(best: Line, line: Line) -> Line:
@@ -77,14 +77,14 @@ class RunMetrics:
 
 
 def read_run(folder: Path) -> RunMetrics:
-    """Read what a run, finished or not, has left in its output folder.
+    """Read the log and the record of a run, finished or not, from its output folder.
 
     Raises:
-        ReportError: the folder holds no log of a run, or a damaged one.
+        ReportError: the log of the run is missing or damaged.
     """
     log, versions = folder / METRICS_FILE, folder / VERSIONS_FILE
     try:
-        # What follows the last line end is being written. Sentences may hold other line ends.
+        # Text after the last newline is being written. Sentences may hold other line separators.
         texts = log.read_text(encoding="utf-8").split("\n")[:-1]
         lines = [_parse(text, f"{log}:{number}") for number, text in enumerate(texts, start=1)]
         return RunMetrics(
@@ -95,27 +95,27 @@ def read_run(folder: Path) -> RunMetrics:
             finished=not (folder / CHECKPOINTS).exists(),
         )
     except FileNotFoundError as error:
-        raise ReportError(f"{log} is missing; give the output folder of a run that has begun to train") from error
+        raise ReportError(f"{log} is missing; give the output folder of a run that has started training") from error
     except (OSError, ValueError) as error:
         raise ReportError(f"the record in {folder} cannot be read: {' '.join(str(error).split())}") from error
 
 
-def _parse(text: str, place: str) -> Line:
+def _parse(text: str, location: str) -> Line:
     try:
         line = json.loads(text)
     except ValueError as error:
-        raise ReportError(f"{place}: no valid JSON ({error}); remove this line") from error
+        raise ReportError(f"{location}: not valid JSON ({error}); remove this line") from error
     if not isinstance(line, dict) or not isinstance(line.get("kind"), str) or not isinstance(line.get("step"), int):
-        raise ReportError(f"{place}: no line of a run, which has a kind and a step; remove it")
-    _check_types(line, place)
+        raise ReportError(f"{location}: a line of a log has a kind and a step, this has not; remove it")
+    _check_types(line, location)
     return line
 
 
-def _check_types(line: Line, place: str) -> None:
+def _check_types(line: Line, location: str) -> None:
     if line["kind"] == "skipped":
-        return  # shown as it is
+        return  # shown unchanged
     for key in sorted(line.keys() & {*TRAINING_NUMBERS, *validation_columns()}):
         value = line[key]
-        is_word = key == "gradient_norm" and value in ("inf", "-inf", "nan")  # JSON has no such number
+        is_word = key == "gradient_norm" and value in ("inf", "-inf", "nan")  # not numbers in JSON
         if isinstance(value, bool) or not (isinstance(value, int | float) or is_word):
-            raise ReportError(f"{place}: {key} is no number but {value!r}; remove this line")
+            raise ReportError(f"{location}: {key} is not a number but {value!r}; remove this line")

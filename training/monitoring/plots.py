@@ -1,4 +1,4 @@
-"""Pictures of curves over the steps of a run, each as SVG and all in one PNG."""
+"""Plot curves over the steps of a run: each panel as SVG, and all of them in one PNG."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Values = npt.NDArray[np.float64]
 
 MOST_POINTS = 500
 NICE = (1, 2, 2.5, 5, 10)  # distances of ticks, times a power of ten
-FEW_POINTS = 30  # are marked: a single one would not be seen otherwise
-# Of Okabe and Ito: the colour-blind tell them apart.
+FEW_POINTS = 30  # up to this number, points have markers: a single one would be invisible
+# The colour-blind safe palette of Okabe and Ito.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none"}
 PANEL_INCHES = (5.2, 3.2)
@@ -30,7 +30,7 @@ DOTS_PER_INCH = 110
 
 @dataclass(frozen=True)
 class Curve:
-    """Values over steps; those that are not finite leave a gap."""
+    """Values over steps; values that are not finite leave a gap."""
 
     name: str
     steps: Values
@@ -39,14 +39,14 @@ class Curve:
 
 @dataclass(frozen=True)
 class Panel:
-    """A picture.
+    """One plot.
 
     Attributes:
-        title: what it shows.
+        title: of the plot.
         unit: of the values.
         curves: those without any value are left out.
-        logarithmic: whether the values are positive and their scale is logarithmic.
-        from_zero: whether the scale begins there.
+        logarithmic: whether the scale is logarithmic, for positive values.
+        from_zero: whether the scale starts at zero.
     """
 
     title: str
@@ -57,7 +57,7 @@ class Panel:
 
 
 def svg(panel: Panel) -> str:
-    """One picture as an SVG document, the same for the same values."""
+    """Return a plot as an SVG document, identical for identical values."""
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": panel.title}):
         figure = Figure(figsize=PANEL_INCHES)
         _draw(figure.subplots(gridspec_kw=MARGINS), panel)
@@ -67,7 +67,7 @@ def svg(panel: Panel) -> str:
 
 
 def png(panels: Sequence[Panel]) -> bytes:
-    """All pictures, two in a row, as a PNG file."""
+    """Return all plots, two in a row, as a PNG file."""
     rows = -(-len(panels) // 2)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(2 * PANEL_INCHES[0], rows * PANEL_INCHES[1]))
@@ -109,7 +109,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
 
 
 def _usable(curve: Curve, logarithmic: bool) -> Curve:
-    """The curve with gaps for values that cannot be drawn; without points if there is no other value."""
+    """Return the curve with gaps for values that cannot be drawn; without points if no value can be drawn."""
     drawable = np.isfinite(curve.values) & ((curve.values > 0) | (not logarithmic))
     if not drawable.any():
         return Curve(curve.name, np.empty(0), np.empty(0))
@@ -126,10 +126,11 @@ def _draw_curve(axes: Axes, curve: Curve, color: str) -> None:
 
 
 def _thin(steps: Values, values: Values) -> tuple[Values, Values, Values, Values]:
-    """Mean steps, and mean, lowest and highest values, of `MOST_POINTS` parts of a long curve; gaps stay."""
+    """Return mean steps, and mean, lowest and highest values, of `MOST_POINTS` sections of a long curve; gaps stay."""
     rows = []
-    for some_steps, part in zip(np.array_split(steps, MOST_POINTS), np.array_split(values, MOST_POINTS), strict=True):
-        finite = part[np.isfinite(part)] if np.isfinite(part).any() else np.array([np.nan])
+    sections = (np.array_split(each, MOST_POINTS) for each in (steps, values))
+    for some_steps, some_values in zip(*sections, strict=True):
+        finite = some_values[np.isfinite(some_values)] if np.isfinite(some_values).any() else np.array([np.nan])
         rows.append((some_steps.mean(), finite.mean(), finite.min(), finite.max()))
     mean_steps, means, lowest, highest = np.array(rows).T
     return mean_steps, means, lowest, highest

@@ -1,5 +1,4 @@
-"""What a few steps spend their time on: a trace of PyTorch's profiler, which chrome://tracing and ui.perfetto.dev show,
-and a table of the operators that took longest."""
+"""Profile three training steps: write a trace (open it in ui.perfetto.dev) and a table of the slowest operators."""
 
 from __future__ import annotations
 
@@ -15,14 +14,14 @@ from ..system.files import writing
 from ..system.output_folder import PROFILE_FOLDER
 from .run_log import RunLog
 
-# Of this process: the first steps allocate memory and compile, and the profiler itself needs some to settle.
+# Steps of this process: the first ones allocate memory and compile, and the profiler itself needs warm-up.
 WAIT, WARMUP, ACTIVE = 5, 2, 3
 OPERATORS = 20
 
 
 @contextlib.contextmanager
 def profiling(accelerator: Accelerator, log: RunLog, output_dir: Path) -> Iterator[None]:
-    """Profile the eighth to the tenth of the steps taken in this context, in every process, into the folder `profile`.
+    """Profile the eighth to the tenth step taken in this context, in every process; write into the folder `profile`.
 
     Raises:
         CheckpointError: the trace cannot be written.
@@ -47,4 +46,4 @@ def profiling(accelerator: Accelerator, log: RunLog, output_dir: Path) -> Iterat
         log.after_step = profiler.step
         yield
     if log.latest < first:
-        log.message(f"profile: none, since training ended before step {first}")
+        log.message(f"profile: none, because training ended before step {first}")

@@ -1,4 +1,4 @@
-"""What a run tells: a progress bar or plain lines, `metrics.jsonl`, and the trackers of Accelerate."""
+"""Log a run: a progress bar or plain lines, `metrics.jsonl`, and the trackers of Accelerate."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..system.output_folder import METRICS_FILE
 from .trackers import track_samples, wandb_id
 
 EXAMPLES_SHOWN = 10
-BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"  # tqdm's own time left leaves out evaluations
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"  # tqdm's own time left ignores evaluations
 
 
 class Skipped(NamedTuple):
@@ -30,10 +30,10 @@ class Skipped(NamedTuple):
     Attributes:
         loss: of the step.
         gradient_norm: of the step.
-        examples: places of those in the micro-batches that have such a loss; if none has, of all.
-        in_a_row: steps that were skipped since the last one taken, this one included.
-        total: steps that the run skipped so far.
-        finite_weights: whether a later step can come out better.
+        examples: locations of the examples in micro-batches whose loss is not finite; if there are none, of all.
+        in_a_row: consecutive steps skipped, this one included.
+        total: steps skipped in the run so far.
+        finite_weights: whether the weights are finite, so that a later step can succeed.
     """
 
     loss: float
@@ -46,19 +46,19 @@ class Skipped(NamedTuple):
     def __str__(self) -> str:
         shown = ", ".join(self.examples[:EXAMPLES_SHOWN]) + (", ..." if len(self.examples) > EXAMPLES_SHOWN else "")
         return (
-            f"the loss is {self.loss}, the norm of the gradient {self.gradient_norm}. "
-            f"{len(self.examples)} examples are in the batches concerned: {shown}"
+            f"the loss is {self.loss}, the gradient norm {self.gradient_norm}. "
+            f"{len(self.examples)} examples are in the affected batches: {shown}"
         )
 
 
 @dataclasses.dataclass
 class StepReport:
-    """One optimiser step: mean loss per target token, norm of the gradient before clipping, and the target tokens
-    of all processes.
+    """One optimiser step: mean loss per target token, gradient norm before clipping, and the target tokens of all
+    processes.
 
     Attributes:
-        skipped: why the weights are as before; None: they are not.
-        parts: that each micro-batch is cut into since memory ran out in this step; None: it did not.
+        skipped: why the step left the weights unchanged; None if it was taken.
+        parts: number of splits of each micro-batch, if memory ran out in this step; otherwise None.
     """
 
     loss: float
@@ -69,7 +69,7 @@ class StepReport:
 
 
 class Fill(NamedTuple):
-    """Positions of the batches of a step, source and target, in all processes: those that hold a token, and all."""
+    """Source and target positions in the batches of a step, over all processes: with a token, and all."""
 
     filled: int
     positions: int
@@ -77,15 +77,15 @@ class Fill(NamedTuple):
 
 @dataclasses.dataclass
 class Sums:
-    """What the steps since the last report add up to; the fields are keys of checkpoints.
+    """Sums over the steps since the last report; the fields are keys of checkpoints.
 
     Attributes:
-        loss_sum: of target tokens, in nats.
+        loss_sum: loss over all target tokens, in nats.
         tokens: target tokens of steps that were not skipped.
         filled, positions: as in `Fill`.
         gradient_norm: of the last step that was not skipped.
-        seconds_summed: that the steps took.
-        steps: their number.
+        seconds_summed: duration of the steps.
+        steps: number of steps.
     """
 
     loss_sum: float = 0.0
@@ -97,7 +97,7 @@ class Sums:
     steps: int = 0
 
     def add(self, report: StepReport, fill: Fill, seconds: float) -> None:
-        """Count one more step."""
+        """Add a step."""
         if report.skipped is None:
             self.loss_sum += report.loss * report.target_tokens
             self.tokens += report.target_tokens
@@ -109,18 +109,18 @@ class Sums:
 
 
 class RunLog:
-    """Reports on the main process; on others every method does nothing.
+    """Log a run on the main process; on other processes all methods do nothing.
 
     Args:
         accelerator: of the run, with its trackers initialised.
-        folder: where `metrics.jsonl` goes.
-        logging_steps: how many steps one report sums up.
-        planned_steps: when training ends; None if only the clock says so.
-        max_minutes: when the clock ends it.
+        folder: for `metrics.jsonl`.
+        logging_steps: number of steps per report.
+        planned_steps: last step of training; None if unknown.
+        max_minutes: time limit of training; None for no limit.
 
     Attributes:
-        latest: the number of steps done.
-        after_step: called after every one, on every process.
+        latest: number of steps done.
+        after_step: called after every step, on every process.
     """
 
     def __init__(
@@ -152,12 +152,12 @@ class RunLog:
         self.sums = Sums()
 
     def seconds(self) -> float:
-        """How long the run has taken, what came before a stop included."""
+        """Return the duration of the run, including the time before it was resumed."""
         return time.monotonic() - self.started
 
     def state(self) -> dict[str, Any]:
-        """What a later process needs to go on with this log. On the main process, what is written is on the disk then,
-        its length part of the state."""
+        """Return the state for resuming this log. The main process flushes `metrics.jsonl` to disk and includes its
+        size."""
         size = 0
         if self.main and self.path.exists():
             flush(self.path)
@@ -171,7 +171,7 @@ class RunLog:
         }
 
     def restore(self, state: dict[str, Any], step: int) -> None:
-        """Go on with the log of a run stopped after `step` steps: lines that were written later are cut off."""
+        """Resume the log of a run stopped after `step` steps: truncate lines that were written later."""
         self.started = time.monotonic() - state["seconds"]
         self.seconds_training = state["seconds_training"]
         self.sums = Sums(**state["sums"])
@@ -182,19 +182,19 @@ class RunLog:
             return
         size = self.path.stat().st_size if self.path.exists() else 0
         if size < state["bytes"]:
-            self.message(f"warning: lines of {self.path} are lost: it was {state['bytes']} bytes long, now {size}")
+            self.message(f"warning: {self.path} has lost lines: it had {state['bytes']} bytes, now {size}")
         elif size:
             os.truncate(self.path, state["bytes"])
 
     def message(self, text: str) -> None:
-        """A line of text, above the bar if there is one."""
+        """Write a line of text, above the bar if there is one."""
         if self.main:
             self.bar.write(text, file=sys.stderr)
 
     def step(
         self, number: int, epoch: float, report: StepReport, fill: Fill, learning_rate: float, seconds: float
     ) -> None:
-        """Take note of one step; every `logging_steps` steps, report those that were not skipped."""
+        """Log a step; every `logging_steps` steps, report on those that were not skipped."""
         self.latest = number
         self.after_step()
         if report.parts is not None:
@@ -214,7 +214,7 @@ class RunLog:
         values: dict[str, Any] = {
             "loss": sums.loss_sum / sums.tokens,
             "learning_rate": learning_rate,
-            # JSON has no word for numbers that are not finite, as gradients in fp16 are at times; `float` reads these.
+            # JSON has no numbers that are not finite, as gradients in fp16 may be; `float` parses these strings.
             "gradient_norm": sums.gradient_norm if math.isfinite(sums.gradient_norm) else str(sums.gradient_norm),
             "tokens_per_second": sums.tokens / sums.seconds_summed,
             "padding_share": 1 - sums.filled / sums.positions,
@@ -224,16 +224,16 @@ class RunLog:
         self._show(number, values)
 
     def _skipped(self, number: int, skipped: Skipped) -> None:
-        # JSON has no word for numbers that are not finite; `float` reads these.
+        # JSON has no numbers that are not finite; `float` parses these strings.
         values = {"loss": str(skipped.loss), "gradient_norm": str(skipped.gradient_norm), "examples": skipped.examples}
         self._record("skipped", number, values | {"in_a_row": skipped.in_a_row, "total": skipped.total})
-        self.message(f"warning: step {number} is skipped, {skipped.total} so far: {skipped}")
+        self.message(f"warning: step {number} was skipped, {skipped.total} so far: {skipped}")
 
     def _out_of_memory(self, number: int, parts: int) -> None:
         self._record("out_of_memory", number, {"parts": parts})
         self.message(
-            f"warning: step {number} ran out of memory; from now on every batch is computed in {parts} parts, with the "
-            "same result"
+            f"warning: step {number} ran out of memory; from now on every batch is split into {parts} micro-batches, "
+            "with the same result"
         )
 
     def _show(self, number: int, values: dict[str, Any]) -> None:
@@ -244,15 +244,15 @@ class RunLog:
             f"loss {values['loss']:.3f}, lr {values['learning_rate']:.2e}, {values['tokens_per_second']:,.0f} tokens/s"
         )
         if self.on_terminal:
-            self.bar.set_postfix_str(f"{left}, {shown}", refresh=False)  # a narrow terminal cuts off the end
+            self.bar.set_postfix_str(f"{left}, {shown}", refresh=False)  # truncated at the end on a narrow terminal
             self.bar.update(number - self.bar.n)
         else:
             of_all = "" if self.planned_steps is None else f"/{self.planned_steps}"
             self.message(f"step {number}{of_all}, epoch {values['epoch']:.2f}: {shown}, {left}")
 
     def _time_left(self, number: int) -> str:
-        """Time to the end at the pace so far, evaluations included, whichever limit comes first; the epochs of a stream
-        have no known end."""
+        """Return the time to the nearest limit at the average speed so far, evaluations included; unknown for epochs of
+        a stream."""
         elapsed = self.seconds()
         limits = []
         if self.planned_steps is not None:
@@ -264,7 +264,7 @@ class RunLog:
     def evaluation(
         self, name: str, number: int, scores: Scores, samples: Sequence[Example], is_best: bool | None = None
     ) -> None:
-        """Report scores and some translations; `name` is the evaluation set's."""
+        """Log the scores and sample translations of the evaluation set `name`."""
         record = scores.as_record() | {"samples": [dataclasses.asdict(each) for each in samples]}
         self._record(name, number, record)
         track_samples(self.accelerator, name, self.latest, samples)
@@ -272,9 +272,9 @@ class RunLog:
         self.message(f"{name} at step {number}: {log_line(scores)}{best}")
 
     def _record(self, kind: str, number: int, values: dict[str, Any]) -> None:
-        """One line of `metrics.jsonl`, and the numbers among the values to the trackers."""
+        """Write a line of `metrics.jsonl`, and the numbers among the values to the trackers."""
         numbers = {f"{kind}/{key}": value for key, value in values.items() if isinstance(value, int | float)}
-        # Trackers do not go back: Weights & Biases drops what comes after later steps, as the scores of the best model.
+        # Logged at the latest step: Weights & Biases drops values of earlier ones, such as scores of the best model.
         self.accelerator.log(numbers, step=self.latest)
         if self.main:
             line = {"kind": kind, "step": number, "seconds": round(self.seconds(), 2), **values}
@@ -282,5 +282,5 @@ class RunLog:
                 file.write(json.dumps(line, allow_nan=False) + "\n")
 
     def close(self) -> None:
-        """End the bar."""
+        """Close the progress bar."""
         self.bar.close()

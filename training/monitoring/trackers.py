@@ -1,7 +1,7 @@
-"""TensorBoard and Weights & Biases, through Accelerate's trackers: where a run is shown while it goes on.
+"""Log a run to TensorBoard and Weights & Biases, through Accelerate's trackers.
 
-Both are told what `metrics.jsonl` holds. A network may not end a run: where Weights & Biases cannot be reached, its
-files stay in the output folder, and `wandb sync` uploads them later.
+Both receive the content of `metrics.jsonl`. Network errors must not stop a run: if Weights & Biases cannot be reached,
+its files stay in the output folder, and `wandb sync` uploads them later.
 """
 
 from __future__ import annotations
@@ -23,50 +23,50 @@ from ..settings.arguments import Settings
 from ..system.output_folder import TENSORBOARD, WANDB
 
 PROJECT = "sineformer"
-LOGIN_SECONDS = 60  # to answer the question for a key on a terminal; without a terminal there is none
-FINISH_SECONDS = 30  # to upload the rest at the end, which may have come by a signal
+LOGIN_SECONDS = 60  # to enter an API key on a terminal; without a terminal there is no prompt
+FINISH_SECONDS = 30  # to upload the rest at the end of the run, or after a signal
 SAMPLE_COLUMNS = ("Source", "Reference", "Translation")
 
 
-class PatientWandBTracker(WandBTracker):
-    """Goes on without the server if it is not there or does not let the run in, and is quiet once wandb has failed."""
+class ResilientWandBTracker(WandBTracker):
+    """Log offline if the server cannot be reached or rejects the run, and stop logging after the first later error."""
 
     failed = False
 
     def start(self) -> None:
-        """Begin the run, or go on with it."""
+        """Start or resume the run."""
         wandb = importlib.import_module(WANDB)
         try:
             super().start()
         except wandb.errors.Error as error:
             self._warn(error, f"the run is recorded in {self.init_kwargs['dir']}; upload it with `wandb sync`")
-            wandb.teardown()  # it would take the run for one under way
+            wandb.teardown()  # otherwise wandb would consider the run active
             self.init_kwargs["mode"] = "offline"
             super().start()
 
     def log(self, values: dict[str, Any], step: int | None = None, **kwargs: Any) -> None:
-        """Tell of numbers and texts; not again of steps that the server was told of before the run went on from a
-        checkpoint, for it would refuse each with a warning."""
+        """Log numbers and texts, except of steps that a resumed run has logged before: the server rejects each with a
+        warning."""
 
-        def tell() -> None:
+        def log() -> None:
             if step is None or step >= self.tracker.starting_step:
-                super(PatientWandBTracker, self).log(values, step, **kwargs)
+                super(ResilientWandBTracker, self).log(values, step, **kwargs)
 
-        self._try(tell)
+        self._try(log)
 
     def finish(self) -> None:
-        """End the run."""
+        """Finish the run."""
         self._try(super().finish)
 
     def _try(self, call: Callable[[], None]) -> None:
-        """What is wrong with a program beside the training, in whatever form it shows, is none of the training."""
+        """Call, and warn of any error: one in Weights & Biases must not stop the training."""
         if self.failed:
             return
         try:
             call()
         except Exception as error:
             self.failed = True
-            self._warn(error, "it is told nothing more of this run; metrics.jsonl holds everything")
+            self._warn(error, "it logs nothing more of this run; metrics.jsonl is complete")
 
     def _warn(self, error: Exception, consequence: str) -> None:
         text = " ".join(str(error).split()) or type(error).__name__
@@ -74,30 +74,30 @@ class PatientWandBTracker(WandBTracker):
 
 
 def start_trackers(accelerator: Accelerator, settings: Settings, state: dict[str, Any] | None) -> None:
-    """Tell the trackers that the settings name about the run.
+    """Start the trackers that the settings name.
 
     Args:
         accelerator: of the run; it logs to these trackers from now on.
         settings: of the run.
-        state: what a checkpoint knows of the log, with its step; None: the run begins anew.
+        state: of the checkpoint to resume from, with `step` and `log`; None for a new run.
     """
     folder = settings.run.folder
     trackers: list[Any] = []
     if TENSORBOARD in settings.run.trackers:
-        # What it was told after the checkpoint is told again.
+        # Steps after the checkpoint are logged again.
         purge = {} if state is None else {"purge_step": state["step"] + 1}
         trackers.append(TensorBoardTracker(TENSORBOARD, folder, **purge))
     if WANDB in settings.run.trackers:
         project = os.environ.get("WANDB_PROJECT", PROJECT)
-        trackers.append(PatientWandBTracker(project, **_wandb_run(folder, state)))
+        trackers.append(ResilientWandBTracker(project, **_wandb_run(folder, state)))
     accelerator.log_with = trackers
-    # TensorBoard takes no lists.
+    # TensorBoard does not accept lists.
     config = {key: " ".join(value) if isinstance(value, list) else value for key, value in settings.as_dict().items()}
     accelerator.init_trackers(PROJECT, config=config)
 
 
 def _wandb_run(folder: Path, state: dict[str, Any] | None) -> dict[str, Any]:
-    """Arguments of `wandb.init`: a new run, or the one of the checkpoint."""
+    """Return the arguments of `wandb.init`, for a new run or that of the checkpoint."""
     earlier = None if state is None else state["log"].get("wandb_id")
     return {
         "id": earlier or secrets.token_hex(4),
@@ -109,14 +109,14 @@ def _wandb_run(folder: Path, state: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def wandb_id(accelerator: Accelerator) -> str | None:
-    """The run's id on Weights & Biases, to go on with it; None if it is not recorded there. For the main process."""
+    """Return the run's id on Weights & Biases, for resuming; None if it does not log there. For the main process."""
     found = [tracker.tracker.id for tracker in accelerator.trackers if tracker.name == WANDB]
     return found[0] if found else None
 
 
 def track_samples(accelerator: Accelerator, name: str, step: int, samples: Sequence[Example]) -> None:
-    """Show translations: as Markdown in TensorBoard, as HTML in Weights & Biases, whose tables ask the server for leave
-    each time and end the run where there is no answer."""
+    """Log translations: as Markdown in TensorBoard, as HTML in Weights & Biases, whose tables query the server and fail
+    without a connection."""
     rows = [(each.source, each.reference, each.translation) for each in samples]
     for tracker in accelerator.trackers:
         shown: Any = table(SAMPLE_COLUMNS, rows)
@@ -127,7 +127,7 @@ def track_samples(accelerator: Accelerator, name: str, step: int, samples: Seque
 
 
 def close_trackers(accelerator: Accelerator) -> None:
-    """End the report to all trackers. `Accelerator.end_training` would take down the connections between processes too,
-    which their end does better."""
+    """Finish all trackers. `Accelerator.end_training` would close the process group too, which is left to the end of
+    the processes."""
     for tracker in accelerator.trackers:
         tracker.finish()

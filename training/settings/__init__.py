@@ -1,1 +1,1 @@
-"""Settings of a run: their fields, how they are read, the record of them, and learning-rate schedules."""
+"""Define, read and record the settings of a run, and define learning-rate schedules."""

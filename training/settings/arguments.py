@@ -1,7 +1,7 @@
-"""The settings of a training run: small dataclasses by concern.
+"""Define the settings of a training run, as small dataclasses by concern.
 
-Every field is one flat key of a recipe and one flag of the command line, with its default, its rule and all that the
-rest of a run has to know of it (`facts.py`). `recipe.py` reads them; `checks.py` has the rules between them.
+Every field is a flat key of a recipe and a flag of the command line, with its default, its rule and its facts
+(`facts.py`). `recipe.py` reads settings; `checks.py` has the rules between them.
 """
 
 from __future__ import annotations
@@ -39,24 +39,24 @@ NO_TRACKER = "none"
 
 @dataclass
 class DataArguments:
-    """Where the sentence pairs come from and which of them are kept."""
+    """Sources of the sentence pairs, and which pairs are used."""
 
     dataset: str = setting("'embedded' (needs no data), 'files', or the id of a dataset on the Hub.", "embedded", PATH)
     dataset_config: str | None = setting("Configuration name of the Hub dataset.", None)
     dataset_name: str | None = setting(
-        "What the model card calls the data; left out: the value of dataset.", None, MAY_CHANGE, LEAVES_TEXT
+        "Name of the data in the model card; default: the value of dataset.", None, MAY_CHANGE, LEAVES_TEXT
     )
     data_dir: str = setting(
-        "Folder that the names of data files are relative to.", ".", PATH, PRIVATE, MAY_CHANGE, LEAVES_TEXT
+        "Folder of the data files, for relative names.", ".", PATH, PRIVATE, MAY_CHANGE, LEAVES_TEXT
     )
     train_files: list[str] = setting(
         "Two parallel text files, or TSV, CSV, JSONL or Parquet files.", [], PATH, LEAVES_TEXT
     )
     validation_files: list[str] = setting("The same for validation.", [], PATH, LEAVES_TEXT)
-    test_files: list[str] = setting("The same for the test; may be left out.", [], PATH, LEAVES_TEXT)
+    test_files: list[str] = setting("The same for the test; optional.", [], PATH, LEAVES_TEXT)
     train_split: str = setting("Split of the Hub dataset to train on; slices such as train[:95%%] work.", "train")
     validation_split: str = setting("Split of the Hub dataset for validation.", "validation", LEAVES_TEXT)
-    test_split: str | None = setting("Split of the Hub dataset for the test; may be left out.", None, LEAVES_TEXT)
+    test_split: str | None = setting("Split of the Hub dataset for the test; optional.", None, LEAVES_TEXT)
     source_language: str = setting("Code of the source language.", "en")
     target_language: str = setting("Code of the target language.", "de")
     source_column: str | None = setting("Column of the source; in translation rows, its language.", None)
@@ -73,53 +73,55 @@ class DataArguments:
         AT_LEAST_ONE,
     )
     streaming: bool = setting(
-        "Read training data as they are needed, never all of them; for data without end.", False, LEAVES_TEXT
+        "Read training data on demand instead of loading all; for data of any size.", False, LEAVES_TEXT
     )
     shuffle_buffer: int = setting(
-        "Pairs of a stream that are in memory, over all processes.", 100_000, AT_LEAST_ONE, LEAVES_TEXT
+        "Pairs of a stream held in memory, over all processes.", 100_000, AT_LEAST_ONE, LEAVES_TEXT
     )
     stream_workers: int = setting(
-        "Processes beside each one that trains, which read and tokenise the stream.", 0, NOT_NEGATIVE, LEAVES_TEXT
+        "Additional processes per training process that read and tokenise the stream.", 0, NOT_NEGATIVE, LEAVES_TEXT
     )
     cache_dir: str | None = setting(
-        "Folder for the tokenised training data, which then need not fit into memory; left out: it is in memory.",
+        "Folder for the tokenised training data, which then need not fit into memory; default: kept in memory.",
         None,
         PATH,
         PRIVATE,
         MAY_CHANGE,
         LEAVES_TEXT,
     )
-    on_bad_rows: Literal["drop", "refuse"] = setting("What to do with unusable rows: both report them.", "drop")
+    on_bad_rows: Literal["drop", "refuse"] = setting("Drop unusable rows or refuse the data; both report them.", "drop")
     max_unusable_share: float = setting(
-        "Largest share of the rows of a set that may be unusable; where more are, training does not start.",
+        "Largest fraction of unusable rows in a set; with more, training does not start.",
         0.1,
         FRACTION_OR_ONE,
         LEAVES_TEXT,
     )
 
     def files_of(self, split: str) -> list[Path]:
-        """Return the data files of a split, below `data_dir`."""
+        """Return the data files of a split, relative to `data_dir`."""
         return [Path(self.data_dir) / name for name in getattr(self, f"{split}_files")]
 
 
 @dataclass
 class TokenizerArguments:
-    """The subword vocabulary, trained from the training data, and how training text is segmented into it."""
+    """The subword vocabulary, trained on the training data, and how training text is segmented."""
 
     vocab_size: int = setting(
-        "Tokens of the joint vocabulary (section 5.1), or of the source where it has its own.", 8_000, AT_LEAST_ONE
+        "Tokens of the joint vocabulary (section 5.1), or of the source if there are two.",
+        8_000,
+        AT_LEAST_ONE,
     )
     target_vocab_size: int | None = setting(
-        "Tokens of a separate target vocabulary; left out: a joint one.", None, AT_LEAST_ONE
+        "Tokens of a separate target vocabulary; default: a joint one.", None, AT_LEAST_ONE
     )
     tokenizer_sample: int | None = setting(
-        "Pairs that it is trained on, drawn from the training data, of a stream the first; left out: all of them.",
+        "Pairs that the vocabulary is trained on: a sample, or the first ones of a stream; default: all.",
         None,
         AT_LEAST_ONE,
     )
     bpe_dropout: float = setting(
-        "Probability that a merge is passed over when training text is segmented (BPE-dropout, Provilkov et al., "
-        "2020), differently in every epoch and in memory; 0.1 in the paper.",
+        "Probability of skipping a merge when training text is segmented, again in every epoch and in memory "
+        "(BPE-dropout, Provilkov et al., 2020); 0.1 in the paper.",
         0.0,
         FRACTION_OR_ONE,
         LEAVES_TEXT,
@@ -128,10 +130,10 @@ class TokenizerArguments:
 
 @dataclass
 class OptimisationArguments:
-    """The update rule, the batches, and when training ends (whichever limit comes first)."""
+    """The optimiser, the batches, and when training ends (at the first limit reached)."""
 
     learning_rate: float = setting(
-        "Peak of the schedule, reached after warmup_steps; with noam a factor, 1 in the paper.", 7e-4, POSITIVE
+        "Peak of the schedule, reached after warmup_steps; for noam a factor, 1 in the paper.", 7e-4, POSITIVE
     )
     lr_scheduler_type: str = setting(
         f"Learning rate after the warm-up: {'; '.join(f'{name}, {each.text}' for name, each in SCHEDULES.items())}.",
@@ -140,32 +142,32 @@ class OptimisationArguments:
     )
     warmup_steps: int = setting("Steps of linear warm-up (section 5.3).", 4_000, AT_LEAST_ONE)
     max_tokens: int = setting(
-        "Tokens in a batch of one process, padding included, on its larger side.", 4_096, AT_LEAST_ONE
+        "Tokens in a batch of one process, padding included, on the larger side.", 4_096, AT_LEAST_ONE
     )
-    # A resumed run keeps the number of batches per step, over all its processes.
+    # A resumed run must keep the number of batches per step over all processes.
     gradient_accumulation_steps: int = setting("Batches per process and step.", 1, AT_LEAST_ONE, MAY_CHANGE)
-    max_grad_norm: float = setting("Largest norm of the gradient; 0 leaves it as it is.", 0.0, NOT_NEGATIVE)
+    max_grad_norm: float = setting("Largest norm of the gradient; 0: no clipping.", 0.0, NOT_NEGATIVE)
     max_skipped_steps: int = setting(
-        "Skip up to n steps in a row whose loss or gradient is not finite; one more ends the run.",
+        "Skip up to n consecutive steps whose loss or gradient is not finite; one more ends the run.",
         10,
         NOT_NEGATIVE,
         MAY_CHANGE,
     )
     label_smoothing: float = setting("Label smoothing (section 5.4).", 0.1, FRACTION)
     r_drop: float = setting(
-        "R-Drop (Liang et al., 2021): weight of the divergence of two passes with different dropout, such as 1; each "
-        "step takes twice the time and memory. 0: one pass.",
+        "R-Drop (Liang et al., 2021): weight of the divergence between two passes with different dropout, such as 1; "
+        "doubles time and memory of a step. 0: one pass.",
         0.0,
         NOT_NEGATIVE,
     )
     ema_decay: float = setting(
-        "Evaluate and publish an exponential moving average of the weights, with this decay, such as 0.999; 0: the "
-        "weights themselves.",
+        "Evaluate and publish an exponential moving average of the weights, with this decay, such as 0.999; 0: no "
+        "averaging.",
         0.0,
         FRACTION,
     )
     average_checkpoints: int = setting(
-        "At the end, try the mean of the last n evaluated models too (section 6.1: 5) and publish it if it is "
+        "At the end, also evaluate the mean of the last n evaluated models (section 6.1: 5) and publish it if it is "
         "the best. Every process keeps copies of their weights.",
         1,
         AT_LEAST_ONE,
@@ -180,50 +182,50 @@ class OptimisationArguments:
     )
 
     def planned_steps(self, steps_per_epoch: int | None) -> int | None:
-        """Return how many optimiser steps a run takes at most; None if that is unknown."""
+        """Return the largest number of optimiser steps of a run; None if unknown."""
         by_epochs = None if self.num_epochs is None or steps_per_epoch is None else self.num_epochs * steps_per_epoch
         return min((limit for limit in (self.max_steps, by_epochs) if limit is not None), default=None)
 
 
 @dataclass
 class EvaluationArguments:
-    """When and how the model is measured, and which checkpoint is the best."""
+    """When and how the model is evaluated, and which checkpoint is the best."""
 
     eval_steps: int | None = setting(
-        "Evaluate every n steps; left out: after each epoch.", None, AT_LEAST_ONE, MAY_CHANGE
+        "Evaluate every n steps; default: after each epoch.", None, AT_LEAST_ONE, MAY_CHANGE
     )
     best_metric: str = setting("Validation metric that chooses the best checkpoint: bleu, chrf, loss, ...", "bleu")
     bleu_tokenize: str | None = setting(
-        "Tokenizer of sacrebleu for BLEU: 13a, intl, zh, char, ja-mecab, ...; left out: the one that goes with the "
-        "target language.",
+        "Tokenizer of sacrebleu for BLEU: 13a, intl, zh, char, ja-mecab, ...; default: the one for the target "
+        "language.",
         None,
     )
     patience: int | None = setting(
-        "Stop after n evaluations in a row without a better one.", None, AT_LEAST_ONE, MAY_CHANGE, ENDS_RUN
+        "Stop after n consecutive evaluations without improvement.", None, AT_LEAST_ONE, MAY_CHANGE, ENDS_RUN
     )
-    eval_num_beams: int = setting("Beams of the translations of the validation set; 1 is greedy.", 1, AT_LEAST_ONE)
-    eval_batch_size: int = setting("Sentences translated at once.", 64, AT_LEAST_ONE, MAY_CHANGE)
+    eval_num_beams: int = setting("Beams for translating the validation set; 1 is greedy.", 1, AT_LEAST_ONE)
+    eval_batch_size: int = setting("Sentences per batch of translations.", 64, AT_LEAST_ONE, MAY_CHANGE)
     num_beams: int = setting(
-        "Beams of the test at the end, saved as the default of the model.", 4, AT_LEAST_ONE, MAY_CHANGE, MAY_DIFFER
+        "Beams for the test at the end, saved as the default of the model.", 4, AT_LEAST_ONE, MAY_CHANGE, MAY_DIFFER
     )
     length_penalty: float = setting(
-        "Exponent of the length in beam search, saved as the default.", 1.0, FINITE, MAY_CHANGE, MAY_DIFFER
+        "Exponent of the length in beam search, saved as the default of the model.", 1.0, FINITE, MAY_CHANGE, MAY_DIFFER
     )
 
 
 @dataclass
 class RunArguments:
-    """The folder and the record of the run."""
+    """Output folder, checkpoints, devices and logging of the run."""
 
     output_dir: str | None = setting(
         "Folder for the model and the record of its training.", None, PATH, PRIVATE, MAY_CHANGE
     )
     overwrite_output_dir: bool = setting(
-        "Write into an output folder that is not empty; checkpoints of a run there are removed.", False, MAY_CHANGE
+        "Write into an output folder that is not empty, and remove its checkpoints.", False, MAY_CHANGE
     )
     resume_from_checkpoint: str | None = setting(
-        "Resume the run in output_dir: from its latest complete checkpoint if nothing follows, or from that folder. "
-        "A run that had not come to a checkpoint starts again, one that has finished stays as it is.",
+        "Resume the run in output_dir, from its latest complete checkpoint or from the folder given. A run without a "
+        "checkpoint starts again; a finished one is unchanged.",
         None,
         PATH,
         MAY_CHANGE,
@@ -233,26 +235,24 @@ class RunArguments:
     )
     save_steps: int | None = setting("Save a checkpoint to resume from every n steps.", None, AT_LEAST_ONE, MAY_CHANGE)
     save_minutes: float | None = setting("The same every n minutes.", 15.0, POSITIVE, MAY_CHANGE)
-    save_total_limit: int = setting(
-        "Checkpoints that stay, beside the best model: the last n.", 2, AT_LEAST_ONE, MAY_CHANGE
-    )
-    use_cpu: bool = setting("Train on the CPU even where there is an accelerator.", False, MAY_CHANGE)
+    save_total_limit: int = setting("Keep the last n checkpoints, beside the best model.", 2, AT_LEAST_ONE, MAY_CHANGE)
+    use_cpu: bool = setting("Train on the CPU even if there is an accelerator.", False, MAY_CHANGE)
     seed: int = setting("Seed of initialisation, batches and dropout.", 1, NOT_NEGATIVE)
     logging_steps: int = setting("Report every n steps.", 50, AT_LEAST_ONE, MAY_CHANGE)
-    profile: bool = setting("Write a profile of a few steps, after the first ones.", False, MAY_CHANGE)
+    profile: bool = setting("Write a profile of three of the first steps.", False, MAY_CHANGE)
     report_to: list[str] = setting(
-        "What logs the run beside metrics.jsonl: tensorboard, wandb, both, or none.", ["tensorboard"], MAY_CHANGE
+        "Trackers of the run beside metrics.jsonl: tensorboard, wandb, both, or none.", ["tensorboard"], MAY_CHANGE
     )
 
     @property
     def folder(self) -> Path:
-        """The path of `output_dir`, which settings that were checked always have."""
+        """Return the path of `output_dir`, which checked settings always have."""
         assert self.output_dir is not None, "checks.py refuses settings without it"
         return Path(self.output_dir)
 
     @property
     def trackers(self) -> list[str]:
-        """Return those that `report_to` names."""
+        """Return the trackers that `report_to` names."""
         return [name for name in self.report_to if name != NO_TRACKER]
 
 
@@ -269,7 +269,7 @@ class Settings:
     run: RunArguments
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the flat keys and values of a recipe that repeats this run."""
+        """Return the settings as the flat keys and values of a recipe."""
         flat: dict[str, Any] = {}
         for concern in dataclasses.fields(self):
             flat |= dataclasses.asdict(getattr(self, concern.name))
@@ -288,7 +288,7 @@ CONCERNS: dict[str, Any] = {
 
 
 def keys_with(fact: Fact, *concerns: Any) -> list[str]:
-    """Return the settings that have a fact at their field: of all concerns, or of the given dataclasses."""
+    """Return the names of the settings with a fact: of all concerns, or of the given dataclasses."""
     of = concerns or CONCERNS.values()
     return [key.name for concern in of for key in dataclasses.fields(concern) if fact in facts_of(key)]
 

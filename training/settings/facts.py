@@ -1,6 +1,6 @@
-"""Facts about a setting, written at its field: what the rest of a run has to know of it beside its type.
+"""Define the facts about a setting that are declared at its field, beside its type.
 
-Whoever needs them asks the fields (`rules` and `keys_with` in `arguments.py`), and keeps no list of settings by name.
+Other modules query the fields (`rules` and `keys_with` in `arguments.py`) instead of listing settings by name.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _FACTS = "facts"  # their key in the metadata of a field
 
 @dataclass(frozen=True)
 class Rule:
-    """What values of a setting must satisfy, whatever the other settings are.
+    """A condition on the values of one setting.
 
     Attributes:
-        holds: whether a value, which is not None, satisfies it.
+        holds: whether a value other than None satisfies it.
         text: the rule in words, for an error message.
     """
 
@@ -37,27 +37,27 @@ FRACTION_OR_ONE = Rule(lambda value: 0 <= value <= 1, "must be in [0, 1]")
 
 
 class Fact(enum.Enum):
-    """Exceptions from what holds for a setting without any of them, which is the safe assumption about a new one."""
+    """Exceptions from the defaults for a setting; the defaults are safe for a new one."""
 
-    # It names files or folders: `~` in it is the home folder. It may name something on the Hub instead, which never
-    # begins so. Otherwise it is taken as written.
+    # Names files or folders, so `~` is expanded. It may be a name on the Hub instead, which never starts with `~`.
+    # Default: the value is used as written.
     PATH = enum.auto()
-    # It names a folder of this machine. Otherwise reports of the run show it.
+    # Names a folder of this machine. Default: reports of the run show it.
     PRIVATE = enum.auto()
-    # A resumed run may have another value. Otherwise it has to keep the one that the run began with, as for all that
-    # changes what is learnt or what it is measured by.
+    # May change when a run is resumed. Default: a resumed run must keep the value, because it affects what is learnt or
+    # how it is measured.
     MAY_CHANGE = enum.auto()
-    # It says when the run ends, so another value is of no use to a run that has finished.
+    # Limits the length of the run, so a new value has no effect on a finished run.
     ENDS_RUN = enum.auto()
-    # Of the data or the tokenizer: neither the text of the training pairs nor the vocabulary depends on it. Otherwise
-    # another value makes caches unusable. File names are such settings: caches are known by what is in the files.
+    # For data and tokenizer settings: does not affect the text of the training pairs or the vocabulary, as file names,
+    # because caches are identified by the content of files. Default: another value invalidates caches.
     LEAVES_TEXT = enum.auto()
-    # A fine-tuned model may have another value than its base: it changes how the model is trained or searched, not
-    # what its weights mean. Otherwise the base decides.
+    # A fine-tuned model may differ from its base: affects training or search, not the meaning of the weights. Default:
+    # the value of the base model.
     MAY_DIFFER = enum.auto()
 
 
-# So that fields can name them briefly.
+# Short names for use at fields.
 PATH, PRIVATE, MAY_CHANGE, ENDS_RUN, LEAVES_TEXT, MAY_DIFFER = Fact
 
 
@@ -65,10 +65,10 @@ def setting(text: str, default: Any, *facts: Rule | Fact, **flag: Any) -> Any:
     """Return a dataclass field for a setting.
 
     Args:
-        text: what `--help` says of it.
-        default: its value where none is given; a list is copied.
-        facts: at most one rule, and the facts that hold for it.
-        flag: more for `argparse.ArgumentParser.add_argument`.
+        text: description in `--help`.
+        default: value if none is given; a list is copied.
+        facts: at most one rule, and the facts that hold.
+        flag: further arguments of `argparse.ArgumentParser.add_argument`.
     """
     metadata = {"help": text, _FACTS: facts, **flag}
     if isinstance(default, list):
@@ -83,7 +83,7 @@ def facts_of(key: dataclasses.Field[Any]) -> tuple[Rule | Fact, ...]:
 
 
 def without_facts(concern: type) -> Any:
-    """Return a dataclass with the same fields for `HfArgumentParser`, which hands all their metadata to argparse."""
+    """Return a dataclass with the same fields for `HfArgumentParser`, which passes all their metadata to argparse."""
     types = get_type_hints(concern)
     return dataclasses.make_dataclass(
         concern.__name__,

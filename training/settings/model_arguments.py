@@ -1,6 +1,6 @@
-"""The settings of the model: its architecture, and how another model is fine-tuned.
+"""Define the settings of the model: its architecture, and fine-tuning of another model.
 
-Defaults are those of `SineformerConfig`, which is their only home.
+Defaults are defined by `SineformerConfig`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from transformers.activations import ACT2FN
 from ...configuration.configuration_sineformer import SineformerConfig as Default
 from .facts import AT_LEAST_ONE, FRACTION, MAY_CHANGE, MAY_DIFFER, NOT_NEGATIVE, PATH, Rule, setting
 
-ACTIVATION = Rule(lambda name: name in ACT2FN, "must be a name that transformers.activations.ACT2FN knows")
+ACTIVATION = Rule(lambda name: name in ACT2FN, "must be a name in transformers.activations.ACT2FN")
 
 
 @dataclass
@@ -38,7 +38,7 @@ class ModelArguments:
         "Dropout inside the feed-forward.", float(Default.activation_dropout), FRACTION, MAY_DIFFER
     )
     encoder_layerdrop: float = setting(
-        "Probability that a micro-batch leaves an encoder layer out.",
+        "Probability that a micro-batch skips an encoder layer.",
         float(Default.encoder_layerdrop),
         FRACTION,
         MAY_DIFFER,
@@ -49,11 +49,11 @@ class ModelArguments:
     activation_function: str = setting("Feed-forward activation.", Default.activation_function, ACTIVATION)
     normalize_before: bool = setting("Pre-norm instead of the paper's post-norm.", Default.normalize_before)
     tie_word_embeddings: bool = setting("One matrix for embedding and output.", Default.tie_word_embeddings)
-    max_position_embeddings: int = setting("Size of the position table.", Default.max_position_embeddings, AT_LEAST_ONE)
+    max_position_embeddings: int = setting("Rows of the position table.", Default.max_position_embeddings, AT_LEAST_ONE)
     attn_implementation: str = setting("Attention backend: eager, sdpa, flex_attention, ...", "sdpa", MAY_CHANGE)
 
     def config_fields(self) -> dict[str, Any]:
-        """Return the settings that `SineformerConfig` takes under the same names."""
+        """Return the settings that are fields of `SineformerConfig`."""
         fields = dataclasses.asdict(self)
         fields.pop("attn_implementation")
         return fields
@@ -61,22 +61,22 @@ class ModelArguments:
 
 @dataclass
 class FineTuningArguments:
-    """The model to begin from instead of a fresh one, and which part of it is trained."""
+    """The model to start from instead of random weights, and which parameters are trained."""
 
     model_name_or_path: str | None = setting(
-        "Begin from this Sineformer, a folder or an id of the Hub: its weights, architecture and tokenizer.", None, PATH
+        "Start from this Sineformer, a folder or a Hub id: its weights, architecture and tokenizer.", None, PATH
     )
     model_revision: str | None = setting("Branch, tag or commit of a model on the Hub.", None)
     freeze: list[str] = setting(
-        "Parts of that model that stay as they are: embeddings, encoder, decoder, lm_head, encoder.layers.0, "
+        "Parts of that model to freeze: embeddings, encoder, decoder, lm_head, encoder.layers.0, "
         "decoder.layers.*.fc1, ...",
         [],
     )
     lora_r: int = setting(
-        "Rank of the low-rank adapters (PEFT) that are trained in its place; 0 for none.", 0, NOT_NEGATIVE
+        "Rank of the low-rank adapters (PEFT) that are trained instead of the weights; 0 for none.", 0, NOT_NEGATIVE
     )
     lora_alpha: int = setting("Adapters are scaled by lora_alpha / lora_r.", 16, AT_LEAST_ONE)
     lora_dropout: float = setting("Dropout on the input of adapters.", 0.0, FRACTION)
     lora_target_modules: list[str] = setting(
-        "Linear layers that get an adapter, by the end of their names; or all-linear.", ["q_proj", "v_proj"]
+        "Linear layers with an adapter, by the end of their names; or all-linear.", ["q_proj", "v_proj"]
     )

@@ -1,7 +1,7 @@
-"""Reading settings: a YAML recipe with flat keys, and flags that override it.
+"""Read settings: a YAML recipe with flat keys, and flags that override it.
 
-Every value, from file or flag, goes through one `HfArgumentParser`, one at a time, so that all problems are found
-before the first is reported.
+Values from file and flags are parsed one at a time by one `HfArgumentParser`, so that all problems are reported
+together.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .arguments import CONCERNS, Settings, keys_with
 from .facts import Fact, without_facts
 
 NULL = ("", "~", "null")
-# Far beyond what a recipe needs, and what is still read and reported on in seconds.
+# Far more than a recipe needs, but still read and reported on in seconds.
 LARGEST_RECIPE = 100_000  # bytes
 MOST_KEYS = 1_000
 NESTED = re.compile(r"(?:[\[{][^\[\]{}]*){20}")  # PyYAML takes minutes over thousands of brackets
@@ -34,7 +34,7 @@ LONGEST_PROBLEM = 1_000  # characters
 
 
 class RecipeError(ValueError):
-    """All that is wrong with a recipe and its flags.
+    """Raised with every problem of a recipe and its flags.
 
     Attributes:
         problems: one line each.
@@ -47,7 +47,7 @@ class RecipeError(ValueError):
 
 
 def _shortened(problem: str) -> str:
-    """A problem without the middle of what somebody gave by mistake; its end has the mend."""
+    """Shorten a long message in the middle; the fix is at the end."""
     if len(problem) <= LONGEST_PROBLEM:
         return problem
     return f"{problem[: LONGEST_PROBLEM // 2]} [...] {problem[-LONGEST_PROBLEM // 2 :]}"
@@ -55,7 +55,7 @@ def _shortened(problem: str) -> str:
 
 @dataclass
 class _Entry:
-    """One setting as written: where it stands, its key, and its values as text."""
+    """One setting as written: its location, its key, and its values as text."""
 
     origin: str
     key: str
@@ -63,7 +63,7 @@ class _Entry:
 
 
 class _OneValueParser(HfArgumentParser):
-    """Types of all settings. Raises where argparse would exit, and fills in no defaults."""
+    """Parse values of all settings, one at a time. Raises where argparse would exit, and fills in no defaults."""
 
     def __init__(self) -> None:
         super().__init__(list(map(without_facts, CONCERNS.values())), allow_abbrev=False, add_help=False)
@@ -73,10 +73,10 @@ class _OneValueParser(HfArgumentParser):
         raise argparse.ArgumentTypeError(message.partition(": ")[2] or message)
 
     def parse_value(self, key: str, values: list[str]) -> Any:
-        """The typed value of one setting; raises `ArgumentTypeError` or `ValueError` with what is wrong with it."""
+        """Return the typed value of one setting; raise `ArgumentTypeError` or `ValueError` if it is not valid."""
         for character in "".join(values):
             if unicodedata.category(character) in ("Cc", "Cs"):
-                raise ValueError(f"holds U+{ord(character):04X}, which is no text; remove it")
+                raise ValueError(f"contains U+{ord(character):04X}, which is not text; remove it")
         is_null = len(values) == 1 and values[0].lower() in NULL
         if is_null and type(None) in getattr(self.types[key], "__args__", ()):
             return None
@@ -103,12 +103,12 @@ def _read_recipe(path: Path) -> str:
     except (OSError, ValueError) as error:
         raise RecipeError([f"--config: cannot read {path}: {error}; give a recipe in UTF-8"]) from error
     if len(raw) > LARGEST_RECIPE:
-        raise RecipeError([f"--config: {path} has over {LARGEST_RECIPE:,} bytes, which is no recipe; check the path"])
+        raise RecipeError([f"--config: {path} has over {LARGEST_RECIPE:,} bytes, too large for a recipe; check it"])
     return text
 
 
 def _recipe_entries(path: Path, problems: list[str]) -> Iterator[_Entry]:
-    """The entries of a YAML file, in order; scalars stay text, so that `1e-3` and `3` reach the same type check."""
+    """Yield the entries of a YAML file in order; scalars stay text, so that `1e-3` and `3` get the same type check."""
     text = _read_recipe(path)
     if NESTED.search(text):
         raise RecipeError([f"{path}: recipes are flat, but this one is nested too deep to read"])
@@ -135,7 +135,7 @@ def _recipe_entries(path: Path, problems: list[str]) -> Iterator[_Entry]:
 
 
 def _flag_entries(argv: Sequence[str]) -> Iterator[_Entry]:
-    """The entries of a command line: `--key value ...` or `--key=value`."""
+    """Yield the entries of a command line: `--key value ...` or `--key=value`."""
     name, values = "", list[str]()
     for token in [*argv, "--"]:
         if not token.startswith("--"):
@@ -148,7 +148,7 @@ def _flag_entries(argv: Sequence[str]) -> Iterator[_Entry]:
 
 
 def _key_of(flag: str) -> str:
-    """The key that a flag sets, under its own name or another of its names."""
+    """Return the key that a flag sets, by its name or an alias."""
     others = {
         other: key.name
         for concern in CONCERNS.values()
@@ -159,11 +159,11 @@ def _key_of(flag: str) -> str:
 
 
 def _typed(entries: Iterable[_Entry], parser: _OneValueParser, problems: list[str]) -> dict[str, Any]:
-    """The values of well-formed entries; what is wrong with the others goes to `problems`."""
+    """Return the values of valid entries; append the errors of the others to `problems`."""
     values: dict[str, Any] = {}
     for entry in entries:
         if not entry.key:
-            problems.append(f"{entry.origin}: {' '.join(entry.values)!r} belongs to no flag")
+            problems.append(f"{entry.origin}: {' '.join(entry.values)!r} does not follow a flag")
         elif entry.key not in parser.types:
             problems.append(f"{entry.origin}: unknown key {entry.key!r}{nearest(entry.key, list(parser.types))}")
         elif entry.key in values:
@@ -177,13 +177,13 @@ def _typed(entries: Iterable[_Entry], parser: _OneValueParser, problems: list[st
 
 
 def nearest(key: str, known: list[str]) -> str:
-    """The end of an error message that suggests the known key most like `key`; empty if none is like it."""
+    """Return the end of an error message that suggests the most similar known key; empty if none is similar."""
     close = difflib.get_close_matches(key.lower(), known, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def read_values(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """The values of a command line and its recipe, by key, and what is wrong with keys and types, one line each.
+    """Return the values of a command line and its recipe, by key, and the errors in keys and types, one line each.
 
     Raises:
         RecipeError: the recipe cannot be read.
@@ -202,24 +202,24 @@ def read_values(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
 
 
 def settings_of(values: dict[str, Any]) -> Settings:
-    """The settings with these values, and defaults for all others."""
+    """Return the settings with these values, and defaults for all others."""
     return Settings(**{name: _construct(concern, values) for name, concern in CONCERNS.items()})
 
 
 def _with_home(value: Any) -> Any:
-    """Return a path, or each of a list, with the home folder in the place of `~`."""
+    """Return a path, or a list of paths, with `~` expanded."""
     if isinstance(value, list):
         return [_with_home(each) for each in value]
     return None if value is None else os.path.expanduser(value)
 
 
 def _construct(concern: type, values: dict[str, Any]) -> Any:
-    """A dataclass from those of the values that are its fields."""
+    """Return a dataclass from the values that are its fields."""
     return concern(**{key.name: values[key.name] for key in dataclasses.fields(concern) if key.name in values})
 
 
 def print_help(program: str, epilog: str) -> None:
-    """Print every setting with its type, its default and what it means, and `epilog` as it is."""
+    """Print every setting with its type, default and description, followed by `epilog`."""
     HfArgumentParser(
         list(map(without_facts, CONCERNS.values())),
         prog=program,

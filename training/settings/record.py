@@ -48,11 +48,11 @@ def recorded_settings(folder: Path) -> dict[str, Any] | None:
 
 
 def recorded_split(folder: Path, digest: str) -> tuple[str, DataArguments] | None:
-    """Return the name of the split with this digest in a run's data, and how the run named its data; None if its record
-    has no such split.
+    """Return the name of the split with this digest in a run's data, and the run's names for its data; None if its
+    record has no such split.
 
     Args:
-        folder: a model folder, which may lack the record.
+        folder: a model folder, with or without a record.
         digest: `ParallelText.digest` of the complete split.
 
     Raises:
@@ -63,8 +63,8 @@ def recorded_split(folder: Path, digest: str) -> tuple[str, DataArguments] | Non
 
 
 def recorded_scoring(folder: Path) -> tuple[str, str | None] | None:
-    """Return the code of the target language of a run and the tokenizer of BLEU that its recipe asks for, None for that
-    of the language; None if there is no record of the run.
+    """Return the target language code of a run and the tokenizer of BLEU set in its recipe, None for the default of the
+    language; None if there is no record of the run.
 
     Raises:
         ValueError: the record is damaged.
@@ -84,11 +84,11 @@ def _recorded(folder: Path) -> tuple[dict[str, str], DataArguments, str | None] 
             return None
         digests = json.loads(versions.read_text(encoding="utf-8")).get("data_sha256", {})
         data = DataArguments(**{name: settings[name] for name in names})
-        # Records of earlier versions know no tokenizer.
+        # Records of earlier versions have no tokenizer.
         return {digest: split for split, digest in reversed(digests.items())}, data, settings.get("bleu_tokenize")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(
-            f"{versions} and {SETTINGS_FILE} there are not as training wrote them ({error!r}); restore or remove them"
+            f"{versions} and {SETTINGS_FILE} there were changed after training ({error!r}); restore or remove them"
         ) from error
 
 
@@ -98,7 +98,7 @@ def library_versions() -> dict[str, object]:
 
 
 def write_versions(folder: Path, digests: dict[str, str]) -> None:
-    """Write what the numbers of a run depend on besides its settings: the versions of Python and of the libraries, and
-    the checksums of the data."""
+    """Write the versions of Python and of the libraries, and the checksums of the data, on which the numbers of a run
+    depend besides its settings."""
     versions = library_versions() | {"data_sha256": digests}
     (folder / VERSIONS_FILE).write_text(json.dumps(versions, indent=2) + "\n", encoding="utf-8")

@@ -143,7 +143,7 @@ def test_a_log_that_lost_lines_goes_on_with_a_warning(
 ) -> None:
     log = machines[0].state.log
     log.restore({"bytes": 100, "seconds": 7.0, "seconds_training": 5.0, "sums": log.state()["sums"]}, 3)
-    assert f"lines of {tmp_path / 'metrics.jsonl'} are lost: it was 100 bytes long, now 0" in capsys.readouterr().err
+    assert f"{tmp_path / 'metrics.jsonl'} has lost lines: it had 100 bytes, now 0" in capsys.readouterr().err
     assert log.seconds() >= 7
 
 

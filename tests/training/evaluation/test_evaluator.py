@@ -27,7 +27,7 @@ def evaluator(small_tokenizers: Any) -> Evaluator:
 
 
 def loss_one_by_one(model: Any, data: EvaluationSet) -> float:
-    """The definition: minus the log-probability of every target token, summed over single sentences, per token."""
+    """Return the loss by definition: the mean of -log p over the target tokens, one sentence at a time."""
     total, tokens = 0.0, 0
     for index in range(len(data.pairs)):
         batch = Seq2SeqCollator(0)([data.pairs[index]])
@@ -38,7 +38,7 @@ def loss_one_by_one(model: Any, data: EvaluationSet) -> float:
     return total / tokens
 
 
-def test_the_loss_is_per_token_of_the_whole_set_however_it_is_batched(
+def test_the_loss_is_per_token_of_the_complete_set_for_any_batch_size(
     evaluator: Evaluator, data: EvaluationSet, small_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = loss_one_by_one(small_model, data)
@@ -47,13 +47,13 @@ def test_the_loss_is_per_token_of_the_whole_set_however_it_is_batched(
         assert evaluator.mean_loss(small_model, data.pairs) == pytest.approx(expected, rel=1e-5)
 
 
-def test_several_processes_measure_the_batches_of_one_and_get_its_numbers_to_the_last_digit(
+def test_several_processes_measure_the_batches_of_one_and_get_identical_numbers(
     small_tokenizers: Tokenizers,
     data: EvaluationSet,
     small_model: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The processes take turns here: what one gathers is what the ones before it left."""
+    """The processes run one after another here: each gathers the results of the ones before it."""
     gathered: list[Any] = []
     batches: list[SourceBatch] = []
     monkeypatch.setattr(evaluation, "LOSS_POSITIONS", 100)
@@ -65,8 +65,8 @@ def test_several_processes_measure_the_batches_of_one_and_get_its_numbers_to_the
     )
 
     def measure(processes: int) -> tuple[float, list[str], list[list[int]]]:
-        for part in (gathered, batches):
-            part.clear()
+        for results in (gathered, batches):
+            results.clear()
         shares = [SimpleNamespace(num_processes=processes, process_index=rank) for rank in range(processes)]
         evaluators: list[Any] = [Evaluator(each, small_tokenizers, Seq2SeqCollator(0), 5) for each in shares]
         loss = [each.mean_loss(small_model, data.pairs) for each in evaluators][-1]

@@ -19,7 +19,7 @@ import socket
 import sys
 
 def refuse(*args, **kwargs):
-    raise AssertionError("the network was asked for")
+    raise AssertionError("the network was used")
 
 socket.socket.connect = refuse
 socket.getaddrinfo = refuse
@@ -33,7 +33,7 @@ for name in ("bleu", "chrf", "ter"):
 
 
 def without_bootstrap(signature: str) -> str:
-    """A signature as it would be without resampling for intervals."""
+    """Return a signature without the fields of bootstrap resampling."""
     return "|".join(part for part in signature.split("|") if part.partition(":")[0] not in ("bs", "seed"))
 
 
@@ -54,7 +54,7 @@ def test_the_tokenizer_of_bleu_can_be_chosen_and_the_signature_says_which() -> N
 
 
 @pytest.mark.parametrize("name", ["bleu", "chrf"])
-def test_the_modules_of_evaluate_give_the_numbers_of_the_trainer(name: str) -> None:
+def test_the_evaluate_modules_give_the_scores_of_the_trainer(name: str) -> None:
     import evaluate
 
     found = evaluate.load(str(MODULES / name), keep_in_memory=True).compute(
@@ -68,7 +68,7 @@ def test_exact_matches_are_a_percentage_of_all() -> None:
     assert score_translations(TRANSLATIONS, REFERENCES)["exact_match"] == pytest.approx(100 / 3)
 
 
-def test_the_metrics_take_the_options_of_sacrebleu() -> None:
+def test_the_metrics_accept_the_options_of_sacrebleu() -> None:
     import evaluate
 
     upper = [text.upper() for text in REFERENCES]

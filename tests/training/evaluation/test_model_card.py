@@ -53,7 +53,7 @@ def test_the_model_index_holds_the_measured_scores(tmp_path: Path, small_model: 
     assert card.data.library_name == "transformers"
 
 
-def test_the_card_tells_scores_examples_and_how_it_was_made(tmp_path: Path, small_model: Any) -> None:
+def test_the_card_states_scores_examples_and_training(tmp_path: Path, small_model: Any) -> None:
     text = card_text(tmp_path, small_model)
     for part in (
         "| validation | 500 | 1 | 61.00 | 70.00 | 5.0 % | 1.500 | 4.48 |",
@@ -90,7 +90,7 @@ def test_the_code_in_the_card_is_python(tmp_path: Path, small_model: Any) -> Non
         "",
     ],
 )
-def test_the_code_in_the_card_holds_any_sentence_and_any_name(tmp_path: Path, small_model: Any, text: str) -> None:
+def test_the_code_in_the_card_quotes_any_sentence_and_any_name(tmp_path: Path, small_model: Any, text: str) -> None:
     folder = tmp_path / (text.translate({0: "-", ord("/"): "-"}).strip() or "none")
     folder.mkdir()
     settings = read_settings(["--output_dir", str(tmp_path / "unused"), "--max_steps", "7"])
@@ -105,7 +105,7 @@ def test_the_code_in_the_card_holds_any_sentence_and_any_name(tmp_path: Path, sm
     assert re.search(r"^# .+\n\nTranslates", card, re.MULTILINE)
 
 
-def test_the_card_says_what_the_weights_are_an_average_of(tmp_path: Path, small_model: Any) -> None:
+def test_the_card_states_how_the_weights_were_averaged(tmp_path: Path, small_model: Any) -> None:
     flags = ["--output_dir", str(tmp_path / "unused"), "--max_steps", "7", "--average_checkpoints", "5"]
     for is_mean in (True, False):
         settings = read_settings([*flags, "--ema_decay", "0" if is_mean else "0.99"])

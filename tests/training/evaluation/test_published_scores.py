@@ -23,14 +23,14 @@ WORDS = ["der", "die", "Hund", "Katze", "Mann", "läuft", "schläft", "im", "Par
 REFERENCES = [" ".join(random.Random(i).choices(WORDS, k=8 + i % 5)) for i in range(60)]
 
 
-def spoilt(every: int) -> list[str]:
-    """The references, each with about one word in `every` replaced."""
-    dice = random.Random(every)
-    return [" ".join("falsch" if dice.randrange(every) == 0 else word for word in each.split()) for each in REFERENCES]
+def corrupted(every: int) -> list[str]:
+    """Return the references, each with about one word in `every` replaced."""
+    rng = random.Random(every)
+    return [" ".join("falsch" if rng.randrange(every) == 0 else word for word in each.split()) for each in REFERENCES]
 
 
 def every_other_wrong(first: int) -> list[str]:
-    """The references, every second one from `first` on with its fourth word replaced."""
+    """Return the references, every second one from `first` on with its fourth word replaced."""
     return [
         " ".join("falsch" if word_at == 3 and i % 2 == first else word for word_at, word in enumerate(each.split()))
         for i, each in enumerate(REFERENCES)
@@ -38,7 +38,7 @@ def every_other_wrong(first: int) -> list[str]:
 
 
 def test_scores_and_signatures_are_those_of_sacrebleu() -> None:
-    translations = [each.upper() if i % 2 else each for i, each in enumerate(spoilt(4))]
+    translations = [each.upper() if i % 2 else each for i, each in enumerate(corrupted(4))]
     scores = corpus_scores(translations, REFERENCES, "de")
     metrics = {"bleu": BLEU(), "bleu_lowercase": lower_case_bleu("de"), "chrf": CHRF(), "ter": TER()}
     for name, metric in metrics.items():
@@ -56,20 +56,20 @@ def test_scores_and_signatures_are_those_of_sacrebleu() -> None:
     assert {"case:lc", tokenizer} <= set(scores["bleu_lowercase"]["signature"].split("|"))
 
 
-def test_a_small_translation_edit_rate_is_what_one_counts() -> None:
+def test_a_small_translation_edit_rate_is_that_counted_by_hand() -> None:
     # One word replaced and one missing, of eight in the references.
     assert corpus_scores(["a b x d", "e f g"], ["a b c d", "e f g h"], "de")["ter"]["score"] == pytest.approx(25)
 
 
-def test_the_seed_does_not_depend_on_the_environment_and_leaves_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = corpus_scores(spoilt(4), REFERENCES, "de")
+def test_the_seed_neither_depends_on_the_environment_nor_changes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = corpus_scores(corrupted(4), REFERENCES, "de")
     monkeypatch.setenv("SACREBLEU_SEED", "none")
-    assert corpus_scores(spoilt(4), REFERENCES, "de") == expected
+    assert corpus_scores(corrupted(4), REFERENCES, "de") == expected
     assert os.environ["SACREBLEU_SEED"] == "none"
 
 
-def test_a_clearly_better_system_is_found_in_every_measure_from_both_sides() -> None:
-    good, bad = spoilt(20), spoilt(2)
+def test_a_clearly_better_system_is_found_by_every_score_as_model_and_as_baseline() -> None:
+    good, bad = corrupted(20), corrupted(2)
     for scores, better in (
         (corpus_scores(good, REFERENCES, "de", baseline=bad), "model"),
         (corpus_scores(bad, REFERENCES, "de", baseline=good), "baseline"),
@@ -78,18 +78,18 @@ def test_a_clearly_better_system_is_found_in_every_measure_from_both_sides() -> 
         assert max(each["p_value"] for each in scores.values()) < 0.01
 
 
-def test_a_system_is_not_better_than_itself_and_no_chance_difference_is_significant() -> None:
+def test_a_system_is_not_better_than_itself_and_a_chance_difference_is_not_significant() -> None:
     for each in corpus_scores(every_other_wrong(0), REFERENCES, "de", every_other_wrong(1)).values():
         assert each["better"] == "neither"
         assert each["p_value"] > 0.05
-    itself = corpus_scores(spoilt(4), REFERENCES, "de", spoilt(4))
+    itself = corpus_scores(corrupted(4), REFERENCES, "de", corrupted(4))
     assert {each["p_value"] for each in itself.values()} == {1.0}
 
 
 def test_the_numbers_of_a_system_are_the_same_with_and_without_comparison() -> None:
-    alone = corpus_scores(spoilt(4), REFERENCES, "de")
-    compared = corpus_scores(spoilt(4), REFERENCES, "de", baseline=spoilt(3))
-    other = corpus_scores(spoilt(3), REFERENCES, "de")
+    alone = corpus_scores(corrupted(4), REFERENCES, "de")
+    compared = corpus_scores(corrupted(4), REFERENCES, "de", baseline=corrupted(3))
+    other = corpus_scores(corrupted(3), REFERENCES, "de")
     for name in measures("de"):
         assert compared[name]["score"] == alone[name]["score"]
         assert compared[name]["ci"] == pytest.approx(alone[name]["ci"])
@@ -108,7 +108,7 @@ def test_the_numbers_of_a_system_are_the_same_with_and_without_comparison() -> N
         ("", False),
     ],
 )
-def test_a_repetition_is_one_to_four_words_said_twice_at_once(text: str, expected: bool) -> None:
+def test_a_repetition_is_one_to_four_words_repeated_immediately(text: str, expected: bool) -> None:
     assert has_repetition(text) is expected
 
 
@@ -134,9 +134,9 @@ NEARLY_CHINESE = [each.replace("狗", "猫").replace("红", "黑") for each in C
 
 
 @pytest.mark.parametrize("language", ["zh", "zh-CN", "zho_Hant"])
-def test_chinese_is_scored_by_its_characters_and_not_by_words_between_blanks(language: str) -> None:
+def test_chinese_is_scored_by_characters_and_not_by_words_between_spaces(language: str) -> None:
     scores = corpus_scores(NEARLY_CHINESE, CHINESE, language)
-    assert list(scores) == ["bleu", "chrf", "ter"], "lower case and words between blanks mean nothing here"
+    assert list(scores) == ["bleu", "chrf", "ter"], "scores of words between spaces are meaningless here"
     assert scores["bleu"]["score"] == BLEU(tokenize="zh").corpus_score(NEARLY_CHINESE, [CHINESE]).score > 70
     assert "tok:zh" in scores["bleu"]["signature"].split("|")
     expected = TER(normalized=True, asian_support=True).corpus_score(NEARLY_CHINESE, [CHINESE]).score
@@ -156,7 +156,7 @@ def test_thai_has_bleu_of_characters_and_no_ter_and_korean_has_all_scores() -> N
     assert korean["ter"]["score"] == pytest.approx(25)
 
 
-def test_a_tokenizer_that_is_asked_for_is_that_of_bleu_alone() -> None:
+def test_a_requested_tokenizer_applies_to_bleu_alone() -> None:
     scores = corpus_scores(NEARLY_CHINESE, CHINESE, "zh", tokenize="char")
     assert "tok:char" in scores["bleu"]["signature"]
     assert scores["ter"] == corpus_scores(NEARLY_CHINESE, CHINESE, "zh")["ter"]
@@ -167,7 +167,7 @@ def test_a_tokenizer_that_is_asked_for_is_that_of_bleu_alone() -> None:
     ("text", "expected"),
     [("妈妈看看书", False), ("我是我是学生", True), ("的的的的的", True), ("我 是我是", True), ("", False)],
 )
-def test_a_repetition_without_blanks_is_two_to_eight_characters_said_twice(text: str, expected: bool) -> None:
+def test_a_repetition_without_spaces_is_two_to_eight_repeated_characters(text: str, expected: bool) -> None:
     assert has_repeated_characters(text) is expected
     assert repetition_rate([text], "zh_Hans") == 100 * expected
 
@@ -180,7 +180,7 @@ def test_a_repetition_without_blanks_is_two_to_eight_characters_said_twice(text:
         ("de", "ein mann z.b. mit „hut“ & stock", 'ein mann z.b. mit " hut " & stock'),
     ],
 )
-def test_text_is_cut_by_the_rules_of_its_language(language: str, line: str, tokens: str) -> None:
+def test_text_is_tokenised_by_the_rules_of_its_language(language: str, line: str, tokens: str) -> None:
     assert MosesTokens(language)(line) == tokens
 
 

@@ -19,7 +19,7 @@ SOURCES = ["a | b", "two\nlines", "back\\|slash `x`"]
 REFERENCES = ["eins | zwei drei vier", "das ist gut so", "noch ein Satz hier"]
 TRANSLATIONS = ["eins | zwei drei", "das ist\tgut so", "*noch* <b> [x](y)"]
 BASELINE = ["|", "\\", "\\|"]
-CELL = re.compile(r"(?:\\.|[^|\\])*")  # as GitHub's parser reads it: a backslash takes the next character along
+CELL = re.compile(r"(?:\\.|[^|\\])*")  # as in GitHub's parser: a backslash escapes the next character
 
 
 def cells(line: str) -> list[str]:
@@ -52,7 +52,7 @@ def make_report(
 
 @pytest.fixture
 def model_dir(tmp_path: Path, small_model: Any) -> Path:
-    """A folder with the card that training writes."""
+    """Return a folder with a card as written by training."""
     scores = Scores(1.5, {"bleu": 61.0, "chrf": 70.0, "exact_match": 5.0}, {"bleu": "b", "chrf": "c"}, 500, 1)
     record = RunRecord({"test": scores}, [Example("a", "b", "c")], small_model.config, 7, 9, 4, 1.0, "1 x cpu")
     folder = tmp_path / "model"
@@ -71,13 +71,13 @@ def test_every_row_of_every_table_has_the_cells_of_its_header_whatever_the_text(
         assert {len(cells(row)) for row in (header, rule, *rows)} == {len(cells(header))}
 
 
-def test_sentences_are_shown_as_they_are() -> None:
+def test_sentences_are_escaped() -> None:
     text = markdown(make_report())
     for cell in (r"| a \| b |", "| two lines |", r"| back\\\|slash \`x\` |", r"\*noch\* \<b> \[x](y) |"):
         assert cell in text
 
 
-def test_the_report_tells_both_protocols_the_signatures_and_who_is_better() -> None:
+def test_the_report_states_both_protocols_the_signatures_and_the_better_system() -> None:
     report = make_report(compared_with="other")
     text = markdown(report)
     scores = report["sets"][0]["scores"]
@@ -91,7 +91,7 @@ def test_the_report_tells_both_protocols_the_signatures_and_who_is_better() -> N
 
 
 @pytest.mark.parametrize(("language", "missing"), [("zh", ["BLEU, lower case"]), ("th", ["BLEU, lower case", "TER"])])
-def test_report_and_card_of_a_language_without_blanks_have_the_scores_that_mean_something(
+def test_report_and_card_of_a_language_without_spaces_have_the_meaningful_scores(
     model_dir: Path, language: str, missing: list[str]
 ) -> None:
     report = make_report(compared_with="other", language=language)
@@ -100,7 +100,7 @@ def test_report_and_card_of_a_language_without_blanks_have_the_scores_that_mean_
     for text in (markdown(report), card.text):
         assert f"tokeniser {bleu_tokenizer(language)}." in text
         assert f"tok:{bleu_tokenizer(language)}|" in text
-        assert "two to eight characters follow themselves" in text.replace("\n", " ")
+        assert "two to eight characters are repeated" in text.replace("\n", " ")
         assert not any(title in text for title in missing)
         assert "13a" not in text
     titles = [each.metric_name for each in card.data.eval_results]
@@ -108,7 +108,7 @@ def test_report_and_card_of_a_language_without_blanks_have_the_scores_that_mean_
     assert card.data.metrics == [title.lower() for title in titles]
 
 
-def test_a_report_is_written_whole_and_replaces_an_older_one(tmp_path: Path) -> None:
+def test_a_report_is_complete_and_replaces_an_older_one(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "report"
     write_report(folder, make_report(), {"test": TRANSLATIONS, "gone": ["x"]})
     report = make_report()
@@ -137,10 +137,10 @@ def test_a_failure_while_writing_leaves_the_older_report(tmp_path: Path, monkeyp
     assert (tmp_path / "report" / "translations.test.txt").read_text() == "old\n"
 
 
-def test_a_folder_with_anything_else_is_not_for_reports(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     assert report_folder_problem(tmp_path / "new" / "deeper") is None
     (tmp_path / "thesis.tex").touch()
-    assert "holds thesis.tex, which is not of a report" in str(report_folder_problem(tmp_path))
+    assert "holds thesis.tex, which is not part of a report" in str(report_folder_problem(tmp_path))
     assert "is a file" in str(report_folder_problem(tmp_path / "thesis.tex"))
     assert "is a file" in str(report_folder_problem(tmp_path / "thesis.tex" / "report"))
 
@@ -173,7 +173,7 @@ def test_the_card_gets_the_scores_of_the_report_and_keeps_the_rest(model_dir: Pa
     assert sorted(path.name for path in model_dir.iterdir()) == ["README.md"]
 
 
-def test_renewing_the_card_twice_is_renewing_it_once(model_dir: Path) -> None:
+def test_updating_the_card_twice_is_the_same_as_once(model_dir: Path) -> None:
     update_model_card(model_dir, make_report())
     once = (model_dir / "README.md").read_bytes()
     assert card_problem(model_dir) is None
@@ -181,7 +181,7 @@ def test_renewing_the_card_twice_is_renewing_it_once(model_dir: Path) -> None:
     assert (model_dir / "README.md").read_bytes() == once
 
 
-def test_a_card_that_cannot_be_renewed_is_found_beforehand(tmp_path: Path) -> None:
+def test_a_card_that_cannot_be_updated_is_found_beforehand(tmp_path: Path) -> None:
     assert "README.md is missing" in str(card_problem(tmp_path))
     (tmp_path / "README.md").write_text("---\nlanguage: [en\n---\n## Scores\n")
     assert "cannot be read as a model card" in str(card_problem(tmp_path))

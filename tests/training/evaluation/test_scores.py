@@ -1,4 +1,4 @@
-"""One entry makes a metric, and what other versions of the project have written can be read."""
+"""Test that one entry defines a metric, and that records of other versions can be read."""
 
 import dataclasses
 import json
@@ -38,7 +38,7 @@ def count_word_errors(translations: Sequence[str], references: Sequence[str], to
 
 @pytest.fixture
 def new_metric(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of a metric of which there is its entry in the table, and nothing else."""
+    """Return the name of a metric defined by its entry in the table alone."""
     column = Column("Word errors", "{:.1f} per 100")
     monkeypatch.setitem(METRICS, "word_errors", Metric(column, count_word_errors, less_is_better=True))
     return "word_errors"
@@ -69,7 +69,7 @@ def test_a_new_metric_is_logged_recorded_and_reported(
     for part in ("<th>Word errors</th>", "<td>7.1 per 100</td>", "Word errors words:1"):
         assert part in shown
     (tmp_path / "metrics.jsonl").write_text(json.dumps(line | {"word_errors": "many"}) + "\n")
-    with pytest.raises(ReportError, match="word_errors is no number but 'many'"):
+    with pytest.raises(ReportError, match="word_errors is not a number but 'many'"):
         read_run(tmp_path)
 
 
@@ -93,12 +93,12 @@ def test_a_new_metric_is_on_the_card(tmp_path: Path, new_metric: str, small_mode
     assert "name: Word errors\n" in card
 
 
-def test_scores_are_what_they_were_when_they_are_read_again() -> None:
+def test_scores_are_unchanged_when_read_again() -> None:
     scores = measured(0.1 + 0.2)
     assert Scores.from_record(json.loads(json.dumps(scores.as_record()))) == scores
 
 
-def test_scores_of_another_version_are_read_without_what_is_unknown_there_or_here(new_metric: str) -> None:
+def test_scores_of_another_version_are_read_without_metrics_unknown_to_either(new_metric: str) -> None:
     before = {"loss": 2.0, "bleu": 3.0, "bleu_signature": "b", "chrf": 4.0, "sentences": 5, "num_beams": 6}
     scores = Scores.from_record(before | {"comet": 0.5, "comet_signature": "c"})
     assert dataclasses.asdict(scores) == {
@@ -110,7 +110,7 @@ def test_scores_of_another_version_are_read_without_what_is_unknown_there_or_her
     }
     assert log_line(scores) == "loss 2.000, perplexity 7.39, BLEU 3.00, chrF 4.00"
     assert score_table({"old": before}, ["bleu", new_metric])[1] == [["old", "3.00", ""]]
-    assert is_better(measured(), scores, new_metric), "any value beats none"
+    assert is_better(measured(), scores, new_metric), "any value is better than none"
     assert not is_better(scores, measured(), new_metric)
 
 
@@ -120,7 +120,7 @@ def test_a_report_of_an_older_log_leaves_a_cell_empty(tmp_path: Path, new_metric
     assert "<td>50.0 %</td><td></td><td>1.000</td>" in page(read_run(tmp_path), [])
 
 
-def test_a_line_without_what_scores_need_is_none_of_an_evaluation() -> None:
+def test_a_line_without_a_required_key_is_not_an_evaluation() -> None:
     record = measured().as_record()
     assert is_record(record)
     for key in ("loss", "sentences", "num_beams"):

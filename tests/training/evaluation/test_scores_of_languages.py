@@ -1,4 +1,4 @@
-"""A run into Chinese, from its validation to the report on its model: BLEU counts characters everywhere."""
+"""Test BLEU of a run into Chinese: validation, model card and evaluation report all count characters."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FLAGS = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The texts, and a run on them."""
+    """Return a folder with texts and a run trained on them."""
     folder = tmp_path_factory.mktemp("chinese")
     for side, name in enumerate(("a.en", "a.zh")):
         (folder / name).write_text("".join(f"{pair[side]}\n" for pair in PAIRS), encoding="utf-8")
@@ -69,7 +69,7 @@ def test_training_card_and_report_have_the_same_bleu_of_characters(folder: Path)
     assert measured[-1]["bleu"] == pytest.approx(expected)
 
 
-def test_the_tokenizer_that_a_recipe_asks_for_is_recorded_with_the_model(folder: Path) -> None:
+def test_the_tokenizer_set_in_a_recipe_is_recorded_with_the_model(folder: Path) -> None:
     flags = [*FLAGS, "--data_dir", str(folder), "--model_name_or_path", str(folder / "run"), "--bleu_tokenize", "char"]
     flags = [flag for flag in flags if flag not in ("--vocab_size", "300")]
     flags[flags.index("--max_steps") + 1] = "1"
@@ -89,7 +89,7 @@ def test_the_tokenizer_that_a_recipe_asks_for_is_recorded_with_the_model(folder:
         (["--target_language", "zh"], "zh", False),
     ],
 )
-def test_references_in_another_language_than_the_recipe_says_are_warned_of(
+def test_references_that_do_not_fit_target_language_cause_a_warning(
     folder: Path, flags: list[str], tokenizer: str, warned: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = ["--dataset", "files", "--train_files", "a.en", "a.zh", "--validation_files", "a.en", "a.zh"]

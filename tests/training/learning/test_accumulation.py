@@ -116,8 +116,8 @@ def test_the_log_tells_from_which_step_on_batches_are_computed_in_parts(
     assert shortages[-1][1] == trainer.learner.accumulation.parts
     shown = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
     assert shown == [
-        f"warning: step {step} ran out of memory; from now on every batch is computed in {parts} parts, with the same "
-        "result"
+        f"warning: step {step} ran out of memory; from now on every batch is split into {parts} micro-batches, with "
+        "the same result"
         for step, parts in shortages
     ]
 

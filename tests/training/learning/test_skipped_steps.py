@@ -48,7 +48,7 @@ def test_a_skipped_step_leaves_weights_and_moments_and_counts_as_a_step(
     moments = copy.deepcopy(learner.optimizer.state_dict()["state"])
     skipped = take_step(learner, batches).skipped
     assert skipped == (math.inf, skipped.gradient_norm, ["train.txt:3", "train.txt:4"], 1, 1, True)
-    assert "2 examples are in the batches concerned: train.txt:3, train.txt:4" in str(skipped)
+    assert "2 examples are in the affected batches: train.txt:3, train.txt:4" in str(skipped)
     assert all(torch.equal(value, weights[name]) for name, value in small_model.state_dict().items())
     for state, earlier in zip(learner.optimizer.state_dict()["state"].values(), moments.values(), strict=True):
         assert all(torch.equal(state[name], earlier[name]) for name in ("step", "exp_avg", "exp_avg_sq"))
@@ -96,7 +96,7 @@ def test_one_skipped_step_too_many_ends_the_run_and_the_log_names_the_examples_o
     with pytest.raises(NonFiniteError) as caught:
         trainer.run(lambda step: True)
     message = str(caught.value)
-    assert message.startswith(f"step {last}: the loss is inf, the norm of the gradient ")
+    assert message.startswith(f"step {last}: the loss is inf, the gradient norm ")
     assert f"Of the last {limit + 1} steps none could be taken (max_skipped_steps: {limit})" in message
     assert f"The lines of kind 'skipped' in {tmp_path / 'metrics.jsonl'} name all" in message
     lines = lines_of(tmp_path, "skipped")
@@ -108,7 +108,7 @@ def test_one_skipped_step_too_many_ends_the_run_and_the_log_names_the_examples_o
     batches = [batch.examples for batch in trainer.batches][2 * last - 2 : 2 * last]
     assert lines[-1]["examples"] == [f"a.en:{index}" for index in sorted(itertools.chain(*batches))]
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
-    assert warnings[-1].startswith(f"warning: step {last} is skipped, {before + limit + 1} so far: the loss is inf")
+    assert warnings[-1].startswith(f"warning: step {last} was skipped, {before + limit + 1} so far: the loss is inf")
 
 
 def test_weights_that_are_not_finite_end_the_run_at_once(tmp_path: Path, small_model: Any, make_trainer: Any) -> None:
@@ -174,7 +174,7 @@ def test_an_infinite_loss_counts_whatever_the_scale_of_fp16_and_an_overflow_afte
 def test_a_long_list_of_examples_is_cut_where_people_read_it() -> None:
     skipped = Skipped(math.nan, math.nan, [f"t:{line}" for line in range(12)], 1, 1, True)
     assert str(skipped).endswith(
-        "12 examples are in the batches concerned: " + ", ".join(skipped.examples[:10]) + ", ..."
+        "12 examples are in the affected batches: " + ", ".join(skipped.examples[:10]) + ", ..."
     )
     assert not str(skipped._replace(examples=skipped.examples[:10])).endswith("...")
 

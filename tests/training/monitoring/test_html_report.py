@@ -1,4 +1,4 @@
-"""The report of a run, made from logs as runs write them, and from those that they should not write."""
+"""Test the report of a run, from valid and from damaged logs."""
 
 import base64
 import json
@@ -40,7 +40,7 @@ def write_log(folder: Path, lines: list[dict[str, Any]]) -> None:
 
 @pytest.fixture
 def page_of(tmp_path: Path) -> Callable[..., str]:
-    """Writes a log and gives the page of its report without the pictures, which take time."""
+    """Return a function that writes a log and returns the page of its report without plots, which are slow."""
 
     def make(*lines: dict[str, Any]) -> str:
         write_log(tmp_path, list(lines))
@@ -50,7 +50,7 @@ def page_of(tmp_path: Path) -> Callable[..., str]:
 
 
 class Outline(HTMLParser):
-    """Checks that tags close in order; keeps images, and the text of cells."""
+    """Check that tags close in order; collect images, and the text of cells."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -77,11 +77,11 @@ class Outline(HTMLParser):
 
 
 def labels_of(picture: str) -> set[str]:
-    """All words of an SVG document."""
+    """Return the labels of an SVG document."""
     return {"".join(text.itertext()).strip() for text in ElementTree.fromstring(picture).iter(f"{SVG}text")}
 
 
-def test_a_report_is_one_page_with_every_picture_and_one_png(tmp_path: Path) -> None:
+def test_a_report_is_one_page_with_every_plot_and_one_png(tmp_path: Path) -> None:
     write_log(tmp_path, [train_line(50), evaluation_line(50), train_line(100), evaluation_line(100)])
     assert write_run_report(tmp_path) == tmp_path / "report.html"
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -92,7 +92,7 @@ def test_a_report_is_one_page_with_every_picture_and_one_png(tmp_path: Path) -> 
     units |= {"target tokens per second", "% of source and target positions"}
     assert titles | units | {"optimiser steps"} <= set().union(*map(labels_of, pictures))
     assert all(str(image["alt"]).split(":")[0] in titles for image in images)
-    assert not re.search(r"(src|href)=.(?!data:)", text), "nothing is fetched from anywhere"
+    assert not re.search(r"(src|href)=.(?!data:)", text), "the page is self-contained"
     assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
     assert {path.name for path in tmp_path.iterdir()} == {"metrics.jsonl", "report.html", "report.png"}
 
@@ -108,7 +108,7 @@ def test_the_curves_are_the_numbers_of_the_log(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, {"label_smoothing": 0.0}])
-def test_a_loss_without_smoothing_is_called_so(tmp_path: Path, settings: dict[str, float]) -> None:
+def test_a_loss_without_smoothing_has_a_plain_label(tmp_path: Path, settings: dict[str, float]) -> None:
     write_log(tmp_path, [train_line(50)])
     (tmp_path / "training_args.yaml").write_text(yaml.safe_dump(settings))
     assert [curve.name for curve in panels_of(read_run(tmp_path))[0].curves] == ["training", "validation"]
@@ -122,7 +122,7 @@ def test_a_step_without_a_number_leaves_no_point(tmp_path: Path) -> None:
     assert (curves["Loss"], curves["Gradient norm"]) == ([50, 100], [100])
 
 
-def test_sentences_and_names_are_shown_as_they_are_whatever_marks_are_in_them(page_of: Callable[..., str]) -> None:
+def test_markup_in_sentences_is_escaped(page_of: Callable[..., str]) -> None:
     evil = "<script>alert('&amp;')</script> \u2028 \u0634\u0643\u0631\u0627 \u4f60\u597d " + "x" * 5_000
     text = page_of(evaluation_line(10, evil))
     assert "<script" not in text
@@ -130,7 +130,7 @@ def test_sentences_and_names_are_shown_as_they_are_whatever_marks_are_in_them(pa
     assert '<span dir="auto"' in text
 
 
-def test_the_name_of_a_folder_is_shown_as_it_is(tmp_path: Path) -> None:
+def test_markup_in_the_name_of_a_folder_is_escaped(tmp_path: Path) -> None:
     folder = tmp_path / "<b>a&b"
     folder.mkdir()
     write_log(folder, [])
@@ -186,23 +186,25 @@ def test_incidents_are_counted_and_named(page_of: Callable[..., str]) -> None:
     text = page_of(*skipped)
     assert "<h2>Skipped: 30</h2>" in text
     assert text.count("a.txt:1") == 20
-    assert Outline(text).cells[0:40:2] == [str(step) for step in range(11, 31)], "the last are the ones to look at"
+    assert Outline(text).cells[0:40:2] == [str(step) for step in range(11, 31)], "the last ones are shown"
 
 
-def test_an_incident_of_thousands_of_examples_is_cut_where_people_read_it(page_of: Callable[..., str]) -> None:
+def test_an_incident_with_thousands_of_examples_is_truncated(page_of: Callable[..., str]) -> None:
     text = page_of({"kind": "skipped", "step": 1, "examples": [f"a.txt:{line}" for line in range(5_000)]})
     assert 'a.txt:1"' in unescape(text)
     assert 'a.txt:100"' not in unescape(text)
     assert " ...</td>" in text
 
 
-def test_a_run_says_whether_it_has_finished(tmp_path: Path) -> None:
+def test_the_report_says_whether_the_run_has_finished(tmp_path: Path) -> None:
     write_log(tmp_path, [train_line(1_000)])
     assert "Finished, 1,000 steps, 0.50 epochs, 1.0 minutes." in page(read_run(tmp_path), [])
     (tmp_path / "checkpoints").mkdir()
     assert "Not finished, 1,000 steps" in page(read_run(tmp_path), [])
     write_log(tmp_path, [train_line(1_000), evaluation_line(400, kind="test")])
-    assert "Not finished, 1,000 steps" in page(read_run(tmp_path), []), "the test is of the best model, not of the last"
+    assert "Not finished, 1,000 steps" in page(read_run(tmp_path), []), (
+        "the test is of the best model, not the last one"
+    )
 
 
 def test_a_line_that_is_being_written_is_left_out(tmp_path: Path) -> None:
@@ -216,13 +218,15 @@ def test_a_line_that_is_being_written_is_left_out(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (None, "metrics.jsonl is missing; give the output folder of a run"),
-        ('{"kind": "train", "step": 1}\n{"kind":\n', "metrics.jsonl:2: no valid JSON"),
-        ("[1]\n", "metrics.jsonl:1: no line of a run"),
-        ('{"kind": "train"}\n', "metrics.jsonl:1: no line of a run"),
+        ('{"kind": "train", "step": 1}\n{"kind":\n', "metrics.jsonl:2: not valid JSON"),
+        ("[1]\n", "metrics.jsonl:1: a line of a log has a kind"),
+        ('{"kind": "train"}\n', "metrics.jsonl:1: a line of a log has a kind"),
         ("\udcff\n", "cannot be read: 'utf-8' codec"),
     ],
 )
-def test_a_log_that_is_none_is_an_error_that_names_the_line(tmp_path: Path, content: str | None, message: str) -> None:
+def test_a_missing_or_damaged_log_is_an_error_that_names_the_line(
+    tmp_path: Path, content: str | None, message: str
+) -> None:
     if content is not None:
         (tmp_path / "metrics.jsonl").write_text(content, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(ReportError, match=re.escape(message)):
@@ -230,9 +234,7 @@ def test_a_log_that_is_none_is_an_error_that_names_the_line(tmp_path: Path, cont
     assert not (tmp_path / "report.html").exists()
 
 
-def test_a_report_that_finds_no_room_is_an_error_and_leaves_the_one_before(
-    tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_a_full_disk_is_an_error_and_leaves_the_older_report(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     write_log(tmp_path, [train_line(1)])
     (tmp_path / "report.png").write_text("before")
     request.getfixturevalue("small_files_only")
@@ -241,7 +243,7 @@ def test_a_report_that_finds_no_room_is_an_error_and_leaves_the_one_before(
     assert (tmp_path / "report.png").read_text() == "before"
 
 
-def test_a_report_that_cannot_be_written_is_refused_before_a_part_of_it_is_made(tmp_path: Path) -> None:
+def test_a_report_that_cannot_be_written_is_refused_before_any_file_is_written(tmp_path: Path) -> None:
     write_log(tmp_path, [train_line(1)])
     (tmp_path / "report.png").write_text("before")
     (tmp_path / "report.html").mkdir()
@@ -254,7 +256,7 @@ def curve(*values: float) -> Curve:
     return Curve("c", np.arange(1.0, 1 + len(values)), np.array(values))
 
 
-def test_a_single_point_is_marked_and_a_gap_stays_one() -> None:
+def test_a_single_point_has_a_marker_and_a_gap_is_kept() -> None:
     assert svg(Panel("t", "u", [curve(2.0)])).count("<use ") > svg(Panel("t", "u", [])).count("<use ")
     picture = svg(Panel("t", "u", [curve(1, 2, float("nan"), 4, 5)]))
     path = re.search(r'<path d="([^"]*)" clip-path="[^"]*" style="fill: none; stroke: #0072b2', picture)
@@ -263,36 +265,36 @@ def test_a_single_point_is_marked_and_a_gap_stays_one() -> None:
 
 
 @pytest.mark.parametrize("values", [(), (float("nan"),), (0.0, -1.0, float("inf"))])
-def test_without_any_value_to_draw_the_picture_says_so(values: tuple[float, ...]) -> None:
+def test_a_plot_without_values_says_so(values: tuple[float, ...]) -> None:
     assert "nothing was recorded" in labels_of(svg(Panel("t", "u", [curve(*values)], logarithmic=True)))
 
 
 @pytest.mark.parametrize("highest", [0.5, 0.6, 4.0, 3e3, 5e6])
-def test_a_logarithmic_scale_has_several_numbers_whatever_its_range(highest: float) -> None:
+def test_a_logarithmic_scale_has_several_labels_for_any_range(highest: float) -> None:
     labels = labels_of(svg(Panel("t", "u", [curve(0.4, highest)], logarithmic=True)))
     assert len([label for label in labels if re.fullmatch(r"[\d.,e+-]+", label)]) >= 4
 
 
-def test_thousands_of_points_make_a_small_picture_that_keeps_the_extremes() -> None:
+def test_a_plot_of_thousands_of_points_is_small_and_keeps_the_extremes() -> None:
     values = np.ones(50_000)
     values[31_234] = 77.0
     values[10_000:20_000] = np.nan
     picture = svg(Panel("t", "u", [Curve("c", np.arange(50_000.0), values)]))
     assert len(picture) < 100_000
-    assert "60" in labels_of(picture), "the scale reaches the one high value"
+    assert "60" in labels_of(picture), "the scale includes the outlier"
     path = re.search(r'<path d="([^"]*)" clip-path="[^"]*" style="fill: none; stroke: #0072b2', picture)
     assert path
-    assert path[1].count("M") == 2, "a gap stays one"
+    assert path[1].count("M") == 2, "the gap is kept"
 
 
-def test_the_same_numbers_make_the_same_files() -> None:
+def test_identical_numbers_give_identical_files() -> None:
     panels = [Panel("t", "u", [curve(1, 2)])]
     assert svg(panels[0]) == svg(panels[0])
     assert png(panels) == png(panels)
 
 
 @pytest.mark.parametrize("bleu", [10.0, 30.0])
-def test_the_mean_of_models_is_shown_where_it_is_the_best(page_of: Callable[..., str], bleu: float) -> None:
+def test_the_mean_of_models_is_shown_if_it_is_the_best(page_of: Callable[..., str], bleu: float) -> None:
     mean = evaluation_line(20, kind="validation_mean", bleu=bleu)
     cells = Outline(page_of(evaluation_line(10, bleu=15.0), evaluation_line(20, bleu=20.0), mean)).cells
     names = {name for name in cells if name.startswith("validation")}
@@ -302,7 +304,7 @@ def test_the_mean_of_models_is_shown_where_it_is_the_best(page_of: Callable[...,
 
 
 @pytest.mark.parametrize(("metric", "best"), [("bleu", 20), ("chrf", 10), ("loss", 30)])
-def test_the_best_model_is_the_one_that_the_recipe_chooses(tmp_path: Path, metric: str, best: int) -> None:
+def test_the_best_model_is_chosen_by_the_metric_of_the_recipe(tmp_path: Path, metric: str, best: int) -> None:
     (tmp_path / "training_args.yaml").write_text(f"best_metric: {metric}\n")
     scores = [(10, 1.0, 60.0, 3.0), (20, 9.0, 50.0, 2.0), (30, 5.0, 40.0, 1.0)]
     write_log(tmp_path, [evaluation_line(step, bleu=bleu, chrf=chrf, loss=loss) for step, bleu, chrf, loss in scores])
@@ -313,9 +315,9 @@ def test_the_best_model_is_the_one_that_the_recipe_chooses(tmp_path: Path, metri
 
 @pytest.mark.parametrize("value", ["<script>alert(1)</script>", True, None, [1.0]])
 @pytest.mark.parametrize("key", ["num_beams", "bleu", "perplexity", "loss"])
-def test_what_is_no_number_is_an_error_that_names_the_line(tmp_path: Path, key: str, value: Any) -> None:
+def test_a_value_that_is_not_a_number_is_an_error_that_names_the_line(tmp_path: Path, key: str, value: Any) -> None:
     write_log(tmp_path, [train_line(1), evaluation_line(1, **{key: value})])
-    with pytest.raises(ReportError, match=rf"metrics.jsonl:2: {key} is no number but "):
+    with pytest.raises(ReportError, match=rf"metrics.jsonl:2: {key} is not a number but "):
         read_run(tmp_path)
 
 
@@ -324,7 +326,7 @@ def test_a_norm_that_is_not_finite_can_be_read(tmp_path: Path) -> None:
     assert write_run_report(tmp_path).is_file()
 
 
-def test_the_folders_of_the_machine_are_not_shown(tmp_path: Path) -> None:
+def test_folders_of_the_machine_are_not_shown(tmp_path: Path) -> None:
     write_log(tmp_path, [{"kind": "skipped", "step": 1, "loss": "inf", "examples": ["/somewhere/a.txt:7"]}])
     keys = ("output_dir", "data_dir", "cache_dir")
     (tmp_path / "training_args.yaml").write_text(yaml.safe_dump(dict.fromkeys(keys, "/somewhere/there")))

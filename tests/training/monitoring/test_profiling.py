@@ -1,4 +1,4 @@
-"""A profile of a few steps: what it holds, and that it changes nothing."""
+"""Test the content of a profile."""
 
 import gzip
 import json
@@ -13,7 +13,7 @@ from sineformer.training.monitoring.run_log import Fill, RunLog, StepReport
 
 
 def take_steps(folder: Path, first: int, last: int) -> torch.Tensor:
-    """Take steps under the profiler, each with a product of matrices; returns the sum of the products."""
+    """Take steps under the profiler, each with a matrix product; return the sum of the products."""
     accelerator = Accelerator(cpu=True)
     log = RunLog(accelerator, folder, 100, None, 1.0)
     log.latest = first - 1
@@ -26,9 +26,7 @@ def take_steps(folder: Path, first: int, last: int) -> torch.Tensor:
     return total
 
 
-def test_three_steps_after_the_first_are_traced_and_summed_up(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_three_steps_after_the_first_ones_are_profiled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     take_steps(tmp_path, 1, 14)
     trace, table = tmp_path / "profile" / "steps-8-10.rank-0.json.gz", tmp_path / "profile" / "steps-8-10.rank-0.txt"
     assert {*tmp_path.joinpath("profile").iterdir()} == {trace, table}
@@ -45,9 +43,9 @@ def test_a_resumed_run_profiles_its_own_first_steps(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("last", [3, 6, 7])
-def test_a_run_that_ends_before_says_that_there_is_no_profile(
+def test_a_run_that_ends_earlier_reports_that_there_is_no_profile(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], last: int
 ) -> None:
     take_steps(tmp_path, 1, last)
     assert not (tmp_path / "profile").exists()
-    assert capsys.readouterr().err == "profile: none, since training ended before step 8\n"
+    assert capsys.readouterr().err == "profile: none, because training ended before step 8\n"

@@ -60,17 +60,17 @@ def test_the_time_left_is_that_of_the_nearer_limit(tmp_path: Path, monkeypatch: 
     log = RunLog(Accelerator(cpu=True), tmp_path, 1, planned_steps=100, max_minutes=2.0)
     monkeypatch.setattr("time.monotonic", lambda: 60.0)
     assert log._time_left(50) == "01:00"
-    assert log._time_left(10) == "01:00"  # the steps would take nine minutes more, but time is up after one
+    assert log._time_left(10) == "01:00"  # the steps would take nine more minutes, the time limit leaves one
     assert log._time_left(80) == "00:15"
 
 
-def test_other_processes_say_and_write_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_processes_print_and_write_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     class Second:
         is_main_process = False
         trackers: tuple[()] = ()
 
         def log(self, values: dict[str, float], step: int) -> None:
-            """Accelerate's trackers, which keep to the main process themselves."""
+            """Do nothing, like Accelerate's trackers on other processes."""
 
     log = RunLog(Second(), tmp_path, 1, 10, None)  # type: ignore[arg-type]
     log.step(1, 0.1, StepReport(4.0, 1.0, 100), Fill(90, 100), 0.1, seconds=1.0)
@@ -98,7 +98,7 @@ def test_the_trackers_get_the_numbers(tmp_path: Path) -> None:
     assert "validation/bleu_signature" not in seen[1][0]
 
 
-def test_a_bar_goes_on_from_the_step_of_the_checkpoint_with_the_time_left_first(
+def test_a_bar_resumes_at_the_step_of_the_checkpoint_with_the_time_left_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
@@ -109,5 +109,5 @@ def test_a_bar_goes_on_from_the_step_of_the_checkpoint_with_the_time_left_first(
     log.step(20, 0.5, StepReport(2.0, 1.0, 100), Fill(9, 10), 0.1, seconds=1.0)
     log.bar.refresh()
     assert re.search(r"20/40 \[00:0\d, 00:0\d left, loss 2\.000, lr", capsys.readouterr().err.split("\r")[-1])
-    assert log.bar.initial == 10, "the steps before the stop are none of this process's pace"
+    assert log.bar.initial == 10, "steps before the stop do not count for the speed of this process"
     log.close()

@@ -1,4 +1,4 @@
-"""What trackers are told, and that none of them ends a run."""
+"""Test what trackers log, and that errors in them do not stop a run."""
 
 import importlib.util
 import json
@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from sineformer.training.evaluation.scores import Example
 from sineformer.training.monitoring.trackers import (
-    PatientWandBTracker,
+    ResilientWandBTracker,
     close_trackers,
     start_trackers,
     track_samples,
@@ -31,13 +31,13 @@ needs_wandb = pytest.mark.skipif(
     importlib.util.find_spec("wandb") is None, reason="wandb is not installed; pip install wandb"
 )
 
-# Starts the tracker of a run, logs, and says what a checkpoint would keep.
+# Start the tracker of a run, log, and print the id that a checkpoint would save.
 USE_WANDB = """
 import sys
 from accelerate import Accelerator
 from sineformer.training.evaluation.scores import Example
 from sineformer.training.preflight import read_settings
-from sineformer.training.monitoring.trackers import PatientWandBTracker, start_trackers, track_samples, wandb_id
+from sineformer.training.monitoring.trackers import ResilientWandBTracker, start_trackers, track_samples, wandb_id
 folder, earlier, *steps = sys.argv[1:]
 settings = read_settings(["--output_dir", folder, "--max_steps", "1", "--report_to", "wandb", "--resume"])
 accelerator = Accelerator(cpu=True)
@@ -76,7 +76,7 @@ def test_tensorboard_gets_numbers_translations_and_settings(tmp_path: Path) -> N
     assert "learning_rate: 0.0007" in recipe.read_text()
 
 
-def test_none_is_told_nothing(tmp_path: Path) -> None:
+def test_none_starts_no_tracker(tmp_path: Path) -> None:
     accelerator = Accelerator(cpu=True)
     start_trackers(accelerator, settings_of(tmp_path, "none"), None)
     track_samples(accelerator, "validation", 4, SAMPLES)
@@ -97,7 +97,7 @@ def test_an_unknown_tracker_is_a_problem_of_the_settings(tmp_path: Path, tracker
     assert caught.value.problems == [problem]
 
 
-def test_a_tracker_that_is_not_installed_is_told_before_training(
+def test_a_tracker_that_is_not_installed_is_reported_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find = importlib.util.find_spec
@@ -109,7 +109,7 @@ def test_a_tracker_that_is_not_installed_is_told_before_training(
     ]
 
 
-def test_tensorboard_shows_each_step_once_after_a_run_went_on_from_a_checkpoint(tmp_path: Path) -> None:
+def test_tensorboard_shows_each_step_of_a_resumed_run_once(tmp_path: Path) -> None:
     settings = settings_of(tmp_path, "tensorboard")
     for state, steps in ((None, (1, 2, 3)), ({"step": 2, "log": {}}, (3, 4))):
         accelerator = Accelerator(cpu=True)
@@ -141,7 +141,7 @@ def translations_in(folder: Path) -> str:
 
 @pytest.mark.slow
 @needs_wandb
-def test_wandb_goes_on_with_the_run_of_the_checkpoint_and_takes_translations(tmp_path: Path) -> None:
+def test_wandb_resumes_the_run_of_the_checkpoint_and_logs_translations(tmp_path: Path) -> None:
     done = use_wandb(tmp_path, "abcd1234", WANDB_MODE="offline")
     assert done.stdout.split() == ["abcd1234"], done.stderr
     assert list(tmp_path.glob("wandb/offline-run-*-abcd1234/run-abcd1234.wandb"))
@@ -169,7 +169,7 @@ def test_without_a_key_or_a_server_the_run_is_recorded_in_its_folder(
 
 @pytest.fixture
 def wandb_server() -> Iterator[str]:
-    """The address of a server that speaks the endpoints of Weights & Biases."""
+    """Return the address of a server with the API of Weights & Biases."""
     program = Path(__file__).with_name("wandb_server.py")
     with subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
@@ -179,7 +179,7 @@ def wandb_server() -> Iterator[str]:
 
 @pytest.mark.slow
 @needs_wandb
-def test_a_run_that_goes_on_from_a_checkpoint_goes_on_in_wandb(tmp_path: Path, wandb_server: str) -> None:
+def test_a_resumed_run_is_resumed_in_wandb(tmp_path: Path, wandb_server: str) -> None:
     place = {"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": wandb_server, "NO_PROXY": "127.0.0.1"}
     first = use_wandb(tmp_path, "", range(1, 6), **place)
     assert first.returncode == 0, first.stderr
@@ -198,19 +198,19 @@ def test_a_run_that_goes_on_from_a_checkpoint_goes_on_in_wandb(tmp_path: Path, w
     assert any(file.startswith("media/html/validation/samples_7_") for file in shown["files"])
 
 
-def test_a_wandb_that_fails_later_is_given_up_with_one_warning(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_later_error_in_wandb_causes_one_warning(capsys: pytest.CaptureFixture[str]) -> None:
     class Broken:
         starting_step = 0
 
         def log(self, values: dict[str, Any], step: int | None) -> None:
             raise ConnectionResetError("Connection lost")
 
-    tracker = PatientWandBTracker("project")
+    tracker = ResilientWandBTracker("project")
     tracker.run = Broken()
     tracker.log({"train/loss": 1.0}, step=1)
     tracker.log({"train/loss": 1.0}, step=2)
     tracker.finish()
     assert capsys.readouterr().err == (
-        "warning: Weights & Biases cannot be used (Connection lost): it is told nothing more of this run; "
-        "metrics.jsonl holds everything\n"
+        "warning: Weights & Biases cannot be used (Connection lost): it logs nothing more of this run; "
+        "metrics.jsonl is complete\n"
     )

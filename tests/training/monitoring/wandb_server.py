@@ -1,9 +1,9 @@
-"""A server for tests that speaks as much of Weights & Biases as its client needs to record a run and to go on with it.
+"""Serve the part of the Weights & Biases API that its client needs to log and to resume a run, for tests.
 
     python wandb_server.py
 
-Prints its address. `GET /runs/ID` gives what it holds of a run: `config`, the lines of `history` and the names of
-`files`; any key is let in.
+Prints its address. `GET /runs/ID` returns the content of a run: `config`, the lines of `history` and the names of
+`files`. Any API key is accepted.
 """
 
 import gzip
@@ -17,12 +17,12 @@ RUNS: dict[str, dict[str, Any]] = {}
 
 
 def run_of(name: str) -> dict[str, Any]:
-    """What there is of a run."""
+    """Return the content of a run."""
     return RUNS.setdefault(name, {"config": {}, "lines": {HISTORY: [], EVENTS: []}, "files": []})
 
 
 def bucket(name: str) -> dict[str, Any]:
-    """A run as its client sees it."""
+    """Return a run in the form that the client expects."""
     run = run_of(name)
     history, events = run["lines"][HISTORY], run["lines"][EVENTS]
     project = {"id": "project", "name": "sineformer", "entity": {"id": "user", "name": "user"}}
@@ -30,12 +30,12 @@ def bucket(name: str) -> dict[str, Any]:
         **{"id": name, "name": name, "displayName": name, "project": project, "config": json.dumps(run["config"])},
         **{"historyLineCount": len(history), "eventsLineCount": len(events), "logLineCount": 0, "tags": []},
         **{"historyTail": json.dumps(history[-1:]), "eventsTail": json.dumps(events[-1:])},
-        **{"summaryMetrics": "{}", "wandbConfig": json.dumps({"t": 1})},  # without `t` it counts as new
+        **{"summaryMetrics": "{}", "wandbConfig": json.dumps({"t": 1})},  # without `t` the run counts as new
     }
 
 
 def answer(operation: str, variables: dict[str, Any], address: str) -> dict[str, Any]:
-    """The data that a query of GraphQL asks for."""
+    """Return the data for a GraphQL query."""
     if operation == "Viewer":
         return {"viewer": USER}
     if operation == "RunResumeStatus":
@@ -48,20 +48,20 @@ def answer(operation: str, variables: dict[str, Any], address: str) -> dict[str,
         run_of(variables["name"])["config"].update(json.loads(variables["config"] or "{}"))
         return {"upsertBucket": {"bucket": bucket(variables["name"]), "inserted": inserted}}
     if operation == "CreateRunFiles":
-        places = [{"name": file, "uploadUrl": f"{address}/{variables['run']}/{file}"} for file in variables["files"]]
-        return {"createRunFiles": {"runID": variables["run"], "uploadHeaders": [], "files": places}}
+        urls = [{"name": file, "uploadUrl": f"{address}/{variables['run']}/{file}"} for file in variables["files"]]
+        return {"createRunFiles": {"runID": variables["run"], "uploadHeaders": [], "files": urls}}
     return {}
 
 
 class Server(ThreadingHTTPServer):
-    """Takes it that the client leaves without a word."""
+    """Ignore clients that disconnect."""
 
     def handle_error(self, *_: Any) -> None:
         """Say nothing."""
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers one client."""
+    """Handle the requests of one client."""
 
     protocol_version = "HTTP/1.1"
 
@@ -85,9 +85,9 @@ class Handler(BaseHTTPRequestHandler):
             return
         if self.path.endswith("/file_stream"):
             lines = run_of(self.path.split("/")[-2])["lines"]
-            for file, part in json.loads(body).get("files", {}).items():
+            for file, chunk in json.loads(body).get("files", {}).items():
                 if file in lines:
-                    lines[file][part["offset"] :] = part["content"]
+                    lines[file][chunk["offset"] :] = chunk["content"]
         self._send({})
 
     def _body(self) -> bytes:

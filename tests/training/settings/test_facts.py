@@ -1,4 +1,4 @@
-"""What is written at the field of a setting, and what holds where nothing is."""
+"""Test the facts declared at the fields of settings, and their defaults."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ def test_every_number_has_a_rule() -> None:
     assert numbers - rules().keys() == set()
 
 
-def test_a_setting_has_one_rule_at_most_which_its_default_satisfies() -> None:
+def test_a_setting_has_at_most_one_rule_and_its_default_satisfies_it() -> None:
     for key in (key for concern in CONCERNS.values() for key in dataclasses.fields(concern)):
         found = [fact for fact in facts_of(key) if isinstance(fact, Rule)]
         assert len(found) <= 1, key.name
@@ -32,7 +32,7 @@ class Unmarked:
     ruled: int | None = setting("Under a rule.", None, AT_LEAST_ONE, Fact.PRIVATE, aliases=["--alias"], nargs="?")
 
 
-def test_a_setting_without_facts_has_to_stay_as_it_was_and_shapes_the_data() -> None:
+def test_a_setting_without_facts_must_not_change_and_affects_the_data() -> None:
     assert {fact: keys_with(fact, Unmarked) for fact in Fact} == {
         fact: ["ruled"] if fact is Fact.PRIVATE else [] for fact in Fact
     }
@@ -44,12 +44,12 @@ def test_default_lists_are_not_shared() -> None:
     assert Unmarked().names == ["a"]
 
 
-def test_argparse_gets_all_of_a_field_but_its_facts() -> None:
+def test_argparse_receives_the_metadata_of_a_field_without_its_facts() -> None:
     (given,) = HfArgumentParser([without_facts(Unmarked)]).parse_args_into_dataclasses(["--size", "7", "--alias", "2"])
     assert dataclasses.asdict(given) == {"size": 7, "names": ["a"], "ruled": 2}
 
 
-def test_facts_stand_only_where_somebody_asks_for_them() -> None:
+def test_facts_are_declared_only_where_they_are_used() -> None:
     assert keys_with(Fact.LEAVES_TEXT) == keys_with(Fact.LEAVES_TEXT, CONCERNS["data"], CONCERNS["tokenizer"])
     assert set(keys_with(Fact.ENDS_RUN)) <= set(keys_with(Fact.MAY_CHANGE))
     assert set(keys_with(Fact.PRIVATE)) <= set(keys_with(Fact.PATH))

@@ -20,7 +20,7 @@ def problems(*argv: str) -> list[str]:
 
 @pytest.fixture
 def enough(tmp_path: Path) -> list[str]:
-    """Flags without which nothing runs."""
+    """Return the required flags."""
     return ["--output_dir", str(tmp_path / "out"), "--max_steps", "5"]
 
 
@@ -63,7 +63,7 @@ def test_lists_come_from_yaml_and_from_several_values(tmp_path: Path, enough: li
     )
 
 
-def test_null_unsets_what_may_be_missing_and_nothing_else(tmp_path: Path, enough: list[str]) -> None:
+def test_null_unsets_optional_settings_only(tmp_path: Path, enough: list[str]) -> None:
     config = recipe(tmp_path, "num_epochs: 3\npatience: null\ntest_files:\nsave_minutes: NULL\n")
     assert read_settings([*config, *enough]).data.test_files == []
     assert read_settings([*config, *enough]).run.save_minutes is None
@@ -71,19 +71,19 @@ def test_null_unsets_what_may_be_missing_and_nothing_else(tmp_path: Path, enough
     assert problems(*enough, "--seed", "null") == ["command line: seed: invalid int value: 'null'"]
 
 
-def test_all_problems_are_reported_together_with_place_and_nearest_key(tmp_path: Path) -> None:
+def test_all_problems_are_reported_together_with_location_and_nearest_key(tmp_path: Path) -> None:
     config = recipe(
         tmp_path,
         "d_modl: 128\ndropout: lots\nmixed_precision: fp8\nlearning_rate: -1\nlabel_smoothing: 1.5\ntrain_files: [x]\n"
         "seed: 1\nseed: 2\n",
     )
     found = problems(*config, "--warmup_steps", "0", "--no_such_thing", "3", "--max_minutes", "soon")
-    place = f"{tmp_path / 'recipe.yaml'}"
+    location = f"{tmp_path / 'recipe.yaml'}"
     expected = [
-        f"{place}:1: unknown key 'd_modl'; did you mean 'd_model'?",
-        f"{place}:2: dropout: invalid float value: 'lots'",
-        f"{place}:3: mixed_precision: invalid choice: 'fp8'",
-        f"{place}:8: seed is given twice",
+        f"{location}:1: unknown key 'd_modl'; did you mean 'd_model'?",
+        f"{location}:2: dropout: invalid float value: 'lots'",
+        f"{location}:3: mixed_precision: invalid choice: 'fp8'",
+        f"{location}:8: seed is given twice",
         "command line: unknown key 'no_such_thing'",
         "command line: max_minutes: invalid float value: 'soon'",
         "learning_rate: must be a positive number, got -1.0",
@@ -131,12 +131,12 @@ def test_all_problems_are_reported_together_with_place_and_nearest_key(tmp_path:
         (["--dropout", "1"], "dropout: must be in [0, 1), got 1.0"),
         (["--learning_rate", "0"], "learning_rate: must be a positive number, got 0.0"),
         (["--max_unusable_share", "10"], "max_unusable_share: must be in [0, 1], got 10.0"),
-        (["--bleu_tokenize", "moses"], "bleu_tokenize: 'moses' is none of sacrebleu's tokenizers: none, zh, 13a"),
+        (["--bleu_tokenize", "moses"], "bleu_tokenize: 'moses' is not one of sacrebleu's tokenizers: none, zh, 13a"),
         (["--bpe_dropout", "1.1"], "bpe_dropout: must be in [0, 1], got 1.1"),
         (["--source_language", ""], "source_language: needs a value"),
         (["--source_language", "null"], "source_language: needs a value"),
-        (["--data_dir", "a\0b"], "data_dir: holds U+0000, which is no text"),
-        (["--dataset_name", "\udcff"], "dataset_name: holds U+DCFF, which is no text"),
+        (["--data_dir", "a\0b"], "data_dir: contains U+0000, which is not text"),
+        (["--dataset_name", "\udcff"], "dataset_name: contains U+DCFF, which is not text"),
         (["--seed", "9" * 5000], "[...] "),
     ],
 )
@@ -147,7 +147,7 @@ def test_settings_that_cannot_work_are_named(enough: list[str], flags: list[str]
 
 
 def test_words_without_a_flag_are_a_problem(enough: list[str]) -> None:
-    assert problems("fast", *enough) == ["command line: 'fast' belongs to no flag"]
+    assert problems("fast", *enough) == ["command line: 'fast' does not follow a flag"]
 
 
 @pytest.mark.parametrize(
@@ -167,36 +167,36 @@ def test_words_without_a_flag_are_a_problem(enough: list[str]) -> None:
         ("d_model: [8\n", "not YAML"),
     ],
 )
-def test_files_that_are_no_recipe_are_refused(tmp_path: Path, text: str, problem: str) -> None:
+def test_invalid_recipe_files_are_refused(tmp_path: Path, text: str, problem: str) -> None:
     assert problem in problems(*recipe(tmp_path, text))[0]
 
 
-def test_faults_inside_a_recipe_are_reported_with_all_others(tmp_path: Path, enough: list[str]) -> None:
+def test_errors_inside_a_recipe_are_reported_with_all_others(tmp_path: Path, enough: list[str]) -> None:
     text = "model:\n  d_model: 8\n? [a, b]\n: 1\n'': 2\nsize: [[8]]\nseed: []\nself: &me [*me]\nuse_cpu: []\nsaed: 1\n"
     found = problems(*recipe(tmp_path, text), *enough)
-    place = tmp_path / "recipe.yaml"
+    location = tmp_path / "recipe.yaml"
     assert sorted(found) == sorted(
         [
-            f"{place}:1: model: recipes are flat: give one value or one list",
-            f"{place}:3: a key is one word before a colon",
-            f"{place}:5: a key is one word before a colon",
-            f"{place}:6: size: recipes are flat: give one value or one list",
-            f"{place}:7: seed: invalid int value: ''",
-            f"{place}:8: self: recipes are flat: give one value or one list",
-            next(each for each in found if each.startswith(f"{place}:9: use_cpu: Truthy value expected")),
-            f"{place}:10: unknown key 'saed'; did you mean 'seed'?",
+            f"{location}:1: model: recipes are flat: give one value or one list",
+            f"{location}:3: a key is one word before a colon",
+            f"{location}:5: a key is one word before a colon",
+            f"{location}:6: size: recipes are flat: give one value or one list",
+            f"{location}:7: seed: invalid int value: ''",
+            f"{location}:8: self: recipes are flat: give one value or one list",
+            next(each for each in found if each.startswith(f"{location}:9: use_cpu: Truthy value expected")),
+            f"{location}:10: unknown key 'saed'; did you mean 'seed'?",
         ]
     )
 
 
-def test_aliases_that_multiply_are_never_written_out(tmp_path: Path, enough: list[str]) -> None:
+def test_aliases_that_multiply_are_not_expanded(tmp_path: Path, enough: list[str]) -> None:
     laughs = "".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]\n" for n in range(1, 40))
     found = problems(*recipe(tmp_path, f"l0: &l0 [ha]\n{laughs}"), *enough)
     assert len(found) == 40
 
 
 @pytest.mark.parametrize("word", ["no", "'no'", "NO"])
-def test_words_that_yaml_takes_for_other_types_stay_words(tmp_path: Path, enough: list[str], word: str) -> None:
+def test_words_that_yaml_parses_as_other_types_stay_text(tmp_path: Path, enough: list[str], word: str) -> None:
     text = f"source_language: {word}\ntarget_language: 2024-01-01\nmixed_precision: no\ndataset: 017\ndata_dir: 1_000\n"
     settings = read_settings([*recipe(tmp_path, text), *enough])
     assert settings.data.source_language == word.strip("'")
@@ -204,7 +204,7 @@ def test_words_that_yaml_takes_for_other_types_stay_words(tmp_path: Path, enough
     assert (settings.optimisation.mixed_precision, settings.data.data_dir) == ("no", "1_000")
 
 
-def test_a_fault_of_the_model_is_told_beside_faults_of_other_keys(enough: list[str]) -> None:
+def test_an_error_in_the_architecture_is_reported_with_errors_in_other_keys(enough: list[str]) -> None:
     found = problems(*enough, "--d_model", "30", "--warmup_steps", "0")
     assert len(found) == 2
 
@@ -221,7 +221,7 @@ def test_a_recipe_that_is_missing_or_not_utf8_is_named(tmp_path: Path) -> None:
     assert "--config: cannot read" in problems("--config", str(tmp_path / "latin.yaml"))[0]
 
 
-def test_an_empty_recipe_leaves_the_defaults(tmp_path: Path, enough: list[str]) -> None:
+def test_an_empty_recipe_keeps_the_defaults(tmp_path: Path, enough: list[str]) -> None:
     assert read_settings([*recipe(tmp_path, "# nothing\n"), *enough]) == read_settings(enough)
 
 
@@ -249,7 +249,7 @@ def test_every_setting_that_names_a_file_or_a_folder_is_known_as_a_path() -> Non
     assert named_so <= {*keys_with(Fact.PATH)}
 
 
-def test_an_output_folder_in_use_is_refused_unless_asked_for(tmp_path: Path) -> None:
+def test_an_output_folder_in_use_is_refused_unless_requested(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("important")
     flags = ["--output_dir", str(tmp_path), "--max_steps", "1"]
     assert "is not empty" in problems(*flags)[0]
@@ -263,7 +263,7 @@ def test_every_recipe_of_the_package_is_valid(path: Path, tmp_path: Path) -> Non
     try:
         read_settings(flags)
     except RecipeError as error:
-        # A checkout may lack the data; everything else has to fit.
+        # A checkout may lack the data; everything else must be valid.
         others = [problem for problem in error.problems if "no such file" not in problem]
         assert not others
 

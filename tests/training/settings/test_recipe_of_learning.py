@@ -1,4 +1,4 @@
-"""Keys of a recipe that shape what is learnt: impossible values and combinations are named before anything starts."""
+"""Test that invalid values and combinations of settings of learning are reported before anything starts."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from sineformer.training.settings.recipe import RecipeError
         ("--max_steps 9 --decoder_layerdrop -0.5", "decoder_layerdrop: must be in [0, 1), got -0.5"),
     ],
 )
-def test_what_cannot_work_is_named(tmp_path: Path, flags: str, problem: str) -> None:
+def test_invalid_settings_are_reported(tmp_path: Path, flags: str, problem: str) -> None:
     with pytest.raises(RecipeError) as caught:
         read_settings(["--output_dir", str(tmp_path / "out"), *flags.split()])
     assert len(caught.value.problems) == 1
@@ -47,11 +47,11 @@ def test_what_cannot_work_is_named(tmp_path: Path, flags: str, problem: str) -> 
         "--max_steps 9 --bpe_dropout 1 --ema_decay 0.999 --average_checkpoints 5",
     ],
 )
-def test_what_can_work_is_taken(tmp_path: Path, flags: str) -> None:
+def test_valid_settings_are_accepted(tmp_path: Path, flags: str) -> None:
     read_settings(["--output_dir", str(tmp_path / "out"), *flags.split()])
 
 
-def test_the_models_of_a_mean_stay_those_of_the_first_part_of_a_run() -> None:
+def test_a_resumed_run_must_average_the_same_models() -> None:
     now = {"eval_steps": 20, "average_checkpoints": 2, "lr_scheduler_type": "inverse_sqrt"}
     problem = "eval_steps: was 10, is 20; it says which models average_checkpoints is over"
     assert list(_changes({**now, "eval_steps": 10}, now)) == [problem]
@@ -60,7 +60,7 @@ def test_the_models_of_a_mean_stay_those_of_the_first_part_of_a_run() -> None:
 
 
 @pytest.mark.parametrize("flags", [["--average_checkpoints", "2"], ["--ema_decay", "0.9"]])
-def test_adapters_are_not_averaged_apart(tmp_path: Path, flags: list[str]) -> None:
+def test_adapters_cannot_be_averaged(tmp_path: Path, flags: list[str]) -> None:
     with pytest.raises(RecipeError) as caught:
         read_settings(["--output_dir", str(tmp_path / "out"), "--max_steps", "9", "--lora_r", "4", *flags])
     problem = "lora_r: averages of adapters are not those of the weights; leave out ema_decay and average_checkpoints"

@@ -1,4 +1,4 @@
-"""The equations of learning-rate schedules, and the table that all who know of a schedule take it from."""
+"""Test the equations of learning-rate schedules, and the table that defines them."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def test_the_linear_schedule_rises_to_the_peak_and_ends_one_step_before_zero() -
 
 
 @pytest.mark.parametrize("kind", SCHEDULES)
-def test_every_schedule_of_the_table_can_be_chosen_and_rises_at_first(tmp_path: Path, kind: str) -> None:
+def test_every_schedule_of_the_table_can_be_chosen_and_starts_with_a_warm_up(tmp_path: Path, kind: str) -> None:
     flags = ["--output_dir", str(tmp_path), "--num_epochs", "2", "--learning_rate", "1", "--lr_scheduler_type", kind]
     assert read_settings(flags).optimisation.lr_scheduler_type == kind
     optimizer = build_optimizer(torch.nn.Linear(2, 2), learning_rate=1.0)
@@ -53,7 +53,7 @@ def test_a_new_entry_of_the_table_is_all_that_a_schedule_needs(tmp_path: Path, m
     assert list(_changes(now | {"max_steps": 2}, now)) == ["max_steps: was 2, is 3; the noam schedule depends on it"]
 
 
-def test_help_says_what_each_schedule_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_describes_each_schedule(capsys: pytest.CaptureFixture[str]) -> None:
     print_help("train", "")
     shown = " ".join(capsys.readouterr().out.split())
     assert all(f"{name}, {schedule.text}" in shown for name, schedule in SCHEDULES.items())

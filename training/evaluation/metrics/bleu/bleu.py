@@ -1,6 +1,6 @@
-"""BLEU of sacrebleu as an `evaluate` module: works from this file alone, without a network.
+"""Provide BLEU of sacrebleu as an `evaluate` module, which loads from this file alone, without a network.
 
-The loader of `evaluate` reads imports line by line: one module per line.
+The loader of `evaluate` parses imports by line, so there is one module per line.
 """
 
 import datasets
@@ -25,9 +25,9 @@ _INPUTS = """
 Args:
     predictions: list of translations.
     references: list of references, one for each translation.
-    tokenize: tokenizer of sacrebleu, "13a" unless told. It counts what stands between blanks: text without them needs
-        another, "zh" for Chinese, "char" for Japanese, Korean, Thai, Lao, Khmer, Burmese and Tibetan.
-    lowercase: compare without regard to case.
+    tokenize: tokenizer of sacrebleu, by default "13a", which splits at spaces. Text without spaces needs another: "zh"
+        for Chinese, "char" for Japanese, Korean, Thai, Lao, Khmer, Burmese and Tibetan.
+    lowercase: ignore case.
 
 Returns:
     score (0 to 100) and signature.
@@ -35,7 +35,7 @@ Returns:
 
 
 class Bleu(evaluate.Metric):
-    """Corpus BLEU with one reference for each translation."""
+    """Compute corpus BLEU with one reference for each translation."""
 
     def _info(self) -> evaluate.MetricInfo:
         features = datasets.Features({"predictions": datasets.Value("string"), "references": datasets.Value("string")})

@@ -1,6 +1,6 @@
-"""chrF of sacrebleu as an `evaluate` module: works from this file alone, without a network.
+"""Provide chrF of sacrebleu as an `evaluate` module, which loads from this file alone, without a network.
 
-The loader of `evaluate` reads imports line by line: one module per line.
+The loader of `evaluate` parses imports by line, so there is one module per line.
 """
 
 import datasets
@@ -25,7 +25,7 @@ _INPUTS = """
 Args:
     predictions: list of translations.
     references: list of references, one for each translation.
-    word_order: longest word n-gram that counts too; 0 is chrF, 2 is chrF++.
+    word_order: longest word n-gram that is counted too; 0 for chrF, 2 for chrF++.
 
 Returns:
     score (0 to 100) and signature.
@@ -33,7 +33,7 @@ Returns:
 
 
 class Chrf(evaluate.Metric):
-    """Corpus chrF with one reference for each translation."""
+    """Compute corpus chrF with one reference for each translation."""
 
     def _info(self) -> evaluate.MetricInfo:
         features = datasets.Features({"predictions": datasets.Value("string"), "references": datasets.Value("string")})

@@ -1,6 +1,6 @@
-"""TER of sacrebleu as an `evaluate` module: works from this file alone, without a network.
+"""Provide TER of sacrebleu as an `evaluate` module, which loads from this file alone, without a network.
 
-The loader of `evaluate` reads imports line by line: one module per line.
+The loader of `evaluate` parses imports by line, so there is one module per line.
 """
 
 import datasets
@@ -9,7 +9,7 @@ from sacrebleu.metrics import TER
 
 _DESCRIPTION = """
 Translation edit rate (Snover et al., 2006) as sacrebleu computes it, with the signature that makes a score comparable:
-edits, shifts of words included, that turn the translations into the references, for 100 words of these. Less is better.
+edits, shifts of words included, that turn translations into references, per 100 reference words. Lower is better.
 """
 
 _CITATION = """
@@ -27,7 +27,7 @@ Args:
     predictions: list of translations.
     references: list of references, one for each translation.
     normalized: split punctuation off words first.
-    asian_support: with `normalized`, split Chinese and Japanese text, which has no blanks, at its characters too.
+    asian_support: with `normalized`, split Chinese and Japanese text at its characters too.
     case_sensitive: whether case counts.
 
 Returns:
@@ -36,7 +36,7 @@ Returns:
 
 
 class Ter(evaluate.Metric):
-    """Corpus TER with one reference for each translation."""
+    """Compute corpus TER with one reference for each translation."""
 
     def _info(self) -> evaluate.MetricInfo:
         features = datasets.Features({"predictions": datasets.Value("string"), "references": datasets.Value("string")})
