@@ -1,8 +1,8 @@
-"""The training batches of a process, epoch by epoch: of pairs in memory or in mapped files, or of a stream.
+"""Yield the training batches of a process, epoch by epoch: from memory, memory-mapped files or a stream.
 
-Both kinds look alike to the training loop. Micro-batches come in groups, one group per optimiser step, in an order that
-depends on seed, epoch and world_size * accumulation_steps alone (of a stream, on its workers too). A run that resumes
-in the middle of an epoch begins it at the batch before which it was stopped.
+The training loop sees one interface. Micro-batches come in groups, one group per optimiser step, in an order that
+depends only on seed, epoch and world_size * accumulation_steps (for a stream, also on its workers). A run that resumes
+within an epoch starts at the first batch that it has not trained on.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from .bpe_dropout import BpeDropoutPairs
 from .cleaning import CleaningReport
 from .encoding import EncodedPairs
 from .loading import Data, DataError
-from .streaming import LanesOfProcess, StreamError, TextStream, begin_worker
+from .streaming import ShardsOfProcess, StreamError, TextStream, begin_worker
 from .tokenizer import Tokenizers
 
 
 class Batches(Protocol):
-    """The batches of one process.
+    """Batches of one process.
 
     Attributes:
         collator: pads the pairs of a batch.
@@ -41,37 +41,37 @@ class Batches(Protocol):
     group: int
 
     def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
-        """Begin an epoch at this process's batch `start_batch`."""
+        """Start an epoch at batch `start_batch` of this process."""
 
     def __iter__(self) -> Iterator[MicroBatch]:
-        """Yield the batches of the epoch from `start_batch` on; every process gets as many."""
+        """Yield the batches of the epoch from `start_batch`; every process gets the same number."""
 
     def ends(self, steps: int, target_tokens: int) -> bool:
-        """Return whether the epoch ends after this many optimiser steps, given the target tokens that the next batches
-        of all processes have; every process has to call it."""
+        """Return whether the epoch ends after `steps` optimiser steps; `target_tokens` are those of the next batches of
+        all processes. Every process must call it."""
 
     def is_over(self, steps: int) -> bool:
-        """Return whether the epoch is known to end after this many optimiser steps."""
+        """Return whether the epoch is known to end after `steps` optimiser steps."""
 
     @property
     def steps_per_epoch(self) -> int | None:
-        """Optimiser steps of the complete epoch; None where they are unknown."""
+        """Return the number of optimiser steps of a complete epoch, or None if unknown."""
 
     def share_of_epoch(self, steps: int) -> float:
-        """Return which fraction of the epoch this many optimiser steps are."""
+        """Return `steps` as a fraction of the epoch."""
 
     def describe(self) -> str:
-        """Return what there is to learn from, in words."""
+        """Return a description of the data for the log."""
 
 
 def build_collator(settings: Settings, tokenizers: Tokenizers, accelerator: Accelerator) -> Seq2SeqCollator:
-    """Return what pads batches for the device of a run: tensor cores work on multiples of 8."""
+    """Return the collator for the device of a run: it pads to multiples of 8 for tensor cores."""
     uses_tensor_cores = accelerator.device.type == "cuda" and settings.optimisation.mixed_precision != "no"
     return Seq2SeqCollator(tokenizers.source.pad_token_id, 8 if uses_tensor_cores else 1)
 
 
 def open_batches(settings: Settings, data: Data, collator: Seq2SeqCollator, accelerator: Accelerator) -> Batches:
-    """Return the batches of the training data that this process learns from.
+    """Return the training batches of this process.
 
     Raises:
         DataError: a pair does not fit into a batch, there are too few pairs for the processes, or BPE-dropout is not
@@ -89,7 +89,7 @@ def open_batches(settings: Settings, data: Data, collator: Seq2SeqCollator, acce
 
 
 def _with_dropout(pairs: EncodedPairs, settings: Settings, batching: Batching) -> BpeDropoutPairs:
-    """Return the pairs with other subwords in each epoch, none of which is too long for a batch, padding included."""
+    """Return pairs that are segmented differently in each epoch, each short enough for a padded batch."""
     dropout, multiple = settings.tokenizer.bpe_dropout, batching.collator.pad_to_multiple_of
     longest = min(settings.data.max_length, batching.max_tokens // multiple * multiple)
     return BpeDropoutPairs(pairs, batching.tokenizers, dropout, batching.seed, longest)
@@ -97,7 +97,7 @@ def _with_dropout(pairs: EncodedPairs, settings: Settings, batching: Batching) -
 
 @dataclass(frozen=True)
 class _MicroBatches(Dataset[MicroBatch]):
-    """Micro-batches, each found by the indices of its pairs: what the loader reads."""
+    """Dataset for the loader: maps the indices of pairs to a micro-batch."""
 
     pairs: EncodedPairs
     collator: Seq2SeqCollator
@@ -107,11 +107,11 @@ class _MicroBatches(Dataset[MicroBatch]):
 
 
 class MappedBatches:
-    """`Batches` of pairs that can be read in any order, in memory or in mapped files.
+    """`Batches` of pairs with random access, in memory or in memory-mapped files.
 
     Args:
-        source: gives the pairs of each epoch, the same ones, perhaps in other subwords.
-        batching: what makes batches of them.
+        source: returns the pairs of each epoch: always the same text, which may be segmented differently.
+        batching: settings of the batches.
         accelerator: of the run, prepared for its processes.
         accumulation_steps: micro-batches per process and optimiser step.
 
@@ -140,7 +140,7 @@ class MappedBatches:
         self.accumulation_steps, self.group = accumulation_steps, self.sampler.group
 
     def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
-        """Begin an epoch at this process's batch `start_batch`."""
+        """Start an epoch at batch `start_batch` of this process."""
         if epoch != self.epoch:
             self.epoch, self.pairs = epoch, self.source.of_epoch(epoch)
             self.sampler.lengths = self.pairs.lengths_on_demand
@@ -154,29 +154,29 @@ class MappedBatches:
                 batch_size=None,
                 collate_fn=_as_it_is,
                 pin_memory=self.accelerator.device.type == "cuda",
-                generator=torch.Generator(),  # otherwise it draws from the one of dropout whenever it is opened
+                generator=torch.Generator(),  # otherwise the loader draws from the generator of dropout
             )
         )
 
     def ends(self, steps: int, target_tokens: int) -> bool:
-        """Return False: there is no batch after the last one."""
+        """Return False: iteration stops at the end of the epoch."""
         return False
 
     def is_over(self, steps: int) -> bool:
-        """Return whether the epoch ends after this many optimiser steps."""
+        """Return whether the epoch ends after `steps` optimiser steps."""
         return self.sampler.is_over(steps)
 
     @property
     def steps_per_epoch(self) -> int:
-        """As `TokenBudgetBatchSampler.steps_per_epoch`."""
+        """Return `TokenBudgetBatchSampler.steps_per_epoch`."""
         return self.sampler.steps_per_epoch
 
     def share_of_epoch(self, steps: int) -> float:
-        """Return which fraction of the epoch this many optimiser steps are."""
+        """Return `steps` as a fraction of the epoch."""
         return self.sampler.share_of_epoch(steps)
 
     def describe(self) -> str:
-        """Return how many pairs and steps there are and how much padding, in words."""
+        """Return the numbers of pairs and steps and the padding, for the log."""
         padding = self.sampler.padding()
         return (
             f"{len(self.pairs):,} pairs; about {self.steps_per_epoch:,} steps per epoch; padding "
@@ -185,11 +185,11 @@ class MappedBatches:
 
 
 class StreamedBatches:
-    """`Batches` of a stream. An epoch is without end: see `ends`.
+    """`Batches` of a stream. Iteration does not stop at the end of an epoch: see `ends`.
 
     Args:
         stream: the training text.
-        batching: what makes batches of it.
+        batching: settings of the batches.
         accelerator: of the run, prepared for its processes.
         accumulation_steps: micro-batches per process and optimiser step.
     """
@@ -200,43 +200,43 @@ class StreamedBatches:
         self.stream, self.batching, self.accelerator = stream, batching, accelerator
         self.collator = batching.collator
         self.accumulation_steps, self.group = accumulation_steps, accelerator.num_processes * accumulation_steps
-        self.lanes = self.group * max(1, stream.workers)
+        self.shards = self.group * max(1, stream.workers)
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
-        """Begin an epoch, at this process's batch `start_batch`."""
+        """Start an epoch at batch `start_batch` of this process."""
         self.epoch, self.start_batch = epoch, start_batch
         self.steps: int | None = None
         self.reports: dict[int, CleaningReport] = {}
 
     def ends(self, steps: int, target_tokens: int) -> bool:
-        """Return whether all lanes have ended, in all processes: the next batches have no target token then.
+        """Return whether the shards of all processes have ended: then the next batches have no target token.
 
         Raises:
-            StreamError: they had no pair at all, or too large a share of the rows is unusable.
+            StreamError: there was no usable pair, or too large a share of the rows is unusable.
         """
         if not target_tokens:
             self.end_epoch(steps)
         return not target_tokens
 
     def is_over(self, steps: int) -> bool:
-        """Whether the current epoch is known to end after so many optimiser steps."""
+        """Return whether the current epoch is known to end after `steps` optimiser steps."""
         return steps == self.steps
 
     @property
     def steps_per_epoch(self) -> None:
-        """Unknown."""
+        """Return None: unknown."""
         return None
 
     def share_of_epoch(self, steps: int) -> float:
-        """Unknown before its end, so none of it."""
+        """Return 1 at the end of the epoch, otherwise 0: its length is unknown."""
         return float(self.is_over(steps))
 
     def end_epoch(self, steps: int) -> None:
-        """Take note that no process has a batch after so many steps; every process has to call it.
+        """Record that the epoch ended after `steps` steps, and check the reports; every process must call it.
 
         Raises:
-            StreamError: there was none before either, or too large a share of the rows is unusable.
+            StreamError: there was no usable pair, or too large a share of the rows is unusable.
         """
         self.steps = steps
         total = self.stream.new_report()
@@ -252,15 +252,15 @@ class StreamedBatches:
             raise StreamError(f"train data: {error}") from error
 
     def __iter__(self) -> Iterator[MicroBatch]:
-        lanes = range(self.accelerator.process_index, self.lanes, self.accelerator.num_processes)
-        dataset = LanesOfProcess(self.stream, self.batching, lanes, self.lanes, self.epoch, self.start_batch)
+        shards = range(self.accelerator.process_index, self.shards, self.accelerator.num_processes)
+        dataset = ShardsOfProcess(self.stream, self.batching, shards, self.shards, self.epoch, self.start_batch)
         loader: DataLoader[Any] = DataLoader(
             dataset,
             batch_size=None,
             collate_fn=_as_it_is,
             num_workers=self.stream.workers,
             worker_init_fn=begin_worker,
-            generator=torch.Generator(),  # otherwise it draws from the one of dropout whenever it is opened
+            generator=torch.Generator(),  # otherwise the loader draws from the generator of dropout
         )
         for number, item in enumerate(loader, self.start_batch):
             if isinstance(item, MicroBatch):
@@ -268,15 +268,15 @@ class StreamedBatches:
             elif item.failure is not None:
                 raise StreamError(f"train data: {item.failure}")
             else:
-                self.reports[number % len(lanes)] = item.report
+                self.reports[number % len(shards)] = item.report
                 yield self._empty()
 
     def describe(self) -> str:
-        """Return what is known of the stream, in words."""
+        """Return the size of the shuffle buffer, for the log."""
         return f"a stream of pairs, {self.stream.buffer:,} at a time"
 
     def _empty(self) -> MicroBatch:
-        """A batch that teaches nothing."""
+        """Return a batch without target tokens, which has no gradient."""
         end = torch.tensor([[self.batching.tokenizers.source.eos_token_id]])
         labels = torch.full_like(end, IGNORED)
         return MicroBatch([], {"input_ids": end, "attention_mask": torch.ones_like(end), "labels": labels})

@@ -1,9 +1,9 @@
-"""From token ids to batches: order and padding.
+"""Make padded batches from token ids.
 
-A batch is bounded in *positions*, not in sentences: B * S <= max_tokens and B * T <= max_tokens, padding included, so
-that memory and time per batch stay level (section 5.1 of the paper batches by approximate length for the same
-reason). Here and below B is the batch, S the source length and T the target length in tokens, `</s>` included.
-`epoch_plan.py` decides which examples make a batch.
+The limit of a batch counts *positions*, not sentences: B * S <= max_tokens and B * T <= max_tokens, padding included,
+so that memory and time per batch are nearly constant (section 5.1 of the paper batches by approximate length for the
+same reason). B is the batch, S the source length and T the target length in tokens, `</s>` included.
+`epoch_plan.py` selects the examples of each batch.
 """
 
 from __future__ import annotations
@@ -18,22 +18,21 @@ import torch
 
 from ...modeling.loss import IGNORED
 from .encoding import Ids
-from .epoch_plan import WINDOW, EpochPlan, Indices, Lengths, PairLengths, check_budget, cut, round_up
+from .epoch_plan import WINDOW, EpochPlan, Indices, Lengths, PairLengths, check_budget, round_up, split_by_budget
 from .tokenizer import Tokenizers
 
 
 class MicroBatch(NamedTuple):
-    """What one process computes at once: which examples of the training data these are (their numbers; of a stream,
-    their places), and the model's inputs."""
+    """Inputs of one forward pass, and their examples: indices in the training data, or locations in a stream."""
 
     examples: list[int] | list[str]
     inputs: dict[str, torch.Tensor]
 
-    def cut(self, parts: int) -> list[MicroBatch]:
-        """So many parts of nearly equal size, or one for each example if these are fewer."""
-        if parts == 1:
+    def split(self, count: int) -> list[MicroBatch]:
+        """Split into `count` micro-batches of nearly equal size, but at most one for each example."""
+        if count == 1:
             return [self]
-        number = min(parts, len(self.examples)) or 1
+        number = min(count, len(self.examples)) or 1
         numbers = torch.arange(len(self.examples)).tensor_split(number)
         inputs = {key: value.tensor_split(number) for key, value in self.inputs.items()}
         return [
@@ -43,7 +42,7 @@ class MicroBatch(NamedTuple):
 
 
 class PaddingShare(NamedTuple):
-    """Which part of all positions is padding, 0 to 1, on each side."""
+    """Share of padding in all positions, 0 to 1, on each side."""
 
     source: float
     target: float
@@ -52,7 +51,7 @@ class PaddingShare(NamedTuple):
 def padding_share(
     lengths: PairLengths, batches: Sequence[Sequence[int] | Indices], pad_to_multiple_of: int = 1
 ) -> PaddingShare:
-    """Padding positions / all positions over `batches`, whichever process they belong to."""
+    """Return padding positions / all positions over `batches`."""
     sizes = np.array([len(batch) for batch in batches])
     taken = lengths[np.fromiter(chain.from_iterable(batches), np.int64)]
     longest = np.maximum.reduceat(taken, np.cumsum(sizes) - sizes, axis=0)
@@ -62,23 +61,23 @@ def padding_share(
 
 
 class TokenBudgetBatchSampler:
-    """The batches of one process, for `DataLoader(batch_sampler=...)`: lists of example indices.
+    """Yield the batches of one process as lists of example indices, for `DataLoader(batch_sampler=...)`.
 
-    In every epoch each example occurs exactly once over all processes, in another batch with other neighbours than in
-    the epoch before. The global order depends on seed, epoch and world_size * accumulation_steps alone: micro-batches
-    come in groups of that many, one group per optimiser step, of which rank r takes number r, r + world_size, ... One
-    process accumulating two batches and two processes with one each therefore take the same steps.
+    In every epoch each example occurs exactly once over all processes; batches differ between epochs. The global order
+    depends only on seed, epoch and world_size * accumulation_steps: micro-batches come in groups of this size, one
+    group per optimiser step, and rank r takes numbers r, r + world_size, ... So one process that accumulates two
+    batches takes the same steps as two processes with one batch each.
 
-    The sampler deals out the ranks' shares itself: a loader must not be sharded a second time.
+    The sampler shards over ranks itself: the loader must not be sharded again.
 
     Args:
         lengths: [N, 2] source and target tokens of each example.
         max_tokens: most positions of a batch on either side, padding included.
-        seed: with the epoch, decides order and membership; not negative.
+        seed: determines, with the epoch, batches and order; not negative.
         rank: this process.
         world_size: number of processes.
         accumulation_steps: micro-batches per process and optimiser step.
-        pad_to_multiple_of: the collator's setting of this name, so that the budget counts its padding too.
+        pad_to_multiple_of: as in the collator, so that the budget includes its padding.
         window: most examples planned at once.
 
     Raises:
@@ -107,7 +106,7 @@ class TokenBudgetBatchSampler:
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
-        """Plan an epoch; iteration begins at this rank's batch `start_batch`, which is how a stopped run goes on."""
+        """Plan an epoch; iteration starts at batch `start_batch` of this rank, to resume a run."""
         seed = self.seed, epoch
         self.plan = EpochPlan(self.lengths, self.max_tokens, seed, self.group, self.multiple, self.window)
         start = self.plan.locate(start_batch * self.world_size)
@@ -119,18 +118,18 @@ class TokenBudgetBatchSampler:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps of the whole current epoch, before `start_batch` or after. Epochs differ by a few.
+        """Return the number of optimiser steps of the complete current epoch; epochs differ by a few.
 
-        Of a corpus of several windows, to judge by the first.
+        For a corpus of several windows, an estimate from the first.
         """
         return round(self.plan.expected / self.group)
 
     def share_of_epoch(self, steps: int) -> float:
-        """Which part of the current epoch so many optimiser steps are."""
+        """Return `steps` as a fraction of the current epoch."""
         return steps / self.steps_per_epoch
 
     def is_over(self, steps: int) -> bool:
-        """Whether the current epoch ends after so many optimiser steps."""
+        """Return whether the current epoch ends after `steps` optimiser steps."""
         return self.plan.is_end(steps * self.group)
 
     def __len__(self) -> int:
@@ -144,26 +143,26 @@ class TokenBudgetBatchSampler:
             first = 0
 
     def padding(self) -> PaddingShare:
-        """Of this rank's batches in the first window of the epoch."""
+        """Return the padding share of this rank's batches in the first window of the epoch."""
         return padding_share(self.lengths, self.plan.batches(0)[self.rank :: self.world_size], self.multiple)
 
 
 def evaluation_batches(lengths: Lengths, max_tokens: int, rank: int = 0, world_size: int = 1) -> list[list[int]]:
-    """This rank's batches of example indices, longest first, so that memory runs out at once if ever.
+    """Return this rank's batches of example indices, longest first, so that a lack of memory shows at once.
 
-    Every example occurs once over all ranks, whose numbers of batches may differ by one.
+    Every example occurs once over all ranks; their numbers of batches may differ by one.
 
     Raises:
         ValueError: an example is longer than `max_tokens`.
     """
     check_budget(lengths, max_tokens)
     order = np.lexsort((lengths[:, 1], lengths[:, 0]))[::-1]
-    return [batch.tolist() for batch in cut(lengths, order, max_tokens)[rank::world_size]]
+    return [batch.tolist() for batch in split_by_budget(lengths, order, max_tokens)[rank::world_size]]
 
 
 @dataclass(frozen=True)
 class Seq2SeqCollator:
-    """Pad the pairs of a batch to its longest source and longest target, or to the next multiple above.
+    """Pad the pairs of a batch to its longest source and longest target, rounded up to a multiple.
 
     Returns `input_ids` and `attention_mask` [B, S] and `labels` [B, T], padded with -100, all `torch.long`.
     """
@@ -188,7 +187,7 @@ class Seq2SeqCollator:
 
 @dataclass(frozen=True)
 class Batching:
-    """What makes batches of pairs, besides the pairs.
+    """Settings of batches.
 
     Attributes:
         tokenizers: of source and target.

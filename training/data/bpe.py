@@ -1,23 +1,23 @@
-"""Byte-fallback BPE, trained on the sentences themselves.
+"""Train byte-fallback BPE tokenizers on the training text.
 
 `text -> normalise -> pieces -> merges -> ids </s>`, and back without loss: `decode(encode(x),
 skip_special_tokens=True)` is `normalise(x)` for every Unicode text x.
 
 - *Normalisation* is Unicode NFC and nothing else. Case, spaces and line breaks stay.
-- *Spaces* are ordinary characters inside tokens (" the"), not replaced by U+2581: a stand-in would turn into a space
-  when it occurs in the text itself. One space is put before the text, so that a word has one token at the start and
-  within a sentence; decoding takes it off again.
-- *Pieces* limit merges: runs of letters, single digits, runs of other marks, runs of spaces; a word or mark takes the
-  space before it along. No piece mixes letters, digits and marks, so no merge can spell a special or a byte token.
+- *Spaces* are ordinary characters inside tokens (" the"), not replaced by U+2581: a U+2581 of the text would become a
+  space. One space is added before the text, so that a word has the same token at the start of a sentence and within;
+  decoding removes it.
+- *Pieces* limit merges: runs of letters, single digits, runs of other marks, runs of spaces; a word or mark includes
+  the space before it. No piece mixes letters, digits and marks, so no merge can spell a special or a byte token.
 - *Byte fallback*: characters outside the alphabet become their UTF-8 bytes `<0x00>` ... `<0xFF>`; `<unk>` never
   appears.
 - *Ids*: `<pad> <unk> <s> </s>` are 0 to 3, bytes 4 to 259, then the alphabet and the merges.
 
-Special tokens written out in a text are text (`split_special_tokens`), tokens added later are found in it. That setting
-lives in tokenizer_config.json; a program that reads tokenizer.json with `tokenizers` alone sets
+Special tokens spelled in a text are text (`split_special_tokens`); tokens added later are found in it. This setting is
+in tokenizer_config.json; a program that reads tokenizer.json with only `tokenizers` sets
 `tokenizer.encode_special_tokens = True` for the same effect.
 
-There is no limit of length: positions are sines and cosines.
+There is no limit of length, because positions are sinusoidal.
 """
 
 from __future__ import annotations
@@ -39,25 +39,24 @@ from .tokenizer import Tokenizers
 SPECIAL_TOKENS = ["<pad>", "<unk>", "<s>", "</s>"]
 BYTE_TOKENS = [f"<0x{byte:02X}>" for byte in range(256)]
 PIECES = r" ?[\p{L}\p{M}]+| ?\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s+(?!\S)|\s"
-SAMPLE_SEED = 0  # not the run's: runs with different seeds stay comparable
+SAMPLE_SEED = 0  # not the seed of the run, so that runs with different seeds are comparable
 
 Pair = tuple[str, str]
 
 
 def normalise(text: str) -> str:
-    """The text that decoding gives back: Unicode NFC."""
+    """Return the text that decoding returns: Unicode NFC."""
     return normalizers.NFC().normalize_str(text)
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, kind: type[SideTokenizer] = SineformerTokenizer) -> Any:
-    """Train one tokenizer; the same texts in the same order always give the same one.
+    """Train one tokenizer; deterministic for the same texts in the same order.
 
     Args:
-        texts: the training sentences, gone through several times; both sides one after the other for a joint
-            vocabulary.
-        vocab_size: number of ids. At most half of what specials and bytes leave goes to the alphabet (most frequent
-            characters first), the rest to merges. Data with fewer merges give a smaller tokenizer, with a warning.
-        kind: class of the tokenizer; `SideTokenizer` for the target where it has a vocabulary of its own.
+        texts: the training sentences, read several times; for a joint vocabulary, those of both sides.
+        vocab_size: number of ids. At most half of those left by specials and bytes are for the alphabet (most frequent
+            characters first), the others for merges. Text with fewer merges gives a smaller tokenizer and a warning.
+        kind: class of the tokenizer; `SideTokenizer` for a target with a separate vocabulary.
 
     Raises:
         ValueError: `vocab_size` leaves no room after specials and bytes, or there is no text.
@@ -75,19 +74,19 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, kind: type[SideTokeni
     tokenizer = _wrap(trained, kind)
     if len(tokenizer) < vocab_size:
         warnings.warn(
-            f"the text supports {len(tokenizer)} tokens, not the {vocab_size} of vocab_size; going on with fewer",
+            f"the text supports {len(tokenizer)} tokens, not the {vocab_size} of vocab_size; using fewer",
             stacklevel=2,
         )
     return tokenizer
 
 
 def _alphabet(texts: Iterable[str], vocab_size: int) -> list[str]:
-    """The most frequent characters. Chosen here since the trainer breaks ties of frequency at random."""
+    """Return the most frequent characters. Selected here because the trainer breaks ties at random."""
     fixed = len(SPECIAL_TOKENS) + len(BYTE_TOKENS)
     if vocab_size <= fixed:
         raise ValueError(
             f"vocab_size is {vocab_size}, but {len(SPECIAL_TOKENS)} special and {len(BYTE_TOKENS)} byte tokens take "
-            f"{fixed}; ask for some hundreds more"
+            f"{fixed}; raise it by at least some hundreds"
         )
     counts: Counter[str] = Counter(" ")
     for text in texts:
@@ -111,10 +110,9 @@ def _assemble(model: models.BPE) -> Tokenizer:
 
 
 def _wrap(trained: Tokenizer, kind: type[SideTokenizer]) -> SideTokenizer:
-    """A fast tokenizer over the trained merges, with the four special tokens as its only added tokens.
+    """Return a fast tokenizer with the trained merges, whose only added tokens are the four special tokens.
 
-    The trainer knows no other way to reserve ids than added tokens; left in place, the byte tokens would be matched
-    inside text.
+    The trainer can reserve ids only as added tokens; as such, byte tokens would be matched inside text.
     """
     model = json.loads(trained.to_str())["model"]
     merges = [(left, right) for left, right in model["merges"]]
@@ -134,7 +132,7 @@ def _wrap(trained: Tokenizer, kind: type[SideTokenizer]) -> SideTokenizer:
 
 
 class _BothSides(Iterable[str]):
-    """The sentences of both sides, which need not be in memory."""
+    """Sentences of both sides, which need not be in memory."""
 
     def __init__(self, *sides: Iterable[str]) -> None:
         self.sides = sides
@@ -149,7 +147,7 @@ def train_tokenizers(
     vocab_size: int,
     target_vocab_size: int | None = None,
 ) -> Tokenizers:
-    """One joint tokenizer over both sides, or two separate ones when `target_vocab_size` is given."""
+    """Train one joint tokenizer on both sides, or two separate ones if `target_vocab_size` is given."""
     if target_vocab_size is None:
         joint = train_tokenizer(_BothSides(sources, targets), vocab_size)
         return Tokenizers(joint, joint)
@@ -159,7 +157,7 @@ def train_tokenizers(
 
 
 class Texts(Iterable[str]):
-    """One side of pairs that are read again each time somebody goes through it."""
+    """One side of pairs; each iteration reads them again."""
 
     def __init__(self, open_pairs: Callable[[], Iterator[Pair]], side: int) -> None:
         self.open_pairs, self.side = open_pairs, side
@@ -169,7 +167,7 @@ class Texts(Iterable[str]):
 
 
 def train_vocabulary(sizes: TokenizerArguments, open_pairs: Callable[[], Iterator[Pair]]) -> Tokenizers:
-    """Train the tokenizers on pairs that `open_pairs` reads, several times if there is no `tokenizer_sample`.
+    """Train the tokenizers on the pairs of `open_pairs`, which are read several times without a `tokenizer_sample`.
 
     Raises:
         ValueError: the vocabulary cannot be made.
@@ -181,20 +179,20 @@ def train_vocabulary(sizes: TokenizerArguments, open_pairs: Callable[[], Iterato
 
 
 def train_vocabulary_on(sizes: TokenizerArguments, open_pairs: Callable[[], Iterator[Pair]]) -> Tokenizers:
-    """The same on all of these pairs."""
+    """Train the tokenizers on all of these pairs, whatever `tokenizer_sample` is."""
     return train_tokenizers(Texts(open_pairs, 0), Texts(open_pairs, 1), sizes.vocab_size, sizes.target_vocab_size)
 
 
 def draw_sample(pairs: Iterable[Pair], size: int) -> list[Pair]:
-    """At most `size` of the pairs, each with the same probability; of the same pairs always the same ones.
+    """Return a uniform random sample of at most `size` pairs, deterministic for the same pairs.
 
     Reservoir sampling (Vitter, 1985, algorithm R): only the sample is in memory.
     """
-    dice = random.Random(SAMPLE_SEED)
+    rng = random.Random(SAMPLE_SEED)
     sample: list[Pair] = []
     for number, pair in enumerate(pairs):
         if number < size:
             sample.append(pair)
-        elif (slot := int(dice.random() * (number + 1))) < size:
+        elif (slot := int(rng.random() * (number + 1))) < size:
             sample[slot] = pair
     return sample

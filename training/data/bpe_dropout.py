@@ -1,9 +1,9 @@
-"""BPE-dropout (Provilkov et al., 2020): every epoch reads the training text cut into other subwords.
+"""Segment the training text into different subwords in every epoch: BPE-dropout (Provilkov et al., 2020).
 
-A word is cut as always, by merging characters pair by pair, the earliest learnt merge first; but each time, each merge
-that is possible is passed over with some probability. What is cut is decided by seed and epoch alone, for the whole
-corpus at the start of an epoch: neither the number of processes nor where a run was stopped changes it. (`tokenizers`
-has such a dropout too, but draws from a generator that cannot be seeded.)
+A word is segmented by merging pairs of symbols, the earliest learnt merge first; at each step, each possible merge is
+dropped with some probability. The complete corpus is segmented at the start of an epoch, so the result depends only on
+seed and epoch, not on the number of processes or on where a run was interrupted. (`tokenizers` has BPE-dropout too, but
+its generator cannot be seeded.)
 
     ids of a corpus --decode--> pieces (words) --distinct ones--> characters --merge, in all pieces at once--> ids
 """
@@ -23,34 +23,34 @@ from .encoding import EncodedPairs, Ids
 from .epoch_plan import Indices
 from .tokenizer import Tokenizers
 
-MEND = "leave bpe_dropout out, or begin with no model, so that a tokenizer is trained"
+FIX = "remove bpe_dropout, or start without a model, so that a tokenizer is trained"
 SENTENCES_AT_ONCE = 5_000
 
 
 class Merges:
-    """The merges of a byte-fallback BPE, for many pieces at once.
+    """Merges of a byte-fallback BPE, applied to many pieces at once.
 
     Raises:
-        ValueError: the tokenizer has none.
+        ValueError: the tokenizer is no byte-fallback BPE.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         model = json.loads(tokenizer.backend_tokenizer.to_str())["model"] if tokenizer.is_fast else {}
         self.vocabulary: dict[str, int] = model.get("vocab", {})
         if model.get("type") != "BPE" or not set(BYTE_TOKENS) <= set(self.vocabulary):
-            raise ValueError(f"bpe_dropout: the tokenizer is no BPE that falls back to bytes; {MEND}")
+            raise ValueError(f"bpe_dropout: the tokenizer is no BPE that falls back to bytes; {FIX}")
         self.size = max(self.vocabulary.values()) + 1
         pairs = [(self.vocabulary[left], self.vocabulary[right]) for left, right in model["merges"]]
         keys = np.array([self._key(*pair) for pair in pairs], np.int64)
         self.products = np.array([self.vocabulary[left + right] for left, right in model["merges"]], np.int32)
-        self.ranks = np.argsort(keys)  # of the keys in their order
+        self.ranks = np.argsort(keys)  # of the sorted keys
         self.keys = keys[self.ranks]
 
     def _key(self, left: Any, right: Any) -> Any:
         return left * self.size + right
 
     def characters(self, piece: str) -> list[int]:
-        """What merging begins with: the characters, or the bytes of one that the vocabulary does not have."""
+        """Return the ids before any merge: of characters, or of the bytes of those outside the vocabulary."""
         ids: list[int] = []
         for character in piece:
             known = self.vocabulary.get(character)
@@ -60,14 +60,14 @@ class Merges:
     def merge(
         self, symbols: Ids, lengths: Indices, dropout: float, generator: np.random.Generator
     ) -> tuple[Ids, Indices]:
-        """Merge the characters of pieces, each until it has no merge left or all it has are passed over (algorithm 1).
+        """Merge the characters of each piece until no merge is possible or all are dropped (algorithm 1 of the paper).
 
         Args:
-            symbols: of all pieces, one after the other. lengths: symbols of each piece.
-            dropout: the probability that a merge is passed over; 0 gives what the tokenizer gives, 1 characters.
+            symbols: of all pieces, concatenated. lengths: symbols of each piece.
+            dropout: probability of dropping a merge; 0 gives the segmentation of the tokenizer, 1 characters.
 
         Returns:
-            The same after merging.
+            Symbols and lengths after merging.
         """
         symbols, owner = symbols.copy(), np.repeat(np.arange(len(lengths)), lengths)
         kept, active = np.ones(len(symbols), bool), np.arange(len(symbols))
@@ -79,16 +79,16 @@ class Merges:
             if not len(left):
                 return symbols[kept], np.bincount(owner[kept], minlength=len(lengths))
             first = np.flatnonzero(np.diff(owners[left], prepend=-1))  # candidate of each piece
-            # The earliest merge of a piece, and its leftmost place.
-            rank, place = np.divmod(np.minimum.reduceat(rank * len(active) + left, first), len(active))
-            symbols[active[place]] = self.products[rank]
-            kept[active[place + 1]] = False
+            # The earliest merge of a piece, and its leftmost position.
+            rank, position = np.divmod(np.minimum.reduceat(rank * len(active) + left, first), len(active))
+            symbols[active[position]] = self.products[rank]
+            kept[active[position + 1]] = False
             merging = np.zeros(len(lengths), bool)
-            merging[owners[place]] = True
+            merging[owners[position]] = True
             active = active[merging[owners] & kept[active]]
 
     def _candidates(self, symbols: Ids, owners: Indices) -> tuple[Indices, Indices]:
-        """Places of the left symbols of all pairs that can merge, and the ranks of these merges."""
+        """Return the positions of the left symbols of all pairs that can merge, and the ranks of these merges."""
         left = np.flatnonzero(owners[:-1] == owners[1:])
         keys = self._key(symbols[left].astype(np.int64), symbols[left + 1])
         found = np.searchsorted(self.keys, keys).clip(max=max(0, len(self.keys) - 1))
@@ -97,14 +97,14 @@ class Merges:
 
 
 class Sentences:
-    """The sentences of one side, cut into other subwords again and again.
+    """Sentences of one side, which can be segmented repeatedly.
 
     Args:
-        tokenizer: that made the ids.
-        ids: of all sentences, each with its end token. offsets: where each begins, and the end.
+        tokenizer: the tokenizer of the ids.
+        ids: of all sentences, each with its end token. offsets: start of each sentence, and the end.
 
     Raises:
-        ValueError: merging the characters of the text does not give these ids, so that the tokenizer works otherwise.
+        ValueError: merging the characters of the text without dropout does not give these ids.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, ids: Ids, offsets: Indices) -> None:
@@ -116,21 +116,21 @@ class Sentences:
             bounds = offsets[start : start + SENTENCES_AT_ONCE + 1]
             sentences = [ids[begin:end].tolist() for begin, end in itertools.pairwise(bounds)]
             for text in backend.decode_batch(sentences):
-                cut = [piece for piece, _ in backend.pre_tokenizer.pre_tokenize_str(f" {text}")]
-                pieces += [distinct.setdefault(piece, len(distinct)) for piece in cut]
-                counts.append(len(cut))
+                split = [piece for piece, _ in backend.pre_tokenizer.pre_tokenize_str(f" {text}")]
+                pieces += [distinct.setdefault(piece, len(distinct)) for piece in split]
+                counts.append(len(split))
         self.pieces, self.counts = np.array(pieces, np.int32), np.array(counts)
         symbols = [self.merges.characters(piece) for piece in distinct]
         self.lengths = np.array([len(each) for each in symbols])
         self.symbols = np.array([symbol for each in symbols for symbol in each], np.int32)
-        if not np.array_equal(self.cut(0.0, np.random.default_rng())[0], ids):
+        if not np.array_equal(self.segment(0.0, np.random.default_rng())[0], ids):
             raise ValueError(
-                f"bpe_dropout: the tokenizer does not merge characters as those that Sineformer trains do; {MEND}"
+                f"bpe_dropout: the tokenizer does not merge characters as those that Sineformer trains do; {FIX}"
             )
 
-    def cut(self, dropout: float, generator: np.random.Generator, limit: int | None = None) -> tuple[Ids, Indices]:
-        """Ids of all sentences with their end tokens, and their offsets; a sentence that would have more than `limit`
-        tokens stays as it was."""
+    def segment(self, dropout: float, generator: np.random.Generator, limit: int | None = None) -> tuple[Ids, Indices]:
+        """Return the ids of all sentences with their end tokens, and their offsets; a sentence that would have more
+        than `limit` tokens keeps its original segmentation."""
         firsts = np.cumsum(self.counts) - self.counts
         parts, sizes = [], []
         for start in range(0, len(self.counts), SENTENCES_AT_ONCE):
@@ -151,25 +151,25 @@ class Sentences:
 
 
 def gather(values: npt.NDArray[Any], starts: Indices, lengths: Indices) -> npt.NDArray[Any]:
-    """`values[start : start + length]` for each pair of these, one after the other."""
+    """Return the concatenation of `values[start : start + length]` for all starts and lengths."""
     shifts = starts - (np.cumsum(lengths) - lengths)
     return values[np.repeat(shifts, lengths) + np.arange(lengths.sum())]
 
 
 class BpeDropoutPairs:
-    """Training pairs that are cut into other subwords in every epoch; the same pairs in the same places.
+    """Training pairs in fixed order, segmented differently in every epoch.
 
-    The text is decoded from the token ids, which are all that a cache keeps of the pairs.
+    The text is decoded from the token ids, because a cache has no text.
 
     Args:
-        pairs: as the tokenizers cut them.
+        pairs: as the tokenizers segment them.
         tokenizers: of both sides.
-        dropout: the probability that a merge is passed over, p of the paper.
-        seed: with the epoch, decides what is passed over.
-        max_length: a side of a pair that would have more tokens is left as it is in `pairs`.
+        dropout: the probability of dropping a merge, p of the paper.
+        seed: determines, with the epoch, which merges are dropped.
+        max_length: a side of a pair that would have more tokens keeps its segmentation of `pairs`.
 
     Raises:
-        ValueError: the tokenizers are not of a kind that this can be done with.
+        ValueError: a tokenizer is no BPE as Sineformer trains.
     """
 
     def __init__(self, pairs: EncodedPairs, tokenizers: Tokenizers, dropout: float, seed: int, max_length: int) -> None:
@@ -180,7 +180,7 @@ class BpeDropoutPairs:
         )
 
     def of_epoch(self, epoch: int) -> EncodedPairs:
-        """Return the pairs as an epoch has them."""
+        """Return the pairs with the segmentation of an epoch."""
         generator = np.random.default_rng((self.seed, epoch))
-        source, target = (side.cut(self.dropout, generator, self.max_length) for side in self.sides)
+        source, target = (side.segment(self.dropout, generator, self.max_length) for side in self.sides)
         return EncodedPairs(*source, *target, self.rows)

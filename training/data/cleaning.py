@@ -1,4 +1,4 @@
-"""Which sentence pairs are fit for training, and a full account of the others."""
+"""Select the sentence pairs that are usable for training, and report the others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EMPTY_SOURCE = "empty source side"
 EMPTY_TARGET = "empty target side"
 OLD_MAC = "control character U+000D, the line end of old Macs"
 PLACES_SHOWN = 3
-# Signs of a binary file, of another encoding or of the line ends of old Macs. White space is text.
+# Found in binary files, other encodings and text with the line ends of old Macs. White space is text.
 CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]|\r(?!\n)")
 
 
@@ -31,19 +31,19 @@ WIDE = re.compile(
     "[\u3000-\u3004\u3006\u3008-\u312f\u31a0-\u31bf\u31f0-\u31ff\ua000-\ua4cf\uac00-\ud7a3\uff01-\uff60]+"
 )
 WIDE_LETTERS = 2
-# Rows of a stream after which the share of unusable ones is looked at, and by how many standard deviations of chance it
-# has to be over the limit there: what is to come may be better.
+# The share of unusable rows of a stream is checked each time after this many rows. It must exceed the limit by
+# CLEARLY_MORE standard deviations, because later rows may be better.
 STREAM_CHECK_ROWS = 1_000
 CLEARLY_MORE = 3
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a usable pair may look like.
+    """Limits of a usable pair.
 
-    `max_characters` bounds each side. `max_length_ratio` bounds longer side / shorter side, in letters as
-    `length_in_letters` counts them, or a good translation into Chinese would be far too short. Both sides count as at
-    least `ratio_floor` letters there: "Ja." for "Yes, I think so." is a translation, ten words for two hundred are not.
+    `max_characters` limits each side. `max_length_ratio` limits longer side / shorter side, in letters
+    (`length_in_letters`), because Chinese needs fewer characters. Each side counts as at least `ratio_floor` letters:
+    "Ja." is a translation of "Yes, I think so.", but ten words are none of two hundred.
     """
 
     max_characters: int = DataArguments.max_characters
@@ -53,7 +53,7 @@ class Limits:
 
 @dataclass
 class FoundRows:
-    """How many rows have something in common, and where the first of them are."""
+    """Number of rows with the same fault or note, and the locations of the first."""
 
     count: int = 0
     places: list[str] = field(default_factory=list)
@@ -65,10 +65,10 @@ class FoundRows:
 
 @dataclass
 class CleaningReport:
-    """Counts of rows read, kept and, per reason, found bad. `str()` of it is the text to show.
+    """Counts of rows: read, kept, and bad for each reason. `str()` gives the text for the log.
 
-    `notes` are about rows that are usable, and kept, but worth a look. Where more than `max_unusable_share` of the rows
-    are bad, dropping them would hide that something is wrong with all of the data.
+    `notes` count usable rows that are kept but suspicious. If more than `max_unusable_share` of the rows are bad,
+    dropping them would hide a fault of the complete data.
     """
 
     on_bad_rows: OnBadRows = "drop"
@@ -82,15 +82,15 @@ class CleaningReport:
     def bad(self) -> int:
         return sum(rows.count for rows in self.reasons.values())
 
-    def add(self, reason: str, place: str) -> None:
+    def add(self, reason: str, location: str) -> None:
         """Count one bad row."""
         rows = self.reasons.setdefault(reason, FoundRows())
         rows.count += 1
         if rows.count <= PLACES_SHOWN:
-            rows.places.append(place)
+            rows.places.append(location)
 
     def add_all(self, other: CleaningReport) -> None:
-        """Take in the account of another part of the same data."""
+        """Add the counts of another part of the same data."""
         self.read += other.read
         self.kept += other.kept
         for reason, found in other.reasons.items():
@@ -98,17 +98,17 @@ class CleaningReport:
             rows.count += found.count
             rows.places = [*rows.places, *found.places][:PLACES_SHOWN]
 
-    def settle(self) -> None:
-        """Raise a `ValueError` with the whole report if there are bad rows and they are refused, if they are too many,
-        or if no pair is left."""
+    def check(self) -> None:
+        """Raise a `ValueError` with the complete report if bad rows are refused and there are some, if too many rows
+        are bad, or if no pair is left."""
         if self.on_bad_rows == "refuse" and self.bad:
-            raise ValueError(f"bad rows are refused here; mend these, or have them dropped (on_bad_rows: drop)\n{self}")
+            raise ValueError(f"bad rows are refused here; fix them, or drop them (on_bad_rows: drop)\n{self}")
         if not self.kept:
             raise ValueError(f"no usable sentence pair is left; check the files, the columns and the limits\n{self}")
         self.check_share()
 
     def check_share(self, leeway: float = 0.0) -> None:
-        """Raise a `ValueError` if more rows are bad than `max_unusable_share` allows, by over `leeway` rows."""
+        """Raise a `ValueError` if the bad rows exceed `max_unusable_share` by more than `leeway` rows."""
         share = self.max_unusable_share
         if self.bad <= share * self.read + leeway:
             return
@@ -128,11 +128,11 @@ class CleaningReport:
 def clean(
     rows: Iterable[Row], limits: Limits, on_bad_rows: OnBadRows, max_unusable_share: float = 1.0
 ) -> tuple[ParallelText, CleaningReport]:
-    """Keep the usable pairs, word for word as they are, and account for every other row.
+    """Return the usable pairs, unchanged, and the report of all rows.
 
     Raises:
-        ValueError: with `on_bad_rows="refuse"` for any bad row, otherwise for more of them than `max_unusable_share` of
-            all rows (after reading all of them, listing every reason), and always when no pair is left.
+        ValueError: a row is bad with `on_bad_rows="refuse"`, more than `max_unusable_share` of all rows are bad, or no
+            pair is left. Raised after all rows are read, with every reason.
     """
     if on_bad_rows not in ("drop", "refuse"):
         raise ValueError(f"on_bad_rows is {on_bad_rows!r}; choose 'drop' or 'refuse'")
@@ -140,12 +140,12 @@ def clean(
     for row in usable_rows(rows, limits, report):
         text.append(row)
     report.kept = len(text)
-    report.settle()
+    report.check()
     return text, report
 
 
 def usable_rows(rows: Iterable[Row], limits: Limits, report: CleaningReport) -> Iterator[Row]:
-    """The rows that are fit for training, one at a time; `report` counts what was read and every other row."""
+    """Yield the usable rows; `report` counts all rows that are read, and the bad ones by reason."""
     for row in rows:
         report.read += 1
         reason = row.problem or _problem(row.source or "", row.target or "", limits)
@@ -156,8 +156,8 @@ def usable_rows(rows: Iterable[Row], limits: Limits, report: CleaningReport) -> 
 
 
 def usable_rows_of_stream(rows: Iterable[Row], limits: Limits, report: CleaningReport) -> Iterator[Row]:
-    """The same for rows that may have no end: a `ValueError` as soon as clearly more of them are bad than
-    `max_unusable_share`, which is looked at every `STREAM_CHECK_ROWS` rows."""
+    """Yield the usable rows of a stream; raise a `ValueError` if clearly more than `max_unusable_share` are bad, which
+    is checked every `STREAM_CHECK_ROWS` rows."""
 
     def watched() -> Iterator[Row]:
         for row in rows:
@@ -173,19 +173,19 @@ def read_sample(rows: Iterable[Row], limits: Limits, report: CleaningReport, cou
     """Return the first `count` usable pairs of a stream.
 
     Raises:
-        ValueError: most of what was read is unusable: clearly more than `max_unusable_share`, or more than that in a
-            stream that ends before there are so many.
+        ValueError: clearly more than `max_unusable_share` of the rows are bad, or more than that in a stream with fewer
+            than `count` usable pairs.
     """
     usable = usable_rows_of_stream(rows, limits, report)
     sample = [(row.source or "", row.target or "") for row in itertools.islice(usable, count)]
     report.kept = len(sample)
     if report.kept < count:
-        report.settle()
+        report.check()
     return sample
 
 
 def length_in_letters(text: str) -> int:
-    """Return about how many letters of an alphabet say as much as this text."""
+    """Return the approximate length of this text in letters of an alphabet, as for a translation into English."""
     if text.isascii():
         return len(text)
     han, wide = (sum(map(len, script.findall(text))) for script in (HAN, WIDE))
@@ -193,7 +193,7 @@ def length_in_letters(text: str) -> int:
 
 
 def _problem(source: str, target: str, limits: Limits) -> str | None:
-    """The first thing wrong with a pair that could be read."""
+    """Return the first fault of a pair that could be read, or None."""
     if not source.strip():
         return EMPTY_SOURCE
     if not target.strip():

@@ -1,4 +1,4 @@
-"""The data of a run: text to be read, training pairs as token ids, evaluation sets, and the key that names them."""
+"""Define the data of a run: training text, training pairs as token ids, evaluation sets, and cache keys."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from .overlap import PairHashes
 from .parallel_text import ParallelText
 from .readers.rows import Row
 
-FORMAT = 3  # of the files, and of whatever decides what is in them and is not part of the key
+FORMAT = 3  # of the files; raised too if the code that makes their content changes
 
 
 @dataclass(frozen=True)
 class TextSource:
-    """Training text that can be read again and again.
+    """Training text that can be read repeatedly.
 
     Attributes:
-        open: begins to read.
+        open: returns an iterator over all rows.
         limits: of usable pairs.
-        report: an empty account of bad rows.
+        report: returns an empty report.
     """
 
     open: Callable[[], Iterator[Row]]
@@ -33,50 +33,50 @@ class TextSource:
     report: Callable[[], CleaningReport]
 
     def pairs(self) -> Iterator[tuple[str, str]]:
-        """The usable pairs; a `ValueError` at the end if their report has to be one (`CleaningReport.settle`)."""
+        """Yield the usable pairs; raise the `ValueError` of `CleaningReport.check` at the end."""
         report = self.report()
         for row in usable_rows(self.open(), self.limits, report):
             report.kept += 1
             yield row.source or "", row.target or ""
-        report.settle()
+        report.check()
 
-    def parts(self, report: CleaningReport) -> Iterator[ParallelText]:
-        """The usable pairs in parts that fit into memory; the rest is counted in `report`."""
+    def chunks(self, report: CleaningReport) -> Iterator[ParallelText]:
+        """Yield the usable pairs in chunks that fit into memory; `report` counts the other rows."""
         rows = usable_rows(self.open(), self.limits, report)
-        while part := list(itertools.islice(rows, ENCODING_CHUNK)):
+        while chunk := list(itertools.islice(rows, ENCODING_CHUNK)):
             text = ParallelText()
-            for row in part:
+            for row in chunk:
                 text.append(row)
             yield text
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """The training pairs, ready for use.
+    """Tokenised training pairs.
 
     Attributes:
         pairs: as token ids.
-        report: the account of the rows that were left out.
+        report: of the cleaning.
         digest: `ParallelText.digest` of the usable text.
         hashes: of the text of the pairs.
-        place: file and line of a pair.
+        location: returns file and line of a pair.
     """
 
     pairs: EncodedPairs
     report: CleaningReport
     digest: str
     hashes: PairHashes
-    place: Callable[[int], str]
+    location: Callable[[int], str]
 
     @property
     def size(self) -> int:
-        """Number of pairs."""
+        """Return the number of pairs."""
         return len(self.pairs)
 
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """Sentence pairs to measure on, as text and as token ids in the same order."""
+    """Sentence pairs for evaluation, as text and as token ids in the same order."""
 
     name: str
     text: ParallelText
@@ -84,5 +84,5 @@ class EvaluationSet:
 
 
 def key_of(**content: Any) -> str:
-    """The hash in the name of a folder; `content` is what the folder's content depends on, as JSON has it."""
+    """Return the hash in the name of a cache folder; `content` is all that its content depends on, as JSON values."""
     return hashlib.sha256(json.dumps([FORMAT, content], sort_keys=True).encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""Encode sentence pairs as token ids, all of them in two flat arrays."""
+"""Encode sentence pairs as token ids in two flat arrays."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ Ids = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class EncodedPairs:
-    """Token ids of all pairs in two flat arrays; pair i lies between offsets i and i + 1.
+    """Token ids of all pairs in two flat arrays; pair i is between offsets i and i + 1.
 
-    `rows[i]` is the index of pair i in the text it was encoded from, since pairs over the token limit are left out.
+    `rows[i]` is the index of pair i in the encoded text, because pairs over the token limit are left out.
     """
 
     source_ids: Ids
@@ -48,34 +48,34 @@ class EncodedPairs:
 
     @property
     def lengths(self) -> Lengths:
-        """[N, 2]: source and target tokens of each pair."""
+        """Return [N, 2]: source and target tokens of each pair."""
         return self.lengths_on_demand[:]
 
     @property
     def lengths_on_demand(self) -> PairLengths:
-        """The same, computed for those pairs that it is asked for."""
+        """Return the same, computed only for the pairs that are indexed."""
         return OffsetLengths((self.source_offsets, self.target_offsets))
 
 
 def encode_pairs(text: ParallelText, tokenizers: Tokenizers, max_length: int, report: CleaningReport) -> EncodedPairs:
-    """Encode all pairs but those with more than `max_length` tokens on a side, which are counted in `report`.
+    """Encode all pairs with at most `max_length` tokens a side; the others are counted in `report`.
 
     Raises:
-        ValueError: such pairs exist and the report refuses bad rows, or no pair is left.
+        ValueError: as `CleaningReport.check`.
     """
     pairs = encode_usable(text, tokenizers, max_length, report)
     report.kept = len(pairs)
-    report.settle()
+    report.check()
     return pairs
 
 
 def encode_usable(text: ParallelText, tokenizers: Tokenizers, max_length: int, report: CleaningReport) -> EncodedPairs:
-    """The same for a part of a corpus: what the report says of the whole is left to the caller."""
+    """Encode a part of a corpus in the same way; the caller checks the report of the complete corpus."""
     source_ids, source_lengths = _encode(tokenizers.source, "text", text.sources)
     target_ids, target_lengths = _encode(tokenizers.target, "text_target", text.targets)
     fits = np.maximum(source_lengths, target_lengths) <= max_length
     for index in np.flatnonzero(~fits):
-        report.add(f"longer than {max_length} tokens", text.place(int(index)))
+        report.add(f"longer than {max_length} tokens", text.location(int(index)))
     return EncodedPairs(
         source_ids=source_ids[np.repeat(fits, source_lengths)],
         source_offsets=_offsets(source_lengths[fits]),
@@ -86,7 +86,7 @@ def encode_usable(text: ParallelText, tokenizers: Tokenizers, max_length: int, r
 
 
 def _encode(tokenizer: PreTrainedTokenizerFast, side: str, texts: list[str]) -> tuple[Ids, Indices]:
-    """All ids in one array, and the number of ids of each text; `side` is what the tokenizer calls such texts."""
+    """Return all ids in one array, and the number of ids of each text; `side` is the keyword of the tokenizer."""
     ids, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
     for start in range(0, len(texts), ENCODING_CHUNK):
         encoded = _ids(tokenizer, side, texts[start : start + ENCODING_CHUNK])
@@ -99,7 +99,7 @@ def _ids(tokenizer: PreTrainedTokenizerFast, side: str, texts: list[str]) -> lis
     if not tokenizer.is_fast:
         given: Any = {side: texts}
         return tokenizer(**given, return_attention_mask=False, verbose=False)["input_ids"]
-    # What the call above does, without the offsets that nobody asks for: twice as fast.
+    # Same ids as the call above, without its offsets: twice as fast.
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
@@ -113,7 +113,7 @@ def _offsets(lengths: Indices) -> Indices:
 
 @dataclass(frozen=True)
 class OffsetLengths:
-    """`PairLengths` from where each pair begins, on each side; what lies behind the last pair included."""
+    """`PairLengths` from the offsets of the pairs on each side, the end included."""
 
     offsets: tuple[Indices, Indices]
 

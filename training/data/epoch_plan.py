@@ -1,12 +1,11 @@
-"""The order of training: which examples make a batch, and in which order batches come.
+"""Plan the batches of an epoch and their order.
 
-Little padding on *both* sides asks for more than a sort: sorted by S alone, a batch mixes all T. `epoch_order` sorts
-by S into slabs and by T within each slab, as sort-tile-recursive packing lays out rectangles (Leutenegger et al.,
-1997).
+One sort cannot keep padding low on *both* sides: sorted by S alone, a batch mixes all T. `epoch_order` sorts by S into
+slabs and by T within each slab, as in sort-tile-recursive packing of rectangles (Leutenegger et al., 1997).
 
-A corpus beyond `WINDOW` pairs is planned window by window, so that memory stays flat: its blocks of neighbouring pairs
-are dealt out at random, anew in every epoch, to windows of nearly equal size, and each window is planned as a small
-corpus is. A window touches few places of a memory-mapped file, and everything between two of its pairs is still random.
+A corpus of more than `WINDOW` pairs is planned window by window, for constant memory: in every epoch its blocks of
+neighbouring pairs are distributed at random over windows of nearly equal size, and each window is planned like a small
+corpus. So a window reads few regions of a memory-mapped file.
 """
 
 import heapq
@@ -23,7 +22,7 @@ Lengths = npt.NDArray[np.int64]
 
 
 class PairLengths(Protocol):
-    """[N, 2] source and target tokens of each example: an array, or what reads them from a file when asked."""
+    """[N, 2] source and target tokens of each example: an array, or an object that reads them from a file on demand."""
 
     def __len__(self) -> int: ...
 
@@ -31,15 +30,15 @@ class PairLengths(Protocol):
 
 
 class EpochPlan:
-    """The batches of an epoch, window by window; those of one window are in memory at a time.
+    """Batches of an epoch, planned window by window; those of one window are in memory.
 
     Args:
         lengths: [N, 2] source and target tokens of each example.
         max_tokens: most positions of a batch on either side, padding included.
-        seed: of the run, and the number of the epoch.
+        seed: of the run, and the epoch.
         group: the number of batches in a window is a multiple of it.
         multiple: lengths are padded to a multiple of it.
-        window: most examples planned at once; the whole corpus at once where it has no more.
+        window: most examples planned at once; a smaller corpus is one window.
 
     Attributes:
         counts: batches of each window planned so far.
@@ -55,23 +54,23 @@ class EpochPlan:
         window: int = WINDOW,
     ) -> None:
         self.lengths, self.max_tokens, self.seed, self.group, self.multiple = lengths, max_tokens, seed, group, multiple
-        whole = len(lengths) <= window
-        self.block = max(1, len(lengths) if whole else min(BLOCK, window // 16))
+        is_single = len(lengths) <= window
+        self.block = max(1, len(lengths) if is_single else min(BLOCK, window // 16))
         starts = np.arange(0, len(lengths), self.block)
-        if not whole:
+        if not is_single:
             starts = np.random.default_rng(seed).permutation(starts)
         self.windows = np.array_split(starts, max(1, -(-len(lengths) // window)))
         self.counts: list[int] = []
         self._planned: tuple[int, list[Indices]] = -1, []
 
     def batches(self, number: int) -> list[Indices]:
-        """The batches of a window, as indices of examples.
+        """Return the batches of a window, as indices of examples.
 
         Raises:
             ValueError: the examples are too few to split into a multiple of `group` batches.
         """
         if self._planned[0] != number:
-            self._planned = -1, []  # make room first
+            self._planned = -1, []  # free memory first
             self._planned = number, self._plan(number)
             if number == len(self.counts):
                 self.counts.append(len(self._planned[1]))
@@ -85,9 +84,9 @@ class EpochPlan:
         return [examples[batch] for batch in plan_batches(lengths, self.max_tokens, seed, self.group)]
 
     def locate(self, batch: int) -> tuple[int, int] | None:
-        """The window of a batch of the epoch, and its number there; None if the epoch ends before it.
+        """Return the window of a batch and its index there; None if the epoch has fewer batches.
 
-        The end of the epoch, where there is no batch, is in the last window.
+        The end of the epoch counts as a batch of the last window.
         """
         for number in range(len(self.windows)):
             if number == len(self.counts):
@@ -100,40 +99,40 @@ class EpochPlan:
 
     @property
     def total(self) -> int:
-        """Batches of the epoch. To know them, every window has to be planned once."""
+        """Return the number of batches of the epoch, which plans every window once."""
         for number in range(len(self.counts), len(self.windows)):
             self.batches(number)
         return sum(self.counts)
 
     def is_end(self, batch: int) -> bool:
-        """Whether the epoch has exactly so many batches."""
+        """Return whether the epoch is known to have exactly this many batches."""
         return len(self.counts) == len(self.windows) and batch == sum(self.counts)
 
     @property
     def expected(self) -> float:
-        """Batches of the epoch, to judge by its first window."""
+        """Return the number of batches of the epoch, estimated from its first window."""
         in_window = sum(min(self.block, len(self.lengths) - int(start)) for start in self.windows[0])
         return self.counts[0] * len(self.lengths) / in_window
 
 
 def plan_batches(lengths: Lengths, max_tokens: int, seed: tuple[int, ...], group: int = 1) -> list[Indices]:
-    """All batches of these examples in training order; their number is a multiple of `group`.
+    """Return all batches of these examples in training order; their number is a multiple of `group`.
 
     Raises:
         ValueError: the examples are too few to split into a multiple of `group` batches.
     """
     generator = np.random.default_rng(seed)
     order = epoch_order(lengths, max_tokens, generator)
-    batches = _split_largest(cut(lengths, order, max_tokens), group)
+    batches = _split_largest(split_by_budget(lengths, order, max_tokens), group)
     return [batches[index] for index in generator.permutation(len(batches))]
 
 
 def epoch_order(lengths: Lengths, max_tokens: int, generator: np.random.Generator) -> Indices:
-    """All examples so that neighbours have similar lengths on both sides; equal lengths fall in random order.
+    """Return an order in which neighbours have similar lengths on both sides; equal lengths are in random order.
 
-    Sorted by S, cut into slabs, sorted by T within a slab, up in one slab and down in the next so that T runs on
-    where they meet. Of about b batches, sqrt(2 b) slabs pad both sides alike, measured on text with a length
-    correlation of 0.87. The random phase moves the slab borders from epoch to epoch.
+    Sorted by S, split into slabs, sorted by T within a slab, ascending and descending in turn, so that T has no jump
+    between slabs. For about b batches, sqrt(2 b) slabs pad both sides equally, measured on text with a length
+    correlation of 0.87. A random phase moves the slab borders in each epoch.
     """
     count = len(lengths)
     batches = lengths.max(axis=1).sum() / max_tokens
@@ -145,8 +144,8 @@ def epoch_order(lengths: Lengths, max_tokens: int, generator: np.random.Generato
     return np.lexsort((generator.random(count), rising, slab))
 
 
-def cut(lengths: Lengths, order: Indices, max_tokens: int) -> list[Indices]:
-    """Cut an order into the longest runs that keep within the budget on both sides.
+def split_by_budget(lengths: Lengths, order: Indices, max_tokens: int) -> list[Indices]:
+    """Split an order into the longest runs within the budget on both sides.
 
     Raises:
         ValueError: an example does not fit.
@@ -187,10 +186,10 @@ def _split_largest(batches: list[Indices], group: int) -> list[Indices]:
 
 
 def check_budget(lengths: PairLengths, max_tokens: int, multiple: int = 1) -> None:
-    """Make sure that every example fits into a batch.
+    """Check that every example fits into a batch.
 
     Raises:
-        ValueError: naming the first that does not.
+        ValueError: an example does not fit; the first is named.
     """
     first = lengths[:1]
     if first.ndim != 2 or first.shape[1] != 2:
@@ -209,5 +208,5 @@ def check_budget(lengths: PairLengths, max_tokens: int, multiple: int = 1) -> No
 
 
 def round_up(lengths: Lengths, multiple: int) -> Lengths:
-    """Lengths with padding to a multiple."""
+    """Return the lengths rounded up to a multiple."""
     return -(-lengths // multiple) * multiple

@@ -1,4 +1,4 @@
-"""From the settings to everything a run reads: cleaned text, tokenizers, token ids, evaluation sets."""
+"""Load the data of a run: read and clean its splits, load or train its tokenizers, encode its pairs."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from .parallel_text import ParallelText
 from .readers.arrow_tables import hub_table, read_hub, rows_of_stream
 from .readers.rows import ColumnNames, Row
 from .readers.sources import read_files, read_pairs
-from .streaming import TextStream, deal
+from .streaming import TextStream, distribute
 from .tokenizer import Tokenizers
 
-EMBEDDED_SEED = 0  # not the run's: runs with different seeds stay comparable
-FIRST_PAIRS = 10_000  # of a stream, read before training starts where no vocabulary is trained on more of them
+EMBEDDED_SEED = 0  # not the seed of the run, so that runs with different seeds are comparable
+FIRST_PAIRS = 10_000  # of a stream, read before training unless `tokenizer_sample` asks for another number
 NO_LIMITS = Limits(max_characters=sys.maxsize, max_length_ratio=math.inf)
 
 
 class DataError(ValueError):
-    """The data cannot be used as the settings ask."""
+    """The data cannot be used with these settings."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """Everything a run reads.
+    """Data of a run.
 
     Attributes:
         tokenizers: of source and target.
@@ -58,8 +58,8 @@ class Data:
 
 
 def load_data(settings: Settings, accelerator: Accelerator, tokenizers: Tokenizers | None = None) -> Data:
-    """Read and clean all splits, train the tokenizers on the training text unless they are given, encode, and report
-    what was left out.
+    """Read and clean all splits, train the tokenizers on the training text unless they are given, encode, and print the
+    reports.
 
     Raises:
         DataError: a split cannot be read or has no usable pairs, or the vocabulary cannot be made.
@@ -75,7 +75,7 @@ def load_data(settings: Settings, accelerator: Accelerator, tokenizers: Tokenize
         note_overlap(texts, train.hashes)
         accelerator.print(f"train: {train.report}")
     else:
-        accelerator.print("train: a stream; pairs that repeat others or are in another split as well are not counted")
+        accelerator.print("train: a stream; repeated pairs and pairs of other splits are not counted")
     for name, (_, report) in texts.items():
         accelerator.print(f"{name}: {report}")
     return Data(tokenizers, train, held_out)
@@ -94,7 +94,7 @@ def _load_train(
 
 @contextlib.contextmanager
 def _naming(split: str) -> Iterator[None]:
-    """Have the errors of a split name it."""
+    """Put the name of a split before its error messages."""
     try:
         yield
     except ValueError as error:
@@ -109,8 +109,8 @@ def _train_in_memory(
         tokenizers = on_main_process(accelerator, lambda: train_vocabulary(settings.tokenizer, text.pairs))
     pairs = encode_pairs(text, tokenizers, settings.data.max_length, report)
     hashes = PairHashes.of((text.sources[row], text.targets[row]) for row in pairs.rows)
-    corpus = Corpus(pairs, report, text.digest(), hashes, lambda pair: text.place(int(pairs.rows[pair])))
-    note_repeats(report, hashes, corpus.place)
+    corpus = Corpus(pairs, report, text.digest(), hashes, lambda pair: text.location(int(pairs.rows[pair])))
+    note_repeats(report, hashes, corpus.location)
     return tokenizers, corpus
 
 
@@ -127,7 +127,7 @@ def _train_from_cache(
         )
     key = key_of(**content, vocabulary=tokenizers.digest())
     corpus = cached_corpus(cache, key, text, tokenizers, data.max_length)
-    # It may have been made when more was allowed, which changes none of its pairs.
+    # The cache may be of a run with a higher limit, which does not change the pairs.
     corpus.report.max_unusable_share = data.max_unusable_share
     corpus.report.check_share()
     return tokenizers, corpus
@@ -138,7 +138,7 @@ def _train_as_stream(
 ) -> tuple[Tokenizers, TextStream]:
     data, sizes = settings.data, settings.tokenizer
     stream = TextStream(
-        functools.partial(_lanes, data),
+        functools.partial(_open_shards, data),
         _train_limits(data),
         data.max_length,
         data.shuffle_buffer,
@@ -149,43 +149,43 @@ def _train_as_stream(
 
     def make() -> Tokenizers:
         count = (sizes.tokenizer_sample if tokenizers is None else None) or FIRST_PAIRS
-        sample = read_sample(_lanes(data, [0], 1)[0], stream.limits, _new_report(data), count)
+        sample = read_sample(_open_shards(data, [0], 1)[0], stream.limits, _new_report(data), count)
         return tokenizers or train_vocabulary_on(sizes, lambda: iter(sample))
 
     made = on_main_process(accelerator, make)
     return tokenizers or made, stream
 
 
-def _lanes(data: DataArguments, lanes: list[int], count: int) -> list[Iterator[Row]]:
-    """The rows of these lanes of the training data, out of so many."""
+def _open_shards(data: DataArguments, shards: list[int], count: int) -> list[Iterator[Row]]:
+    """Return the rows of these shards of the training data, of `count` in all."""
     if data.dataset in ("embedded", "files"):
-        return deal(_rows(data, "train"), lanes, count)
+        return distribute(_rows(data, "train"), shards, count)
     table = hub_table(data.dataset, data.train_split, data.dataset_config, streaming=True)
-    columns, place = _columns(data), f"{data.dataset} ({data.train_split})"
-    if table.num_shards % count:  # every process reads all files, and leaves out what is not its own
-        return deal(rows_of_stream(table, columns, place), lanes, count)
+    columns, location = _columns(data), f"{data.dataset} ({data.train_split})"
+    if table.num_shards % count:  # every process reads all files and skips the rows of others
+        return distribute(rows_of_stream(table, columns, location), shards, count)
     from datasets.distributed import split_dataset_by_node
 
     return [
-        rows_of_stream(split_dataset_by_node(table, lane, count), columns, f"{place}, part {lane + 1} of {count}")
-        for lane in lanes
+        rows_of_stream(split_dataset_by_node(table, shard, count), columns, f"{location}, shard {shard + 1} of {count}")
+        for shard in shards
     ]
 
 
 def has_split(data: DataArguments, split: str) -> bool:
-    """Whether the settings name this split; only the test may be missing."""
+    """Return whether the settings name this split; only the test split is optional."""
     if data.dataset == "embedded":
         return True
     return bool(data.files_of(split)) if data.dataset == "files" else getattr(data, f"{split}_split") is not None
 
 
 def read_split(data: DataArguments, split: str) -> tuple[ParallelText, CleaningReport]:
-    """The usable pairs of a split and the account of the others.
+    """Return the usable pairs of a split and its report.
 
-    Limits on length hold for training only: a score counts on the whole of an evaluation set.
+    Length limits apply only to training, because scores are computed on complete evaluation sets.
 
     Raises:
-        ValueError: the source cannot be read, or has bad rows that the settings refuse, or has no usable ones.
+        ValueError: the split cannot be read, or as `CleaningReport.check`.
     """
     with _naming(split):
         return _read(data, split)
@@ -214,7 +214,7 @@ def _rows(data: DataArguments, split: str) -> Iterator[Row]:
 
 
 def columns_of(data: DataArguments) -> ColumnNames | None:
-    """The named columns, if the settings name any."""
+    """Return the columns that the settings name, or None."""
     if data.source_column is None or data.target_column is None:
         return None
     return ColumnNames(data.source_column, data.target_column)
@@ -225,14 +225,14 @@ def _columns(data: DataArguments) -> ColumnNames:
 
 
 def _identity(data: DataArguments) -> Any:
-    """The same without reading the data: it misses what changes neither names nor sizes."""
+    """Return an identity as `_content`, without reading the data: it misses changes that keep names and sizes."""
     if data.dataset == "files":
         return [(file.name, file.stat().st_size) for file in data.files_of("train")]
     return _content(data) if data.dataset == "embedded" else data.dataset
 
 
 def _content(data: DataArguments) -> Any:
-    """What tells this training data from any other, wherever it lies."""
+    """Return an identity of the training data that depends only on their content."""
     if data.dataset == "embedded":
         return hashlib.sha256(repr(load_split("train", data.train_size, EMBEDDED_SEED)).encode()).hexdigest()
     if data.dataset == "files":
@@ -247,7 +247,7 @@ def _what_shapes_text(concern: DataArguments | TokenizerArguments) -> dict[str, 
 
 
 def data_digests(data: Data) -> dict[str, str]:
-    """The SHA-256 of every split, as it was left after cleaning, and of the vocabulary."""
+    """Return the SHA-256 of every split after cleaning, and of the vocabulary."""
     held_out = {name: held_out.text.digest() for name, held_out in data.held_out.items()}
     return {"train": data.train.digest, **held_out, "vocabulary": data.tokenizers.digest()}
 

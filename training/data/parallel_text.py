@@ -1,4 +1,4 @@
-"""Hold sentence pairs as text, each with its file and line, and the checksum that tells whether they are the same."""
+"""Store sentence pairs as text with file and line, and compute their checksum."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from .readers.rows import Row
 
 
 class Digest(Protocol):
-    """What `hashlib.sha256()` returns."""
+    """Type of `hashlib.sha256()`."""
 
     def update(self, data: bytes, /) -> None: ...
 
 
 @dataclass
 class ParallelText:
-    """Sentence pairs in reading order: `sources[i]` means `targets[i]`, found at line `lines[i]` of `files[i]`."""
+    """Sentence pairs in reading order: `targets[i]` translates `sources[i]`, from line `lines[i]` of `files[i]`."""
 
     sources: list[str] = field(default_factory=list)
     targets: list[str] = field(default_factory=list)
@@ -36,15 +36,15 @@ class ParallelText:
         self.lines.append(row.line)
 
     def pairs(self) -> Iterator[tuple[str, str]]:
-        """Source and target of each pair."""
+        """Yield source and target of each pair."""
         return zip(self.sources, self.targets, strict=True)
 
-    def place(self, index: int) -> str:
-        """File and line of a pair, as error messages show it."""
+    def location(self, index: int) -> str:
+        """Return file and line of a pair, for messages."""
         return f"{self.files[index]}:{self.lines[index]}"
 
     def update(self, digest: Digest) -> None:
-        """Add the pairs to a digest, which depends on their order and not on the parts that they come in."""
+        """Add the pairs to a digest, which depends on their order but not on how they are split into chunks."""
         for source, target in self.pairs():
             digest.update(f"{len(source)} {len(target)} {source}{target}".encode())
 

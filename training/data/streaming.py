@@ -1,16 +1,15 @@
-"""Training pairs that are read as they are needed and never all at once: an epoch is one pass over the data.
+"""Stream training pairs: an epoch is one pass over the data, which is never in memory completely.
 
-    rows --dealt out--> lanes --cleaned, tokenised, planned buffer by buffer--> batches, one lane after another
+    rows --distributed--> shards --cleaned, tokenised, planned buffer by buffer--> batches, from the shards in turn
 
-A *lane* is a part of the data that makes batches on its own. There are as many as an optimiser step has batches, in
-whatever processes they are, times the workers of a process; batch n of the epoch comes from lane n modulo their number.
-So the order of training depends on seed, epoch and world_size * accumulation_steps (and the workers) alone, as it does
-for a `TokenBudgetBatchSampler`, and a process reads nothing but what its own lanes need.
+Each *shard* of the stream makes its own batches. The number of shards is that of batches in an optimiser step, over all
+processes, times the workers of a process; batch n of the epoch is from shard n modulo this number. So the order depends
+only on seed, epoch and world_size * accumulation_steps (and the workers), as with `TokenBudgetBatchSampler`.
 
-Lanes come to their ends at different times. One that has ended gives batches without a target token, which teach
-nothing, so that all processes go on together; the epoch is over when a step would have no target token at all.
+Shards end at different times. A shard that has ended yields batches without target tokens, which have no gradient, so
+that all processes stay in step; the epoch ends when a step would have no target token in any process.
 
-A run that goes on in the middle of an epoch reads it from its beginning and leaves out the batches it has had.
+A run that resumes within an epoch reads it from the beginning and skips the batches that it has trained on.
 """
 
 from __future__ import annotations
@@ -37,24 +36,24 @@ from .readers.rows import Row
 
 
 class StreamError(ValueError):
-    """The training data cannot be used, which came out while it was read."""
+    """The training data cannot be used, which was found during training."""
 
 
 @dataclass(frozen=True)
 class TextStream:
-    """Training text that is read from its beginning in every epoch.
+    """Training text that is read from the beginning in every epoch.
 
     Attributes:
-        open_lanes: the rows of each of these lanes, out of so many.
+        open_shards: returns the rows of each of the given shards; the second argument is the number of all shards.
         limits: of usable pairs.
         max_length: tokens of the longest usable sentence.
-        buffer: pairs in memory in all processes together, of which batches are made.
-        workers: of each process, which read and tokenise while it trains; 0: it does so itself.
-        digest: tells these data from others, as far as can be seen without reading them.
-        max_unusable_share: of the rows; clearly more in a lane as it is read, or more in all of an epoch, end the run.
+        buffer: pairs in memory over all processes, from which batches are made.
+        workers: processes that read and tokenise during training, for each training process; 0 for none.
+        digest: identity of the data, computed without reading them.
+        max_unusable_share: of the rows; the run ends if clearly more of a shard, or more of an epoch, are unusable.
     """
 
-    open_lanes: Callable[[list[int], int], list[Iterator[Row]]]
+    open_shards: Callable[[list[int], int], list[Iterator[Row]]]
     limits: Limits
     max_length: int
     buffer: int
@@ -64,57 +63,59 @@ class TextStream:
 
     @property
     def size(self) -> None:
-        """Number of pairs: unknown."""
+        """Return None: the number of pairs is unknown."""
         return None
 
     def new_report(self) -> CleaningReport:
-        """Return an empty account of bad rows."""
+        """Return an empty report."""
         return CleaningReport(max_unusable_share=self.max_unusable_share)
 
-    def place(self, example: str) -> str:
-        """What error messages call an example: examples of a stream are places."""
+    def location(self, example: str) -> str:
+        """Return the name of an example in messages: examples of a stream are locations."""
         return example
 
 
-def deal(rows: Iterable[Row], lanes: list[int], count: int) -> list[Iterator[Row]]:
-    """The rows of these lanes: of every `count` rows one goes to each lane, in an order drawn anew, or text in which
-    every n-th line is long would make one lane slower than the others. Lanes have to be read in turn: rows that come
-    before their turn wait in memory."""
-    waiting: dict[int, deque[Row]] = {lane: deque() for lane in lanes}
-    undealt, dice = iter(rows), random.Random(0)
-    takers: list[int] = []
+def distribute(rows: Iterable[Row], shards: list[int], count: int) -> list[Iterator[Row]]:
+    """Distribute rows over `count` shards and return the iterators of the given ones.
 
-    def rows_of(lane: int) -> Iterator[Row]:
+    Of every `count` rows each shard gets one, in random order: in a fixed order, text in which every n-th line is long
+    would make one shard slower. Read the shards in turn, because rows of the other given shards wait in memory.
+    """
+    waiting: dict[int, deque[Row]] = {shard: deque() for shard in shards}
+    remaining, rng = iter(rows), random.Random(0)
+    order: list[int] = []
+
+    def rows_of(shard: int) -> Iterator[Row]:
         while True:
-            while not waiting[lane]:
+            while not waiting[shard]:
                 try:
-                    row = next(undealt)
+                    row = next(remaining)
                 except StopIteration:
                     return
-                if not takers:
-                    takers.extend(dice.sample(range(count), count))
-                taker = takers.pop()
-                if taker in waiting:
-                    waiting[taker].append(row)
-            yield waiting[lane].popleft()
+                if not order:
+                    order.extend(rng.sample(range(count), count))
+                receiver = order.pop()
+                if receiver in waiting:
+                    waiting[receiver].append(row)
+            yield waiting[shard].popleft()
 
-    return [rows_of(lane) for lane in lanes]
+    return [rows_of(shard) for shard in shards]
 
 
 @dataclass(frozen=True)
 class Ended:
-    """What a lane gives after its last batch; `failure` says why it could not go on."""
+    """Item that a shard yields after its last batch; `failure` is the error that ended it, if any."""
 
     report: CleaningReport
     failure: str | None = None
 
 
 @dataclass
-class _Lane:
-    """One lane of an epoch: iteration gives its batches.
+class _Shard:
+    """One shard of the stream in an epoch.
 
     Attributes:
-        report: of what was read so far.
+        report: of the rows read so far.
     """
 
     stream: TextStream
@@ -126,7 +127,7 @@ class _Lane:
     report: CleaningReport
 
     def batches(self) -> Iterator[MicroBatch]:
-        """All batches of the lane."""
+        """Yield all batches of the shard."""
         usable = usable_rows_of_stream(self.rows, self.stream.limits, self.report)
         size = max(1, self.stream.buffer // self.count)
         for buffer in itertools.count():
@@ -144,57 +145,58 @@ class _Lane:
         check_budget(pairs.lengths, batching.max_tokens, collator.pad_to_multiple_of)
         lengths = round_up(pairs.lengths, collator.pad_to_multiple_of)
         for batch in plan_batches(lengths, batching.max_tokens, (batching.seed, self.epoch, self.number, buffer)):
-            examples = [text.place(int(pairs.rows[pair])) for pair in batch]
+            examples = [text.location(int(pairs.rows[pair])) for pair in batch]
             yield MicroBatch(examples, collator([pairs[int(pair)] for pair in batch]))
 
 
-class LanesOfProcess(IterableDataset[Any]):
-    """The batches of one process from number `start` on, without end: where a lane has none, `Ended`.
+class ShardsOfProcess(IterableDataset[Any]):
+    """Batches of one process from number `start`, endlessly: a shard without further batches yields `Ended`.
 
-    Its lanes are every `world_size`-th. Of w workers each takes every w-th batch, as the loader asks them in turn, and
-    with it every w-th lane.
+    The process has every `world_size`-th shard. The loader asks its w workers in turn, so each worker has every w-th
+    batch and every w-th shard of the process.
     """
 
     def __init__(
-        self, stream: TextStream, batching: Batching, lanes: range, count: int, epoch: int, start: int
+        self, stream: TextStream, batching: Batching, shards: range, count: int, epoch: int, start: int
     ) -> None:
-        self.stream, self.batching, self.lanes, self.count = stream, batching, lanes, count
+        self.stream, self.batching, self.shards, self.count = stream, batching, shards, count
         self.epoch, self.start = epoch, start
 
     def __iter__(self) -> Iterator[MicroBatch | Ended]:
         worker = get_worker_info()
         number, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        mine = [self.lanes[batch % len(self.lanes)] for batch in self._batches(number, workers, len(self.lanes))]
+        mine = [self.shards[batch % len(self.shards)] for batch in self._batches(number, workers, len(self.shards))]
         try:
-            lanes = {
-                lane: _Lane(self.stream, self.batching, rows, lane, self.count, self.epoch, self.stream.new_report())
-                for lane, rows in zip(mine, self.stream.open_lanes(mine, self.count), strict=True)
+            shards = {
+                shard: _Shard(self.stream, self.batching, rows, shard, self.count, self.epoch, self.stream.new_report())
+                for shard, rows in zip(mine, self.stream.open_shards(mine, self.count), strict=True)
             }
-            batches = {lane: lanes[lane].batches() for lane in mine}
-            # In turn, as in training: a lane that ran ahead would have the rows of the others wait in memory.
+            batches = {shard: shards[shard].batches() for shard in mine}
+            # In turn, as in training: if a shard were read ahead, the rows of the others would wait in memory.
             for batch in range(self.start):
                 if worker is not None and not _has_parent():
                     return
-                if self.lanes[batch % len(self.lanes)] in batches:
-                    next(batches[self.lanes[batch % len(self.lanes)]], None)
-            for lane in itertools.cycle(mine):
-                yield next(batches[lane], None) or Ended(lanes[lane].report)
+                if self.shards[batch % len(self.shards)] in batches:
+                    next(batches[self.shards[batch % len(self.shards)]], None)
+            for shard in itertools.cycle(mine):
+                yield next(batches[shard], None) or Ended(shards[shard].report)
         except ValueError as error:
             yield Ended(CleaningReport(), str(error))
 
     def _batches(self, worker: int, workers: int, stop: int) -> range:
-        """The first batches of a worker, one of each of its lanes."""
+        """Return the first batches of a worker, one for each of its shards."""
         return range(self.start + worker, self.start + stop, workers)
 
 
 def _has_parent() -> bool:
-    """Whether the process that trains is still there. The loader looks for itself, but only between batches."""
+    """Return whether the training process is still alive. The loader checks this too, but only between batches."""
     parent = multiprocessing.parent_process()
     return parent is not None and parent.is_alive()
 
 
 def begin_worker(number: int) -> None:
+    """Set up a worker process of the loader."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads do not survive the fork
-    # They reach all processes of a group. The one that trains has to end its step first, and it ends this one.
+    # Signals reach all processes of a group. The training process finishes its step first, then ends this worker.
     for request in SIGNALS:
         signal.signal(request, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""The tokenizers of a model: load them, save them, and tell them from others."""
+"""Load, save and identify the tokenizers of a model."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from ...modeling.tokenization_sineformer import TARGET_FOLDER, SineformerTokenizer
 
-# Those of our own tokenizers, and of those that converted models bring along.
+# Files of our tokenizers and of those of converted models.
 TOKENIZER_FILES = (
     *("tokenizer_config.json", "tokenizer.json", "special_tokens_map.json", "added_tokens.json"),
     *("vocab.json", "target_vocab.json", "source.spm", "target.spm"),
@@ -18,11 +18,11 @@ TOKENIZER_FILES = (
 
 
 class Tokenizers(NamedTuple):
-    """The tokenizers of the two sides; a joint one stands in both places. `text_target=` encodes the target: the one of
-    a converted Marian model stands in both places too, and has pieces of its own for each side.
+    """Tokenizers of the two sides; a joint tokenizer is both. `text_target=` encodes the target. The tokenizer of a
+    converted Marian model is both too, with a segmentation of its own for each side.
 
     Attributes:
-        files: contents of the files that they were loaded from, by path in their folder; None for new ones.
+        files: contents of the files that they were loaded from, by path in their folder; None for new tokenizers.
     """
 
     source: PreTrainedTokenizerFast
@@ -34,7 +34,7 @@ class Tokenizers(NamedTuple):
         return self.source is self.target
 
     def digest(self) -> str:
-        """The SHA-256 of the vocabulary and of all that turns text into ids."""
+        """Return the SHA-256 of the vocabulary and of everything else that determines ids."""
         if self.files is None or self.source.is_fast:
             contents = [each.backend_tokenizer.to_str().encode() for each in (self.source, self.target)]
         else:
@@ -43,13 +43,13 @@ class Tokenizers(NamedTuple):
 
 
 def save_tokenizers(tokenizers: Tokenizers, directory: str | Path) -> None:
-    """Write the source (or joint) tokenizer to `directory` and a separate target one to its folder `target_tokenizer`.
-    The files of tokenizers that were loaded are written as they were, unless they lack what `SineformerTokenizer`
-    writes: transformers would add how they were loaded.
+    """Write the source (or joint) tokenizer to `directory` and a separate target tokenizer to `target_tokenizer` in it.
+
+    Loaded files are written unchanged, because transformers would add arguments of loading; an exception are files
+    without what `SineformerTokenizer` writes.
 
     Raises:
-        ValueError: a joint tokenizer over a folder that holds a separate target one, which would be taken for its
-            other half.
+        ValueError: the tokenizer is joint, but the folder has a separate target tokenizer, which would be loaded.
     """
     directory = Path(directory)
     if tokenizers.joint and (directory / TARGET_FOLDER).exists():
@@ -66,7 +66,7 @@ def save_tokenizers(tokenizers: Tokenizers, directory: str | Path) -> None:
 
 
 def _is_older(tokenizers: Tokenizers) -> bool:
-    """Whether the files have two vocabularies and do not say so, as those of before there was a class for it."""
+    """Return whether the files have two vocabularies but are older than the class that records this."""
     if tokenizers.joint or tokenizers.files is None:
         return False
     config = json.loads(tokenizers.files["tokenizer_config.json"])
@@ -74,16 +74,16 @@ def _is_older(tokenizers: Tokenizers) -> bool:
 
 
 def _files(directory: Path) -> dict[str, bytes]:
-    """Return the contents of the tokenizers' files in a folder, by their path in it."""
+    """Return the contents of the tokenizer files in a folder, by path."""
     names = [prefix + name for prefix in ("", f"{TARGET_FOLDER}/") for name in TOKENIZER_FILES]
     return {name: (directory / name).read_bytes() for name in names if (directory / name).is_file()}
 
 
 def load_tokenizers(directory: str | Path) -> Tokenizers:
-    """The tokenizers that `save_tokenizers` wrote, or the one of a converted Marian model, which serves both sides.
+    """Load the tokenizers that `save_tokenizers` wrote, or the tokenizer of a converted Marian model.
 
     Raises:
-        ValueError: there is no tokenizer in `directory`.
+        ValueError: `directory` has no tokenizer.
     """
     directory = Path(directory)
     if (directory / "source.spm").is_file():

@@ -80,7 +80,7 @@ class Accumulation:
                 cannot be told to start the step again.
         """
         while True:
-            parts = [part for batch in micro_batches for part in batch.cut(self.parts)]
+            parts = [part for batch in micro_batches for part in batch.split(self.parts)]
             apart, losses, too_large = self._go_apart(parts), [], None
             for index, part in enumerate(parts):
                 adds_up = index == len(parts) - 1 and not apart

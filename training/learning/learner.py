@@ -234,7 +234,7 @@ def prepare_learner(
         how.label_smoothing,
         how.max_grad_norm,
         how.r_drop,
-        name_example=data.train.place,
+        name_example=data.train.location,
         skips=Skips(how.max_skipped_steps),
     )
     return PreparedLearner(learner, whole_model, averages, size)

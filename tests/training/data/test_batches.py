@@ -1,4 +1,4 @@
-"""Batches of pairs that can be read in any order, as the training loop sees them."""
+"""Batches of pairs with random access, as the training loop sees them."""
 
 from typing import Any
 

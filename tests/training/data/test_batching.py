@@ -31,7 +31,7 @@ BUDGET = 256
 
 
 def sentence_lengths(count: int, seed: int = 0) -> Lengths:
-    """Lengths as of real sentence pairs: skewed, the sides correlated."""
+    """Return lengths like those of real sentence pairs: skewed, with correlated sides."""
     generator = np.random.default_rng(seed)
     source = np.clip(generator.gamma(3, 5, count) + 2, 2, 100)
     target = np.clip(source * generator.normal(1.05, 0.2, count), 2, 100)
@@ -61,7 +61,7 @@ def test_every_example_occurs_exactly_once_per_epoch_over_all_ranks(epoch: int) 
 
 
 @pytest.mark.parametrize(("world_size", "accumulation_steps"), [(1, 1), (2, 1), (1, 5), (3, 4), (16, 8)])
-def test_all_ranks_get_the_same_number_of_whole_steps(world_size: int, accumulation_steps: int) -> None:
+def test_all_ranks_get_the_same_number_of_complete_steps(world_size: int, accumulation_steps: int) -> None:
     shares = {"world_size": world_size, "accumulation_steps": accumulation_steps}
     samplers = [TokenBudgetBatchSampler(LENGTHS, BUDGET, 1, rank=rank, **shares) for rank in range(world_size)]
     assert {len(sampler) for sampler in samplers} == {samplers[0].steps_per_epoch * accumulation_steps}
@@ -113,13 +113,13 @@ def test_lengths_come_in_random_order_within_an_epoch() -> None:
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_an_epoch_can_be_resumed_at_any_batch(rank: int) -> None:
-    whole = batches_of(4, rank=rank, world_size=2)
-    for start in (0, 1, 17, len(whole)):
-        assert batches_of(4, start, rank=rank, world_size=2) == whole[start:]
+    full = batches_of(4, rank=rank, world_size=2)
+    for start in (0, 1, 17, len(full)):
+        assert batches_of(4, start, rank=rank, world_size=2) == full[start:]
     sampler = TokenBudgetBatchSampler(LENGTHS, BUDGET, 1, rank=rank, world_size=2)
     sampler.set_epoch(4, 17)
-    assert len(sampler) == len(whole) - 17
-    assert sampler.steps_per_epoch == len(whole)
+    assert len(sampler) == len(full) - 17
+    assert sampler.steps_per_epoch == len(full)
     sampler.set_epoch(5)
     assert list(sampler) == batches_of(5, rank=rank, world_size=2)
     with pytest.raises(ValueError, match="start_batch is 9999"):
@@ -226,7 +226,7 @@ def test_pairs_are_encoded_each_side_with_its_tokenizer(tokenizers: Tokenizers) 
         assert pairs.lengths[number].tolist() == [len(pair["input_ids"]), len(pair["labels"])]
 
 
-def test_pairs_over_the_token_limit_are_left_out_and_counted_with_their_place(tokenizers: Tokenizers) -> None:
+def test_pairs_over_the_token_limit_are_left_out_and_counted_with_their_location(tokenizers: Tokenizers) -> None:
     report = CleaningReport("drop", read=4, kept=4)
     pairs = encode_pairs(text_of(0, 3, 1, 2), tokenizers, 60, report)
     assert pairs.rows.tolist() == [0, 2, 3]

@@ -1,4 +1,4 @@
-"""BPE-dropout: other subwords of the same text, decided by seed and epoch alone."""
+"""BPE-dropout: different subwords of the same text, determined by seed and epoch."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -47,7 +47,7 @@ def text() -> ParallelText:
 
 @pytest.fixture(scope="module")
 def tokenizers(text: ParallelText) -> Tokenizers:
-    """Two different ones, which have not seen the odd texts."""
+    """Two different tokenizers, which were not trained on the odd texts."""
     return train_tokenizers(text.sources[:150], text.targets[:150], 500, 400)
 
 
@@ -60,7 +60,7 @@ def all_ids(pairs: Any, side: str) -> list[list[int]]:
     return [pairs[index][side].tolist() for index in range(len(pairs))]
 
 
-def test_without_dropout_text_is_cut_as_the_tokenizer_cuts_it(pairs: EncodedPairs, tokenizers: Tokenizers) -> None:
+def test_without_dropout_text_is_segmented_as_by_the_tokenizer(pairs: EncodedPairs, tokenizers: Tokenizers) -> None:
     dropped = BpeDropoutPairs(pairs, tokenizers, 0.0, 1, 1_000).of_epoch(0)
     for side in ("input_ids", "labels"):
         assert all_ids(dropped, side) == all_ids(pairs, side)
@@ -77,7 +77,7 @@ def test_with_a_probability_of_one_nothing_is_merged(pairs: EncodedPairs, tokeni
 
 
 @pytest.mark.parametrize("dropout", [0.1, 0.5, 1.0])
-def test_the_text_is_the_same_however_it_is_cut(
+def test_the_text_is_the_same_in_every_segmentation(
     pairs: EncodedPairs, tokenizers: Tokenizers, text: ParallelText, dropout: float
 ) -> None:
     dropped = BpeDropoutPairs(pairs, tokenizers, dropout, 1, 10_000).of_epoch(0)
@@ -90,7 +90,7 @@ def test_the_text_is_the_same_however_it_is_cut(
         assert all_ids(dropped, side) != all_ids(pairs, side)
 
 
-def test_each_merge_is_passed_over_with_the_probability(tokenizers: Tokenizers) -> None:
+def test_each_merge_is_dropped_with_the_probability(tokenizers: Tokenizers) -> None:
     merges = Merges(tokenizers.source)
     rank = int(np.flatnonzero(merges.ranks == 0)[0])
     left, right = divmod(int(merges.keys[rank]), merges.size)
@@ -101,7 +101,7 @@ def test_each_merge_is_passed_over_with_the_probability(tokenizers: Tokenizers) 
     assert set(merged[np.cumsum(lengths) - 1].tolist()) == {right, int(merges.products[0])}
 
 
-def test_an_epoch_is_decided_by_seed_and_number_alone(pairs: EncodedPairs, tokenizers: Tokenizers) -> None:
+def test_an_epoch_depends_only_on_seed_and_number(pairs: EncodedPairs, tokenizers: Tokenizers) -> None:
     first, second = (BpeDropoutPairs(pairs, tokenizers, 0.1, 1, 1_000) for _ in range(2))
     epochs = [all_ids(first.of_epoch(epoch), "input_ids") for epoch in range(4)]
     assert all_ids(second.of_epoch(3), "input_ids") == epochs[3]
@@ -110,14 +110,14 @@ def test_an_epoch_is_decided_by_seed_and_number_alone(pairs: EncodedPairs, token
     assert all_ids(BpeDropoutPairs(pairs, tokenizers, 0.1, 2, 1_000).of_epoch(0), "input_ids") != epochs[0]
 
 
-def test_sides_that_would_be_too_long_stay_as_they_are(pairs: EncodedPairs, tokenizers: Tokenizers) -> None:
+def test_sides_that_would_be_too_long_keep_their_segmentation(pairs: EncodedPairs, tokenizers: Tokenizers) -> None:
     unlimited = BpeDropoutPairs(pairs, tokenizers, 0.9, 1, 10_000).of_epoch(0)
     lengths = unlimited.lengths
     limit = int(np.median(lengths))
     dropped, too_long = BpeDropoutPairs(pairs, tokenizers, 0.9, 1, limit).of_epoch(0), lengths > limit
     for number, side in enumerate(("input_ids", "labels")):
-        plain, cut = all_ids(pairs, side), all_ids(unlimited, side)
-        expected = [plain[i] if too_long[i, number] else cut[i] for i in range(len(pairs))]
+        plain, segmented = all_ids(pairs, side), all_ids(unlimited, side)
+        expected = [plain[i] if too_long[i, number] else segmented[i] for i in range(len(pairs))]
         assert all_ids(dropped, side) == expected
 
 
@@ -170,7 +170,7 @@ def test_batches_fit_the_lengths_of_their_epoch(pairs: EncodedPairs, tokenizers:
     assert [batch.examples for batch in batches] == planned[3:]
 
 
-def test_text_is_cut_alike_in_parts_of_any_size(
+def test_the_segmentation_does_not_depend_on_the_size_of_chunks(
     pairs: EncodedPairs, tokenizers: Tokenizers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sineformer.training.data.bpe_dropout.SENTENCES_AT_ONCE", 7)
@@ -201,7 +201,7 @@ def test_a_tokenizer_without_merges_and_bytes_is_refused(pairs: EncodedPairs) ->
             BpeDropoutPairs(pairs, Tokenizers(foreign, foreign), 0.1, 1, 100)
 
 
-def test_a_tokenizer_that_merges_otherwise_is_refused(pairs: EncodedPairs, tokenizers: Tokenizers) -> None:
+def test_a_tokenizer_that_merges_differently_is_refused(pairs: EncodedPairs, tokenizers: Tokenizers) -> None:
     backend = Tokenizer.from_str(tokenizers.source.backend_tokenizer.to_str())
     backend.pre_tokenizer = pre_tokenizers.Split(" ", behavior="isolated")
     other = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>")

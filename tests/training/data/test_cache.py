@@ -1,4 +1,4 @@
-"""Training data in a cache on the disk: the same as in memory, made once, whole or not there."""
+"""Training data in a cache on disk: the same as in memory, written once and atomically."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ARRAYS = ("source_ids", "source_offsets", "target_ids", "target_offsets")
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    """A folder with two files of training data, with bad rows among them, and validation data."""
+    """Return a folder with two files of training data, some rows bad, and validation data."""
     pairs = load_split("train", 90, seed=5)
     rows = [f"{source}\t{target}" for source, target in pairs]
     (tmp_path / "first.tsv").write_text("\n".join([*rows[:50], "no column"]) + "\n")
@@ -54,8 +54,8 @@ def settings_of(files: Path, *flags: str) -> Settings:
 
 
 def load(files: Path, *flags: str, cache: str | None = "cache") -> Data:
-    place = [] if cache is None else ["--cache_dir", str(files / cache)]
-    return load_data(settings_of(files, *place, *flags), Accelerator(cpu=True))
+    location = [] if cache is None else ["--cache_dir", str(files / cache)]
+    return load_data(settings_of(files, *location, *flags), Accelerator(cpu=True))
 
 
 def names(files: Path) -> set[str]:
@@ -86,22 +86,22 @@ def test_the_cache_holds_what_memory_would(files: Path, monkeypatch: pytest.Monk
     assert np.array_equal(mapped.train.pairs.lengths_on_demand[:], plain.train.pairs.lengths)
     assert 0 < len(mapped.train.pairs) < 80, "some are longer than 30 tokens"
     for index in range(len(mapped.train.pairs)):
-        assert plain.train.place(index).endswith(mapped.train.place(index))
-    assert mapped.train.place(0).startswith("first.tsv:")
-    assert mapped.train.place(len(mapped.train.pairs) - 1).startswith("second.tsv:")
+        assert plain.train.location(index).endswith(mapped.train.location(index))
+    assert mapped.train.location(0).startswith("first.tsv:")
+    assert mapped.train.location(len(mapped.train.pairs) - 1).startswith("second.tsv:")
     assert mapped.train.report.reasons == plain.train.report.reasons
     assert (mapped.train.report.read, mapped.train.report.kept) == (82, plain.train.report.kept)
     assert data_digests(mapped) == data_digests(plain)
 
 
-def test_repeated_pairs_are_told_of_as_without_a_cache(files: Path) -> None:
+def test_repeated_pairs_are_reported_as_without_a_cache(files: Path) -> None:
     text = (files / "second.tsv").read_text()
     (files / "second.tsv").write_text(text + (files / "first.tsv").read_text().splitlines()[2] + "\n")
     plain, mapped = (load(files, cache=cache).train.report.notes[REPEATED] for cache in (None, "cache"))
     assert (mapped.count, mapped.places) == (plain.count, ["second.tsv:32"])
 
 
-def test_a_cache_made_when_more_bad_rows_were_allowed_is_not_taken_for_good(files: Path, encodings: list[int]) -> None:
+def test_a_cache_made_when_more_bad_rows_were_allowed_is_checked_again(files: Path, encodings: list[int]) -> None:
     load(files)
     made = names(files)
     message = r"train data: \d+ of 82 rows .* cannot be used, and max_unusable_share allows 20\.0%"
@@ -128,7 +128,7 @@ def test_a_cache_that_is_there_is_only_read(files: Path) -> None:
     assert not list((files / "cache").glob("*.lock")), "it may be on a disk that takes no files"
 
 
-def test_what_another_version_wrote_is_not_taken(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_of_another_version_is_not_used(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load(files)
     before = names(files)
     monkeypatch.setattr(corpus_module, "FORMAT", corpus_module.FORMAT + 1)
@@ -142,7 +142,7 @@ def test_a_second_run_tokenises_nothing(files: Path, encodings: list[int], capsy
     assert sum(encodings) == 80
     second = load(files)
     assert sum(encodings) == 80
-    assert capsys.readouterr().out == shown, "the account of bad rows is given again"
+    assert capsys.readouterr().out == shown, "the report of bad rows is printed again"
     assert data_digests(second) == data_digests(first)
 
 
@@ -164,7 +164,7 @@ def test_the_same_content_elsewhere_is_found_too(files: Path, encodings: list[in
         (files / name).rename(files / "moved" / name)
     moved = load(files, "--train_files", "moved/first.tsv", "moved/second.tsv")
     assert sum(encodings) == 80
-    assert moved.train.place(0).startswith("first.tsv:")
+    assert moved.train.location(0).startswith("first.tsv:")
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_the_same_content_elsewhere_is_found_too(files: Path, encodings: list[in
     ],
     ids=["max_length", "max_characters", "max_length_ratio", "vocab_size", "tokenizer_sample", "content"],
 )
-def test_whatever_changes_the_pairs_makes_them_anew(files: Path, change: list[str] | None) -> None:
+def test_whatever_changes_the_pairs_makes_them_again(files: Path, change: list[str] | None) -> None:
     load(files)
     before = names(files)
     if change is None:
@@ -195,7 +195,7 @@ def test_bpe_dropout_needs_no_other_cache(files: Path) -> None:
 
 
 def in_a_fork(call: Callable[[], Any]) -> int:
-    """The exit status of a process that makes this call."""
+    """Return the exit status of a process that makes this call."""
     child = os.fork()
     if child == 0:
         try:
@@ -206,7 +206,7 @@ def in_a_fork(call: Callable[[], Any]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def test_a_kill_while_it_is_written_leaves_nothing_that_is_taken(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_while_it_is_written_leaves_no_usable_folder(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(corpus_module, "ENCODING_CHUNK", 30)
     load(files)
     expected = load(files).train
@@ -229,7 +229,7 @@ def test_a_kill_while_it_is_written_leaves_nothing_that_is_taken(files: Path, mo
     assert np.array_equal(again.pairs.source_ids, expected.pairs.source_ids)
 
 
-@pytest.mark.parametrize("damage", ["cut", "changed", "missing"])
+@pytest.mark.parametrize("damage", ["truncated", "changed", "missing"])
 def test_a_damaged_cache_is_made_again(files: Path, capsys: pytest.CaptureFixture[str], damage: str) -> None:
     expected = np.array(load(files).train.pairs.source_ids)
     file = next((files / "cache").glob("pairs-*/source_ids.int32"))
@@ -237,11 +237,11 @@ def test_a_damaged_cache_is_made_again(files: Path, capsys: pytest.CaptureFixtur
     if damage == "missing":
         file.unlink()
     else:
-        file.write_bytes(content[:-4] if damage == "cut" else content[:-1] + bytes([content[-1] ^ 1]))
+        file.write_bytes(content[:-4] if damage == "truncated" else content[:-1] + bytes([content[-1] ^ 1]))
     assert np.array_equal(load(files).train.pairs.source_ids, expected)
     shown = capsys.readouterr().err
     assert f"warning: {file.parent}: source_ids.int32" in shown
-    assert "making it again" in shown
+    assert "writing it again" in shown
     assert file.read_bytes() == content
 
 
@@ -252,7 +252,7 @@ def test_processes_that_start_together_make_it_once(files: Path) -> None:
     def noted(text: Any, *rest: Any) -> EncodedPairs:
         with notes.open("a") as lines:
             lines.write("encoded\n")
-        time.sleep(1)  # meanwhile the others come to wait
+        time.sleep(1)  # meanwhile the others wait
         return encode(text, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -277,7 +277,7 @@ def test_refused_rows_are_refused_and_leave_no_cache(files: Path) -> None:
     assert not any(name.startswith("pairs") for name in names(files))
 
 
-def test_a_full_disk_is_told_with_the_mend(files: Path) -> None:
+def test_a_full_disk_is_an_error_with_the_fix(files: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (600, limits[1]))
     try:
@@ -304,9 +304,9 @@ def test_a_vocabulary_needs_no_list_of_the_text(small_text: Any, separate: int |
         yield from small_text.pairs()
 
     sizes = TokenizerArguments(vocab_size=400, target_vocab_size=separate)
-    streamed, whole = train_vocabulary(sizes, stream), train_vocabulary(sizes, lambda: iter(list(small_text.pairs())))
-    assert streamed.digest() == whole.digest()
+    streamed, listed = train_vocabulary(sizes, stream), train_vocabulary(sizes, lambda: iter(list(small_text.pairs())))
+    assert streamed.digest() == listed.digest()
     assert streamed.joint is (separate is None)
     sample = train_vocabulary(TokenizerArguments(vocab_size=400, tokenizer_sample=sys.maxsize), stream)
     assert sample.joint
-    assert separate is not None or sample.digest() == whole.digest()
+    assert separate is not None or sample.digest() == listed.digest()

@@ -1,4 +1,4 @@
-"""Cleaning: what is kept is untouched, what is not is counted with its places."""
+"""Cleaning: kept pairs are unchanged, others are counted with their locations."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def rows(*pairs: tuple[str | None, str | None]) -> list[Row]:
 GOOD = ("  A dog  runs. ", "Ein Hund läuft.")
 
 
-def test_usable_pairs_are_kept_word_for_word_with_their_places() -> None:
+def test_usable_pairs_are_kept_unchanged_with_their_locations() -> None:
     text, report = clean(rows(GOOD, ("Yes.", "Ja.")), LIMITS, "refuse")
     assert text == ParallelText([GOOD[0], "Yes."], [GOOD[1], "Ja."], ["a.en", "a.en"], [1, 2])
-    assert text.place(1) == "a.en:2"
+    assert text.location(1) == "a.en:2"
     assert (report.read, report.kept, report.bad) == (2, 2, 0)
 
 
@@ -64,14 +64,14 @@ def test_pairs_exactly_at_a_limit_are_usable(pair: tuple[str, str]) -> None:
     assert report.kept == 1
 
 
-def test_a_problem_that_the_reader_met_is_the_reason() -> None:
+def test_a_problem_found_by_the_reader_is_the_reason() -> None:
     bad = Row(None, None, "a.jsonl", 7, "broken JSON")
     text, report = clean([*rows(GOOD), bad], LIMITS, "drop")
     assert len(text) == 1
     assert report.reasons["broken JSON"].places == ["a.jsonl:7"]
 
 
-def test_the_report_counts_everything_and_shows_the_first_three_places() -> None:
+def test_the_report_counts_everything_and_shows_the_first_three_locations() -> None:
     _, report = clean(rows(GOOD, *[("", "x")] * 5, ("x", "")), LIMITS, "drop")
     assert str(report).splitlines() == [
         "7 sentence pairs read, 1 usable, 6 bad",
@@ -143,13 +143,13 @@ def test_the_ratio_of_lengths_is_right_across_scripts(turned: bool) -> None:
     }
 
 
-def test_a_character_counts_for_as_many_letters_as_it_stands_for() -> None:
+def test_characters_count_as_letters_by_script() -> None:
     assert [length_in_letters(text) for text in ("a b", "ä", "狗", "狗狗。", "かな", "한국", "\uff57", "มา", "𠀀")] == [
         *(3, 1, 3, 8, 4, 4, 2, 2, 3)
     ]
 
 
-def test_too_many_bad_rows_are_an_error_with_counts_reasons_and_places() -> None:
+def test_too_many_bad_rows_are_an_error_with_counts_reasons_and_locations() -> None:
     mixed = rows(*[GOOD] * 17, ("", "x"), ("", "y"), ("x", ""))
     text, report = clean(mixed, LIMITS, "drop", max_unusable_share=0.15)
     assert (len(text), report.bad) == (17, 3), "just as many as are allowed"
@@ -181,7 +181,7 @@ def test_chance_does_not_end_a_stream_whose_share_is_allowed() -> None:
     assert report.bad > 150
 
 
-def test_a_sample_of_a_stream_that_ends_is_judged_as_a_whole() -> None:
+def test_a_sample_of_a_stream_that_ends_is_checked_completely() -> None:
     short = rows(*[GOOD] * 8, ("", "x"), ("x", ""))
     with pytest.raises(ValueError, match="2 of 10 rows"):
         read_sample(short, LIMITS, CleaningReport(max_unusable_share=0.1), 100)

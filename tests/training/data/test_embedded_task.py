@@ -96,7 +96,7 @@ def test_the_same_seed_gives_the_same_sentences_in_every_process():
     assert load_split("test", 50, 5) != load_split("test", 50, 6)
 
 
-def test_unknown_parts_and_impossible_sizes_are_refused_with_the_mend():
+def test_unknown_parts_and_impossible_sizes_are_refused_with_the_fix():
     with pytest.raises(ValueError, match="use one of train, validation, test"):
         load_split("dev", 10, 0)
     with pytest.raises(ValueError, match="use 0 to 10000"):

@@ -36,7 +36,7 @@ def test_windows_hold_every_example_once_over_all_ranks(epoch: int) -> None:
     assert len({len(batches) for batches in ranks}) == 1
 
 
-def test_batches_of_windows_keep_within_the_budget_and_come_in_whole_groups() -> None:
+def test_batches_of_windows_keep_within_the_budget_and_come_in_complete_groups() -> None:
     made = sampler(world_size=2, accumulation_steps=3)
     assert len(made.plan.windows) == 4
     for number in range(4):
@@ -45,7 +45,7 @@ def test_batches_of_windows_keep_within_the_budget_and_come_in_whole_groups() ->
         assert max(len(batch) * LENGTHS[batch].max() for batch in batches) <= BUDGET
 
 
-def test_a_corpus_that_fits_into_a_window_is_planned_as_a_whole() -> None:
+def test_a_corpus_that_fits_into_a_window_is_planned_at_once() -> None:
     assert list(sampler(2, window=len(LENGTHS))) == list(sampler(2, window=10**9))
     assert list(sampler(2, window=len(LENGTHS))) != list(sampler(2, window=len(LENGTHS) - 1))
 
@@ -66,14 +66,14 @@ def test_windows_get_other_members_in_every_epoch_but_few_blocks() -> None:
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_an_epoch_of_windows_can_be_resumed_at_any_batch(rank: int) -> None:
-    whole = list(sampler(4, rank=rank, world_size=2))
+    full = list(sampler(4, rank=rank, world_size=2))
     first_window = len(sampler(4, world_size=2).plan.batches(0)) // 2
-    for start in (0, 1, first_window - 1, first_window, first_window + 1, len(whole) - 1, len(whole)):
+    for start in (0, 1, first_window - 1, first_window, first_window + 1, len(full) - 1, len(full)):
         resumed = sampler(4, start, rank=rank, world_size=2)
-        assert list(resumed) == whole[start:]
-        assert len(resumed) == len(whole) - start
-    with pytest.raises(ValueError, match=f"start_batch is {len(whole) + 1}, but epoch 4 has {len(whole)} batches"):
-        sampler(4, len(whole) + 1, rank=rank, world_size=2)
+        assert list(resumed) == full[start:]
+        assert len(resumed) == len(full) - start
+    with pytest.raises(ValueError, match=f"start_batch is {len(full) + 1}, but epoch 4 has {len(full)} batches"):
+        sampler(4, len(full) + 1, rank=rank, world_size=2)
 
 
 def test_the_end_of_an_epoch_is_known_when_it_is_reached() -> None:

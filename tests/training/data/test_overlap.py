@@ -1,4 +1,4 @@
-"""Repeated pairs and held-out pairs that the training data gives away are counted, with their first places."""
+"""Repeated pairs and held-out pairs that are in the training data are counted, with their first locations."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def notes(report: CleaningReport) -> list[str]:
     return [line.strip() for line in str(report).splitlines() if "kept," in line]
 
 
-def test_repeats_and_overlaps_are_noted_with_counts_and_first_places() -> None:
+def test_repeats_and_overlaps_are_noted_with_counts_and_first_locations() -> None:
     train, report = text_of(TRAIN, "t"), CleaningReport()
     held_out = {
         "validation": (text_of([("a", "A"), ("a", "other"), ("new", "A"), ("c", "C")], "v"), CleaningReport()),
         "test": (text_of([("A", "a"), ("new", "neu")], "x"), CleaningReport()),
     }
     hashes = PairHashes.of(train.pairs())
-    note_repeats(report, hashes, train.place)
+    note_repeats(report, hashes, train.location)
     note_overlap(held_out, hashes)
     assert notes(report) == ["kept, same pair as an earlier one: 3 (t:3, t:6, t:7)"]
     assert notes(held_out["validation"][1]) == [
@@ -50,9 +50,9 @@ def test_repeats_and_overlaps_are_noted_with_counts_and_first_places() -> None:
     assert notes(held_out["test"][1]) == []
 
 
-def test_only_the_first_three_places_are_shown() -> None:
+def test_only_the_first_three_locations_are_shown() -> None:
     train, report = text_of([("a", "A")] * 6, "t"), CleaningReport()
-    note_repeats(report, PairHashes.of(train.pairs()), train.place)
+    note_repeats(report, PairHashes.of(train.pairs()), train.location)
     assert notes(report) == ["kept, same pair as an earlier one: 5 (t:2, t:3, t:4, ...)"]
 
 
@@ -117,9 +117,9 @@ def test_a_run_shows_them_before_it_trains(tmp_path: Path, capsys: pytest.Captur
         load_data(read_settings([*flags, *ways[way]]), Accelerator(cpu=True))
         shown = capsys.readouterr().out
         if way == "stream":
-            assert "train: a stream; pairs that repeat others or are in another split as well are not counted" in shown
+            assert "train: a stream; repeated pairs and pairs of other splits are not counted" in shown
             assert "kept," not in shown
             continue
         assert re.search(r"  kept, same pair as an earlier one: 1 \(\S*train.en:41\)\n", shown), start
-        place = f"{tmp_path}/validation.en"
-        assert f"  kept, same pair in the training data: 3 ({place}:1, {place}:2, {place}:3)\n" in shown
+        file = f"{tmp_path}/validation.en"
+        assert f"  kept, same pair in the training data: 3 ({file}:1, {file}:2, {file}:3)\n" in shown

@@ -1,4 +1,4 @@
-"""Training data as a stream: each pair once, in an order that does not depend on who reads it, from any batch on."""
+"""Streamed training data: each pair once, in an order independent of processes, resumable at any batch."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from sineformer.training.data import streaming
 from sineformer.training.data.batches import StreamedBatches
 from sineformer.training.data.batching import Batching, MicroBatch, Seq2SeqCollator
 from sineformer.training.data.cleaning import Limits
-from sineformer.training.data.loading import _lanes
+from sineformer.training.data.loading import _open_shards
 from sineformer.training.data.readers.arrow_tables import rows_of_stream
 from sineformer.training.data.readers.rows import ColumnNames, Row
-from sineformer.training.data.streaming import StreamError, TextStream, deal
+from sineformer.training.data.streaming import StreamError, TextStream, distribute
 from sineformer.training.data.tokenizer import save_tokenizers
 from sineformer.training.preflight import read_settings
 from sineformer.training.settings.arguments import DataArguments
@@ -33,13 +33,13 @@ ROWS = 157
 
 @pytest.fixture(autouse=True)
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a process that stands for one of several gather from itself alone."""
+    """Let a simulated process gather only from itself."""
     monkeypatch.setattr("sineformer.training.data.batches.gather_object", lambda values: values)
 
 
 @pytest.fixture
 def rows(small_text: Any) -> list[Row]:
-    """Rows of which number 9 and 19 are bad."""
+    """Return rows of which numbers 9 and 19 are bad."""
     numbers = [number % len(small_text) for number in range(ROWS)]
     made = [Row(small_text.sources[n], small_text.targets[n], "pairs.txt", row) for row, n in enumerate(numbers, 1)]
     for row in (9, 19):
@@ -52,10 +52,10 @@ Open = Callable[..., StreamedBatches]
 
 @pytest.fixture
 def open_stream(rows: list[Row], small_tokenizers: Any) -> Open:
-    """A function that gives the batches of one of several processes."""
+    """Return a function that makes the batches of one of several processes."""
 
     def make(rank: int = 0, world: int = 1, accumulation: int = 1, workers: int = 0, seed: int = 1) -> StreamedBatches:
-        stream = TextStream(lambda lanes, count: deal(rows, lanes, count), Limits(), 200, 60, workers, "digest")
+        stream = TextStream(lambda shards, count: distribute(rows, shards, count), Limits(), 200, 60, workers, "digest")
         batching = Batching(small_tokenizers, Seq2SeqCollator(0), 200, seed)
         accelerator: Any = SimpleNamespace(process_index=rank, num_processes=world, print=print)
         return StreamedBatches(stream, batching, accelerator, accumulation)
@@ -63,16 +63,16 @@ def open_stream(rows: list[Row], small_tokenizers: Any) -> Open:
     return make
 
 
-def _line(place: Any) -> int:
-    return int(place.removeprefix("pairs.txt:"))
+def _line(location: Any) -> int:
+    return int(location.removeprefix("pairs.txt:"))
 
 
 def epoch_of(batches: StreamedBatches, epoch: int = 0, start: int = 0, group: int = 4) -> list[list[int]]:
-    """The lines of the examples of all batches of an epoch, to the last that has any."""
+    """Return the lines of the examples of all batches of an epoch, to the last that has any."""
     batches.set_epoch(epoch, start)
     taken: list[list[int]] = []
     iterator = iter(batches)
-    while any(step := [[_line(place) for place in batch.examples] for batch in islice(iterator, group)]):
+    while any(step := [[_line(location) for location in batch.examples] for batch in islice(iterator, group)]):
         taken += step
     while taken and not taken[-1]:
         taken.pop()
@@ -98,9 +98,9 @@ def test_processes_share_the_steps_of_one(open_stream: Open) -> None:
     for ranks in (two, four):
         length = max(map(len, ranks))
         together = zip(*([*batches, *[[]] * (length - len(batches))] for batches in ranks), strict=True)
-        dealt = list(chain.from_iterable(together))
-        assert dealt[: len(alone)] == alone
-        assert not any(dealt[len(alone) :])
+        examples = list(chain.from_iterable(together))
+        assert examples[: len(alone)] == alone
+        assert not any(examples[len(alone) :])
 
 
 def test_the_order_is_that_of_seed_and_epoch(open_stream: Open) -> None:
@@ -115,20 +115,20 @@ def test_pairs_are_shuffled_within_the_buffer(open_stream: Open) -> None:
     assert sorted(order[:60]) == sorted(order)[:60]
 
 
-def test_each_lane_and_each_buffer_has_an_order_of_its_own(open_stream: Open, rows: list[Row]) -> None:
-    rows[:] = [rows[0]._replace(line=line) for line in range(1, 121)]  # of one length: nothing but the dice decides
+def test_each_shard_and_each_buffer_has_an_order_of_its_own(open_stream: Open, rows: list[Row]) -> None:
+    rows[:] = [rows[0]._replace(line=line) for line in range(1, 121)]  # of one length: the order is only random
     alone = list(chain.from_iterable(epoch_of(open_stream())))
     assert sorted(alone[:60]) == list(range(1, 61))
-    assert alone[:60] != [place - 60 for place in alone[60:]]
+    assert alone[:60] != [line - 60 for line in alone[60:]]
     both = epoch_of(open_stream(accumulation=2))
-    lanes = [list(chain.from_iterable(both[lane::2]))[:30] for lane in (0, 1)]
-    assert [sorted(lanes[0]).index(line) for line in lanes[0]] != [sorted(lanes[1]).index(line) for line in lanes[1]]
+    first, second = (list(chain.from_iterable(both[shard::2]))[:30] for shard in (0, 1))
+    assert [sorted(first).index(line) for line in first] != [sorted(second).index(line) for line in second]
 
 
-def test_lanes_share_the_buffer(open_stream: Open, rows: list[Row]) -> None:
+def test_shards_share_the_buffer(open_stream: Open, rows: list[Row]) -> None:
     both = epoch_of(open_stream(accumulation=2))
-    lane = list(chain.from_iterable(both[0::2]))
-    assert sorted(lane[:30]) == sorted(lane)[:30]  # half of the 60
+    shard = list(chain.from_iterable(both[0::2]))
+    assert sorted(shard[:30]) == sorted(shard)[:30]  # half of the 60
 
 
 def test_reading_a_stream_draws_nothing_from_the_generator_of_dropout(open_stream: Open) -> None:
@@ -138,15 +138,15 @@ def test_reading_a_stream_draws_nothing_from_the_generator_of_dropout(open_strea
 
 
 @pytest.mark.parametrize(("accumulation", "workers"), [(1, 0), (3, 0), (2, 1), (2, 2)])
-def test_a_stream_goes_on_at_any_step(open_stream: Open, accumulation: int, workers: int) -> None:
-    whole = epoch_of(open_stream(accumulation=accumulation, workers=workers), 2, group=accumulation * 2)
+def test_a_stream_resumes_at_any_step(open_stream: Open, accumulation: int, workers: int) -> None:
+    full = epoch_of(open_stream(accumulation=accumulation, workers=workers), 2, group=accumulation * 2)
     for steps in (1, 2, 5):
         start = steps * accumulation
         stream = open_stream(accumulation=accumulation, workers=workers)
-        assert epoch_of(stream, 2, start, group=accumulation * 2) == whole[start:]
+        assert epoch_of(stream, 2, start, group=accumulation * 2) == full[start:]
 
 
-def test_going_on_reads_lanes_in_turn_and_keeps_few_rows_in_memory(
+def test_resuming_reads_shards_in_turn_and_keeps_few_rows_in_memory(
     open_stream: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     longest = 0
@@ -164,16 +164,16 @@ def test_going_on_reads_lanes_in_turn_and_keeps_few_rows_in_memory(
     assert 0 < longest <= undisturbed
 
 
-def test_text_in_which_every_other_line_is_long_fills_all_lanes_alike(rows: list[Row]) -> None:
-    """A lane of long lines alone would be read more slowly, and those of the others would wait in memory."""
-    longs = [sum(row.line % 2 for row in islice(lane, 50)) for lane in deal(rows, [0, 1], 2)]
+def test_text_in_which_every_other_line_is_long_fills_all_shards_alike(rows: list[Row]) -> None:
+    """A shard of only long lines would be read more slowly, and rows of the others would wait in memory."""
+    longs = [sum(row.line % 2 for row in islice(shard, 50)) for shard in distribute(rows, [0, 1], 2)]
     assert all(15 <= odd <= 35 for odd in longs)
-    assert sorted(row.line for lane in deal(rows, [0, 1], 2) for row in lane) == list(range(1, ROWS + 1))
+    assert sorted(row.line for shard in distribute(rows, [0, 1], 2) for row in shard) == list(range(1, ROWS + 1))
 
 
-def test_processes_that_have_one_lane_each_are_dealt_the_same_as_one_that_has_all(rows: list[Row]) -> None:
-    together = [list(lane) for lane in deal(rows, [0, 1, 2], 3)]
-    assert together == [list(deal(rows, [lane], 3)[0]) for lane in range(3)]
+def test_a_process_with_one_shard_gets_the_same_rows_as_one_with_all_shards(rows: list[Row]) -> None:
+    together = [list(shard) for shard in distribute(rows, [0, 1, 2], 3)]
+    assert together == [list(distribute(rows, [shard], 3)[0]) for shard in range(3)]
 
 
 ORPHAN = """
@@ -193,7 +193,8 @@ def slow():
             print("reading", flush=True)
         yield Row("ein", "one", "pairs.txt", line)
 
-stream = streaming.TextStream(lambda lanes, count: streaming.deal(slow(), lanes, count), Limits(), 200, 4, 1, "digest")
+open_shards = lambda shards, count: streaming.distribute(slow(), shards, count)
+stream = streaming.TextStream(open_shards, Limits(), 200, 4, 1, "digest")
 batching = Batching(load_tokenizers(sys.argv[1]), Seq2SeqCollator(0), 200, 1)
 batches = StreamedBatches(stream, batching, SimpleNamespace(process_index=0, num_processes=1), 1)
 batches.set_epoch(0, 10**6)
@@ -212,7 +213,7 @@ def test_a_reader_ends_with_the_process_it_reads_for(small_tokenizers: Any, tmp_
         process.communicate(timeout=60)  # returns when nobody has the output open any more
 
 
-def test_a_stream_that_breaks_off_says_how_to_go_on() -> None:
+def test_a_stream_that_breaks_off_says_how_to_resume() -> None:
     def broken() -> Iterator[Any]:
         yield pyarrow.RecordBatch.from_pydict({"en": ["one"], "de": ["eins"]})
         raise ConnectionError("reset by peer")
@@ -224,7 +225,7 @@ def test_a_stream_that_breaks_off_says_how_to_go_on() -> None:
         next(rows)
 
 
-def test_lanes_that_have_ended_give_batches_that_teach_nothing(
+def test_shards_that_have_ended_give_batches_without_target_tokens(
     open_stream: Open, small_model: Any, small_tokenizers: Any
 ) -> None:
     batches = open_stream(accumulation=4)
@@ -241,7 +242,7 @@ def test_lanes_that_have_ended_give_batches_that_teach_nothing(
     assert all(torch.equal(one, two) for one, two in zip(*gradients, strict=True))
 
 
-def test_the_end_of_an_epoch_gives_the_account_of_all_lanes(
+def test_the_end_of_an_epoch_prints_the_report_of_all_shards(
     open_stream: Open, capsys: pytest.CaptureFixture[str]
 ) -> None:
     batches = open_stream(accumulation=3)
@@ -262,13 +263,13 @@ def test_a_stream_without_a_usable_pair_is_an_error(open_stream: Open, rows: lis
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_fault_of_a_file_is_told_as_it_is_without_a_stream(
+def test_a_fault_of_a_file_is_the_same_error_as_without_a_stream(
     small_tokenizers: Any, tmp_path: Path, workers: int
 ) -> None:
     (tmp_path / "a.en").write_text("A dog.\nA cat.\n")
     (tmp_path / "a.de").write_text("Ein Hund.\n")
     data = DataArguments(dataset="files", data_dir=str(tmp_path), train_files=["a.en", "a.de"])
-    stream = TextStream(lambda lanes, count: _lanes(data, lanes, count), Limits(), 200, 60, workers, "digest")
+    stream = TextStream(lambda shards, count: _open_shards(data, shards, count), Limits(), 200, 60, workers, "digest")
     accelerator: Any = SimpleNamespace(process_index=0, num_processes=1, print=print)
     batches = StreamedBatches(stream, Batching(small_tokenizers, Seq2SeqCollator(0), 200, 1), accelerator, 1)
     with pytest.raises(StreamError, match=r"train data: .*a\.en has 2 lines and .*a\.de has 1"):
@@ -284,9 +285,9 @@ def test_a_dataset_is_split_by_its_files_where_they_divide(tmp_path: Path, count
         values = [f"{shard}-{row}" for row in range(5 + shard)]
         parquet.write_table(pyarrow.table({"en": values, "de": values}), tmp_path / f"train-{shard}.parquet")
     data = DataArguments(dataset=str(tmp_path), streaming=True)
-    lanes = [[row.source for row in _lanes(data, [lane], count)[0]] for lane in range(count)]
-    assert sorted(chain.from_iterable(lanes)) == sorted(f"{s}-{row}" for s in range(4) for row in range(5 + s))
-    files = [{str(value).partition("-")[0] for value in lane} for lane in lanes]
+    shards = [[row.source for row in _open_shards(data, [shard], count)[0]] for shard in range(count)]
+    assert sorted(chain.from_iterable(shards)) == sorted(f"{s}-{row}" for s in range(4) for row in range(5 + s))
+    files = [{str(value).partition("-")[0] for value in shard} for shard in shards]
     shared = set.intersection(*files) if count > 1 else set()
     assert bool(shared) is (count == 3), "where files divide, no file is read twice"
 

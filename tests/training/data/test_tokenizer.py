@@ -1,4 +1,4 @@
-"""The tokenizer: no text is lost, no text turns special, the same text always gives the same files."""
+"""The tokenizer: no text is lost, no text becomes a special token, and training is deterministic."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def saved(tokenizer: PreTrainedTokenizerFast, tmp_path_factory: pytest.TempPathF
 
 
 def random_texts(count: int) -> list[str]:
-    """Strings over all of Unicode but surrogates, thick with what tokenizers treat specially."""
+    """Return strings over all of Unicode except surrogates, with many characters that tokenizers treat specially."""
     generator = random.Random(0)
     special = [
         "<pad>",
@@ -143,7 +143,7 @@ def test_ids_are_specials_then_bytes_then_learned_tokens(tokenizer: PreTrainedTo
     assert sorted(tokenizer.get_added_vocab().values()) == [PAD, UNKNOWN, START, END]
 
 
-def test_frequent_words_are_one_token_wherever_they_stand(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_frequent_words_are_one_token_at_any_position(tokenizer: PreTrainedTokenizerFast) -> None:
     dog, end = tokenizer("dog")["input_ids"]
     assert end == END
     assert tokenizer("dog dog")["input_ids"] == [dog, dog, END]
@@ -169,7 +169,7 @@ def test_truncation_keeps_the_end_token_and_the_length_limit(tokenizer: PreTrain
     assert tokenizer(text, truncation=True)["input_ids"] == tokenizer(text)["input_ids"]
 
 
-def test_a_long_text_is_no_cause_for_a_warning(tokenizer: PreTrainedTokenizerFast, saved: Path) -> None:
+def test_a_long_text_gives_no_warning(tokenizer: PreTrainedTokenizerFast, saved: Path) -> None:
     long = "A dog runs over the bridge. " * 400
     program = (
         "import sys; from transformers import AutoTokenizer;"

@@ -1,4 +1,4 @@
-"""Data that are mostly unusable: training does not start, and says how many rows, why, and where the first ones are."""
+"""Training does not start on mostly unusable data; the error has counts, reasons and first locations."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 from accelerate import Accelerator
 
+from sineformer.training.data import batches as batches_module
 from sineformer.training.data import loading as data_module
-from sineformer.training.data import streaming
 from sineformer.training.data.batches import StreamedBatches
 from sineformer.training.data.batching import Batching, Seq2SeqCollator
 from sineformer.training.data.embedded_task import load_split
 from sineformer.training.data.loading import DataError, load_data
 from sineformer.training.data.streaming import StreamError, TextStream
 from sineformer.training.preflight import read_settings
+from sineformer.training.system import processes
 from sineformer.training.train import main
 
 ROWS = [f"{source}\t{target}" for source, target in load_split("train", 100, seed=5)]
@@ -30,14 +31,14 @@ STREAM = ["--streaming", "true", "--tokenizer_sample", "500"]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three sets of a hundred rows, all of them good."""
+    """Return three splits of a hundred good rows."""
     for split in ("train", "validation", "test"):
         (tmp_path / f"{split}.tsv").write_text("\n".join(ROWS) + "\n")
     return tmp_path
 
 
 def spoil(folder: Path, split: str, lines: tuple[int, ...] = BAD_AT) -> None:
-    """Have one set with rows that lack their target."""
+    """Write a split with rows that lack their target."""
     rows = [row.partition("\t")[0] if line in lines else row for line, row in enumerate(ROWS, 1)]
     (folder / f"{split}.tsv").write_text("\n".join(rows) + "\n")
 
@@ -51,7 +52,7 @@ WAYS = {"memory": [], "cache": ["--cache_dir", "CACHE"], "stream": STREAM}
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
-def test_a_run_does_not_start_on_a_set_of_which_too_much_is_unusable(
+def test_a_run_does_not_start_if_too_much_of_a_split_is_unusable(
     folder: Path, split: str, way: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spoil(folder, split)
@@ -83,15 +84,13 @@ def test_sentences_over_the_limit_of_tokens_count_too(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("fault", "usable"), [("\t", 99), ('\t"', 99)])
-def test_one_stray_character_in_the_first_row_costs_no_other(folder: Path, fault: str, usable: int) -> None:
+def test_one_stray_character_in_the_first_row_affects_no_other(folder: Path, fault: str, usable: int) -> None:
     (folder / "train.tsv").write_text("\n".join([ROWS[0] + fault, *ROWS[1:]]) + "\n")
     data = load_data(read_settings(flags(folder)), Accelerator(cpu=True))
     assert len(data.train.pairs) == usable  # type: ignore[union-attr]
 
 
-def test_a_stream_for_a_model_that_has_its_vocabulary_is_looked_at_before_it_trains(
-    folder: Path, small_tokenizers: Any
-) -> None:
+def test_a_stream_for_a_model_with_a_vocabulary_is_checked_before_training(folder: Path, small_tokenizers: Any) -> None:
     settings = read_settings(flags(folder, *STREAM))
     settings.tokenizer.tokenizer_sample = None
     data = load_data(settings, Accelerator(cpu=True), small_tokenizers)
@@ -101,25 +100,27 @@ def test_a_stream_for_a_model_that_has_its_vocabulary_is_looked_at_before_it_tra
         load_data(settings, Accelerator(cpu=True), small_tokenizers)
 
 
-def test_the_other_processes_are_told_why_the_main_one_makes_no_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_other_processes_get_the_error_of_the_main_one_without_a_vocabulary(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     sent: list[Any] = []
-    monkeypatch.setattr(data_module, "broadcast_object_list", lambda made: sent.append(made[0]))
+    monkeypatch.setattr(processes, "broadcast_object_list", lambda made: sent.append(made))
 
     def fail() -> Any:
         raise ValueError("nearly all of it is unusable")
 
     main_process: Any = SimpleNamespace(is_main_process=True)
     with pytest.raises(ValueError, match="nearly all"):
-        data_module._from_main_process(main_process, fail)
-    monkeypatch.setattr(data_module, "broadcast_object_list", lambda made: made.__setitem__(0, sent[0]))
+        processes.on_main_process(main_process, fail)
+    monkeypatch.setattr(processes, "broadcast_object_list", lambda made: made.__setitem__(slice(None), sent[0]))
     with pytest.raises(ValueError, match="nearly all"):
-        data_module._from_main_process(SimpleNamespace(is_main_process=False), fail)  # type: ignore[arg-type]
+        processes.on_main_process(SimpleNamespace(is_main_process=False), fail)  # type: ignore[arg-type]
 
 
 def batches_of(folder: Path, tokenizers: Any, share: float, workers: int = 0) -> StreamedBatches:
     settings = read_settings(flags(folder, *STREAM)).data
     stream = TextStream(
-        lambda lanes, count: data_module._lanes(settings, lanes, count),
+        lambda shards, count: data_module._open_shards(settings, shards, count),
         data_module._train_limits(settings),
         *(200, 60, workers, "digest", share),
     )
@@ -128,7 +129,7 @@ def batches_of(folder: Path, tokenizers: Any, share: float, workers: int = 0) ->
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_stream_that_gets_bad_behind_what_was_looked_at_ends_the_run(
+def test_a_stream_that_gets_bad_after_the_first_check_ends_the_run(
     folder: Path, small_tokenizers: Any, workers: int
 ) -> None:
     (folder / "train.tsv").write_text("\n".join([*ROWS, *["no column"] * 3_000]) + "\n")
@@ -138,10 +139,10 @@ def test_a_stream_that_gets_bad_behind_what_was_looked_at_ends_the_run(
         list(batches)
 
 
-def test_a_short_stream_is_judged_at_the_end_of_its_first_epoch(
+def test_a_short_stream_is_checked_at_the_end_of_its_first_epoch(
     folder: Path, small_tokenizers: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streaming, "gather_object", lambda values: values)
+    monkeypatch.setattr(batches_module, "gather_object", lambda values: values)
     spoil(folder, "train")
     for share in (0.1, 0.11):
         batches = batches_of(folder, small_tokenizers, share)

@@ -34,11 +34,11 @@ def limit_memory(learner: Learner, positions: int, message: str | None = None) -
 def test_a_micro_batch_is_cut_into_nearly_equal_parts_but_never_into_pieces_of_examples() -> None:
     inputs = {"input_ids": torch.arange(10).view(5, 2), "labels": torch.arange(15).view(5, 3)}
     batch = MicroBatch([7, 3, 9, 4, 0], inputs)
-    parts = batch.cut(4)
+    parts = batch.split(4)
     assert [part.examples for part in parts] == [[7, 3], [9], [4], [0]]
     for name, whole in inputs.items():
         assert torch.equal(torch.cat([part.inputs[name] for part in parts]), whole)
-    assert [part.examples for part in batch.cut(8)] == [[7], [3], [9], [4], [0]]
+    assert [part.examples for part in batch.split(8)] == [[7], [3], [9], [4], [0]]
 
 
 def test_a_step_out_of_memory_and_those_after_it_are_those_of_smaller_batches_from_the_beginning(

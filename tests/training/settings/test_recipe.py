@@ -103,7 +103,7 @@ def test_all_problems_are_reported_together_with_location_and_nearest_key(tmp_pa
     [
         (["--d_model", "30"], "`d_model` (30) is not divisible by `encoder_attention_heads`"),
         (["--activation_function", "rlu"], "activation_function: must be a name"),
-        (["--dataset", "files"], "train_files: no files: cannot tell how to read this"),
+        (["--dataset", "files"], "train_files: no files: the format is unknown"),
         (["--source_column", "en"], "source_column, target_column: set both or neither"),
         (["--target_language", "fr"], "the embedded task goes from en to de"),
         (["--target_language", "en"], "both are 'en'"),

@@ -1,4 +1,4 @@
-"""Random clauses that make sense: which complements, tenses, times and places a verb may have."""
+"""Draw random clauses that make sense: complements, tenses, times and places that fit a verb."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from .choose_phrases import PhraseChooser, owns
-from .dice import Dice, Weights
 from .german import is_indefinite, person_of
 from .lexicon_modifiers import (
     ADVERBIALS,
@@ -28,6 +27,7 @@ from .lexicon_modifiers import (
 from .lexicon_nouns import nouns_tagged
 from .lexicon_verbs import DATIVE, INTRANSITIVE, MODALS, MOTION, PREPOSITIONAL, PUTTING, STAYING, TRANSITIVE
 from .phrases import Clause, NounPhrase, Phrase, PrepositionalPhrase
+from .rng import Rng, Weights
 from .words import Adverbial, Place, Preposition, Pronoun, Verb
 
 _TENSES = {
@@ -44,12 +44,12 @@ _GROUPS: Weights[Sequence[Verb]] = Weights(
 _ALONG = frozenset(["eat", "drink", "dance", "shop", "go", "travel", "swim", "work", "play", "stay"])
 
 
-_AVOIDED = ("effort", "leisure", "shop", "smoke")  # what people may make a habit of not doing on Sundays
+_AVOIDED = ("effort", "leisure", "shop", "smoke")  # activities that people may avoid on Sundays
 _SUNDAYS = next(time for time in ADVERBIALS if time.german == "sonntags")
 
 
 def _plans(subject: Phrase, verb: Verb) -> bool:
-    """Whether it is something that one plans, wants or should do: not what animals do, nor laughing."""
+    """Return whether one can plan, want or be asked to do this: not for animals, nor for laughing."""
     return verb.aspect == "doing" and not _is_animal(subject) and "unplanned" not in verb.activities
 
 
@@ -58,7 +58,7 @@ def _is_animal(subject: Phrase) -> bool:
 
 
 def _is_up_to_the_weather(clause: Clause) -> bool:
-    """Whether rain can be a reason: for staying indoors or for not going out."""
+    """Return whether rain can be a reason: for staying indoors or for not going out."""
     is_outside = clause.goal is not None and (
         isinstance(clause.goal.phrase, NounPhrase) and "outside" in clause.goal.phrase.noun.tags
     )
@@ -78,7 +78,7 @@ def _share_of_people(tags: tuple[str, ...]) -> float:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the sentence around a clause allows: its tenses, negation, whether a time may stand in front."""
+    """Limits from the sentence around a clause: its tenses, negation, whether a time may come first."""
 
     tenses: tuple[str, ...] = ("present", "habit", "past", "future")
     negated: bool = False
@@ -90,7 +90,7 @@ class Limits:
 
 @cache
 def _tenses(verb: Verb, limits: Limits, plans: bool) -> Weights[str]:
-    """The tenses for a verb within the limits. A negated habit needs a time in front: "On Sundays he does not work"."""
+    """Return the tenses for a verb. A negated habit needs a time in front: "On Sundays he does not work"."""
     has_habit = not limits.negated or (limits.can_front and not verb.activities.isdisjoint(_AVOIDED))
     choices = [
         (weight, tense)
@@ -101,26 +101,26 @@ def _tenses(verb: Verb, limits: Limits, plans: bool) -> Weights[str]:
 
 
 class ClauseChooser:
-    """Draws clauses."""
+    """Draw clauses."""
 
-    def __init__(self, dice: Dice) -> None:
-        self.dice = dice
-        self.phrases = PhraseChooser(dice)
+    def __init__(self, rng: Rng) -> None:
+        self.rng = rng
+        self.phrases = PhraseChooser(rng)
 
     def verb(self) -> Verb:
-        """A verb of any group, belonging ("gehören") included."""
-        return self.dice.pick(self.dice.weighted(_GROUPS))
+        """Return a verb of any group, belonging ("gehören") included."""
+        return self.rng.pick(self.rng.weighted(_GROUPS))
 
     def clause(self, verb: Verb, limits: Limits, subject: Phrase | None = None) -> Clause:
-        """A clause with the verb and all its complements, within the limits."""
+        """Return a clause with the verb and all its complements, within the limits."""
         context = "known" if limits.negated or verb.aspect == "state" else limits.subject
         subject = subject or self.phrases.subject(verb.subject, context)
         tense = self._tense(verb, subject, limits)
         clause = Clause(subject, verb, tense, negated=limits.negated)
         plans = tense in ("present", "past") and _plans(subject, verb)
-        if plans and self.dice.chance(limits.modals):
+        if plans and self.rng.chance(limits.modals):
             modals = [modal for modal in MODALS if modal.has_past or tense == "present"]
-            clause = replace(clause, modal=self.dice.pick(modals))
+            clause = replace(clause, modal=self.rng.pick(modals))
         clause = self._with_objects(clause)
         if not clause.negated:
             clause = self._with_setting(clause)
@@ -128,7 +128,7 @@ class ClauseChooser:
 
     def _tense(self, verb: Verb, subject: Phrase, limits: Limits) -> str:
         choices = _tenses(verb, limits, _plans(subject, verb))
-        return self.dice.weighted(choices)
+        return self.rng.weighted(choices)
 
     def _with_objects(self, clause: Clause) -> Clause:
         verb, subject = clause.verb, clause.subject
@@ -168,7 +168,7 @@ class ClauseChooser:
         return phrase
 
     def _object(self, clause: Clause, tags: tuple[str, ...], context: str) -> Phrase:
-        if "person" in tags and self.dice.chance(_share_of_people(tags)):
+        if "person" in tags and self.rng.chance(_share_of_people(tags)):
             return self.phrases.person(clause.subject, context, pronouns=0.3)
         candidates = nouns_tagged(*(tuple(tag for tag in tags if tag != "person") or tags))
         while True:
@@ -177,14 +177,14 @@ class ClauseChooser:
                 return phrase
 
     def beside(self, tag: str, case: str, prepositions: tuple[Preposition, ...]) -> PrepositionalPhrase:
-        """A two-way preposition with a piece of furniture: accusative for motion, dative for position."""
-        two_way = self.dice.pick(prepositions)
-        phrase = self.phrases.phrase_of(self.dice.pick(nouns_tagged(tag)), "definite", plain=True)
+        """Return a two-way preposition with a piece of furniture: accusative for motion, dative for position."""
+        two_way = self.rng.pick(prepositions)
+        phrase = self.phrases.phrase_of(self.rng.pick(nouns_tagged(tag)), "definite", plain=True)
         phrase = replace(phrase, plural=False)
         return PrepositionalPhrase(Preposition(two_way.english, two_way.german, case), phrase)
 
     def _goal(self, verb: Verb) -> PrepositionalPhrase:
-        place = self.dice.pick(_places(verb))
+        place = self.rng.pick(_places(verb))
         return self._at(place, place.direction if verb in MOTION else place.location)
 
     def _at(self, place: Place, preposition: Preposition) -> PrepositionalPhrase:
@@ -193,9 +193,9 @@ class ClauseChooser:
         return PrepositionalPhrase(preposition, self.phrases.phrase_of(place.noun, "definite"))
 
     def _with_setting(self, clause: Clause) -> Clause:
-        """A place, a companion or somebody for whom it is done."""
+        """Return the clause, perhaps with a place, a companion or a beneficiary."""
         verb = clause.verb
-        if clause.dative or verb.aspect != "doing" or not self.dice.chance(0.4):
+        if clause.dative or verb.aspect != "doing" or not self.rng.chance(0.4):
             return clause
         is_animal = _is_animal(clause.subject)
         places = [place for place in _places(verb) if not is_animal or "animal" in place.activities]
@@ -204,43 +204,43 @@ class ClauseChooser:
             options.append(FOR)
         if not is_animal and verb.preposition is None and not verb.activities.isdisjoint(_ALONG):
             options += [WITH, WITH, WITHOUT]
-        if places and clause.goal is None and (not options or self.dice.chance(0.6)):
-            place = self.dice.pick(places)
+        if places and clause.goal is None and (not options or self.rng.chance(0.6)):
+            place = self.rng.pick(places)
             return replace(clause, setting=self._at(place, place.location))
         if not options:
             return clause
-        preposition = self.dice.pick(options)
+        preposition = self.rng.pick(options)
         person = self.phrases.person(clause.subject, "known", pronouns=0.25)
         return replace(clause, setting=PrepositionalPhrase(preposition, person))
 
     def _with_time(self, clause: Clause, limits: Limits) -> Clause:
-        """A time, in front or in the middle; a habit always has one. Negated clauses have it in front or not at all."""
+        """Return the clause, perhaps with a time. A habit always has one; a negated clause only in front."""
         is_habit = clause.tense == "habit"
-        if is_habit and not clause.negated and self.dice.chance(0.5):
-            return replace(clause, frequency=self.dice.pick(FREQUENCIES))
+        if is_habit and not clause.negated and self.rng.chance(0.5):
+            return replace(clause, frequency=self.rng.pick(FREQUENCIES))
         if not limits.can_time or clause.verb.aspect == "state" or (clause.negated and not limits.can_front):
             return clause
-        if not is_habit and not self.dice.chance(0.5):
+        if not is_habit and not self.rng.chance(0.5):
             return self._with_setting_first(clause, limits)
         time = self._time(clause)
-        return replace(clause, time=time, time_first=limits.can_front and (clause.negated or self.dice.chance(0.4)))
+        return replace(clause, time=time, time_first=limits.can_front and (clause.negated or self.rng.chance(0.4)))
 
     def _with_setting_first(self, clause: Clause, limits: Limits) -> Clause:
         is_place = clause.setting is not None and clause.setting.preposition not in (WITH, WITHOUT, FOR)
         if not is_place or not limits.can_front or isinstance(clause.subject, Pronoun):
             return clause
-        return replace(clause, time_first=self.dice.chance(0.25))
+        return replace(clause, time_first=self.rng.chance(0.25))
 
     def _time(self, clause: Clause) -> Adverbial | PrepositionalPhrase:
         activities = clause.verb.activities
-        occasion = self.dice.chance(0.25) and clause.tense in ("past", "future")
+        occasion = self.rng.chance(0.25) and clause.tense in ("past", "future")
         if occasion and not clause.negated and "brief" in activities:
             return self._occasion((DURING, AFTER, BEFORE), "event")
         if (
             _is_up_to_the_weather(clause)
             and clause.modal is None
             and clause.tense in ("past", "present")
-            and self.dice.chance(0.4)
+            and self.rng.chance(0.4)
         ):
             stays = "stay" in activities
             return self._occasion((BECAUSE_OF if clause.negated != stays else DESPITE,), "weather")
@@ -248,8 +248,8 @@ class ClauseChooser:
         if clause.negated and mode == "habit":
             return _SUNDAYS
         excluded = "long" if "short" in activities else ""
-        return self.dice.pick([time for time in ADVERBIALS if mode in time.tenses and excluded not in time.tenses])
+        return self.rng.pick([time for time in ADVERBIALS if mode in time.tenses and excluded not in time.tenses])
 
     def _occasion(self, prepositions: tuple[Preposition, ...], tag: str) -> PrepositionalPhrase:
-        noun = self.dice.pick(nouns_tagged(tag))
-        return PrepositionalPhrase(self.dice.pick(prepositions), self.phrases.phrase_of(noun, "definite"))
+        noun = self.rng.pick(nouns_tagged(tag))
+        return PrepositionalPhrase(self.rng.pick(prepositions), self.phrases.phrase_of(noun, "definite"))

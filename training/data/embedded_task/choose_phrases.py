@@ -1,14 +1,14 @@
-"""Random noun phrases that make sense: which determiner, adjective, owner and number a noun may have."""
+"""Draw random noun phrases that make sense: determiner, adjective, owner and number that fit a noun."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
 
-from .dice import Dice, Weights
 from .lexicon_modifiers import COUNTS, HE, NAMES, PRONOUNS, SHE, THEY, adjectives_for
 from .lexicon_nouns import nouns_tagged
 from .phrases import Determiner, NounPhrase, Pair, Phrase
+from .rng import Rng, Weights
 from .words import Adjective, Name, Noun, Pronoun
 
 _DEFINITE = Determiner("definite")
@@ -25,7 +25,7 @@ _FOOD = ((38, "definite"), (32, "indefinite"), (10, "possessive"), (5, "demonstr
 _MASS = ((40, "definite"), (48, "bare"), (12, "possessive"))
 _UNIQUE = ((1, "definite"),)
 _OWNABLE = ("pet", "thing", "text", "art", "mail")
-# What a context allows: "any" in a plain object, "known" for subjects of negated clauses and of questions, ...
+# Determiners that fit a context: "any" in a plain object, "known" for subjects of negated clauses and of questions, ...
 _ALLOWED = {
     "any": ("definite", "indefinite", "possessive", "demonstrative", "count", "bare", "name", "owner"),
     "known": ("definite", "possessive", "demonstrative", "name", "owner"),
@@ -64,7 +64,7 @@ def _determiners(noun: Noun) -> tuple[tuple[int, str], ...]:
 
 @cache
 def _fitting(noun: Noun, context: str) -> Weights[str] | None:
-    """The determiners for the noun in the context; None where there are none ("has a mother")."""
+    """Return the determiners for the noun in the context; None where there are none ("has a mother")."""
     allowed = _ALLOWED[context]
     table = _determiners(noun)
     if context.startswith("indefinite") and "kin" in noun.tags:
@@ -76,7 +76,7 @@ def _fitting(noun: Noun, context: str) -> Weights[str] | None:
 
 
 def pronoun_for(phrase: Phrase | None) -> Pronoun | None:
-    """The pronoun that refers back to a person; None for animals, things and German neuters ("das Mädchen")."""
+    """Return the pronoun that refers back to a person; None for animals, things and German neuters ("das Mädchen")."""
     if phrase is None or isinstance(phrase, Pronoun):
         return phrase
     if isinstance(phrase, Name):
@@ -89,7 +89,7 @@ def pronoun_for(phrase: Phrase | None) -> Pronoun | None:
 
 
 def owns(person: Phrase | None, phrase: NounPhrase) -> bool:
-    """Whether the phrase names the person again as its owner, where one would say "his": "Anna likes Anna's cat"."""
+    """Return whether the owner in a phrase is the person, where one would say "his": "Anna likes Anna's cat"."""
     if isinstance(person, Name):
         return phrase.determiner.english == person.text
     owner = phrase.possessor
@@ -97,10 +97,10 @@ def owns(person: Phrase | None, phrase: NounPhrase) -> bool:
 
 
 class PhraseChooser:
-    """Draws phrases."""
+    """Draw phrases."""
 
-    def __init__(self, dice: Dice) -> None:
-        self.dice = dice
+    def __init__(self, rng: Rng) -> None:
+        self.rng = rng
 
     def noun_phrase(
         self,
@@ -109,33 +109,33 @@ class PhraseChooser:
         owner: Phrase | None = None,
         plain: bool = False,
     ) -> NounPhrase:
-        """A phrase with one of the nouns. `owner` is the subject, whom possessives mostly mean.
+        """Return a phrase with one of the nouns. `owner` is the subject, whom possessives mostly mean.
 
         `plain` leaves out adjectives.
         """
-        noun = self.dice.pick(candidates)
+        noun = self.rng.pick(candidates)
         while not (kinds := _fitting(noun, context)):
-            noun = self.dice.pick(candidates)
-        return self.phrase_of(noun, self.dice.weighted(kinds), owner, plain)
+            noun = self.rng.pick(candidates)
+        return self.phrase_of(noun, self.rng.weighted(kinds), owner, plain)
 
     def phrase_of(self, noun: Noun, kind: str, owner: Phrase | None = None, plain: bool = False) -> NounPhrase:
-        """A phrase of the noun with a determiner of the kind; "owner" stands for "the neighbor's ..."."""
+        """Return a phrase of the noun with a determiner of the kind; "owner" stands for "the neighbor's ..."."""
         possessor = None
         if kind == "owner":
-            owners = ("adult",) if self.dice.chance(0.8) else ("minor",)
+            owners = ("adult",) if self.rng.chance(0.8) else ("minor",)
             possessor = self.noun_phrase(nouns_tagged(*owners), "known", plain=True)
             possessor = NounPhrase(possessor.noun, _DEFINITE, possessor.plural)
-        adjectives = () if plain or not self.dice.chance(0.35) else adjectives_for(noun)
-        adjective = self.dice.pick(adjectives) if adjectives else None
+        adjectives = () if plain or not self.rng.chance(0.35) else adjectives_for(noun)
+        adjective = self.rng.pick(adjectives) if adjectives else None
         very = adjective is not None and self._is_very(adjective)
         determiner = self._determiner(kind, owner)
         return NounPhrase(noun, determiner, self._is_plural(noun, kind), adjective, very, possessor)
 
     def _is_very(self, adjective: Adjective) -> bool:
-        return adjective.english not in _UNGRADABLE and self.dice.chance(0.15)
+        return adjective.english not in _UNGRADABLE and self.rng.chance(0.15)
 
     def graded(self, adjective: Adjective) -> Pair:
-        """The adjective as a predicate in both languages, with or without "very"."""
+        """Return the adjective as a predicate in both languages, with or without "very"."""
         if self._is_very(adjective):
             return f"very {adjective.english}", f"sehr {adjective.german}"
         return adjective.english, adjective.german
@@ -145,41 +145,41 @@ class PhraseChooser:
             return False
         if kind in ("count", "bare"):
             return True
-        return noun.tags.isdisjoint(("only", "place", "event", "weather")) and self.dice.chance(0.3)
+        return noun.tags.isdisjoint(("only", "place", "event", "weather")) and self.rng.chance(0.3)
 
     def _determiner(self, kind: str, owner: Phrase | None) -> Determiner:
         if kind == "owner":
             return _DEFINITE
         if kind == "count":
-            return Determiner(kind, *self.dice.pick(COUNTS))
+            return Determiner(kind, *self.rng.pick(COUNTS))
         if kind == "name":
-            name = self.dice.pick(NAMES)
+            name = self.rng.pick(NAMES)
             return Determiner(kind, name.text, name.text)
         mine = pronoun_for(owner)
         if kind == "own" and mine is None:
             return _DEFINITE
         if kind in ("own", "possessive"):
-            is_own = mine is not None and (kind == "own" or self.dice.chance(0.6))
-            pronoun = mine if mine and is_own else self.dice.pick(PRONOUNS)
+            is_own = mine is not None and (kind == "own" or self.rng.chance(0.6))
+            pronoun = mine if mine and is_own else self.rng.pick(PRONOUNS)
             kind = "possessive"
             return Determiner(kind, pronoun.possessive_english, pronoun.possessive_german)
         return Determiner(kind)
 
     def subject(self, tags: tuple[str, ...], context: str = "subject", plain: bool = False) -> Phrase:
-        """A subject: for persons also a pronoun or a name. `plain` leaves out adjectives."""
+        """Return a subject: for persons also a pronoun or a name. `plain` leaves out adjectives."""
         if any(tag in ("person", "adult") for tag in tags):
-            if self.dice.chance(0.28):
-                return self.dice.pick(PRONOUNS)
-            if self.dice.chance(0.15):
-                return self.dice.pick(NAMES)
+            if self.rng.chance(0.28):
+                return self.rng.pick(PRONOUNS)
+            if self.rng.chance(0.15):
+                return self.rng.pick(NAMES)
         return self.noun_phrase(nouns_tagged(*tags), context, plain=plain)
 
     def person(self, subject: Phrase, context: str, pronouns: float) -> Phrase:
-        """A person other than the subject, as object: a pronoun with the probability, or a name, or a noun."""
-        if self.dice.chance(pronouns):
-            return self.dice.pick(self._others(subject))
-        if self.dice.chance(0.1):
-            return self.dice.pick([name for name in NAMES if name is not subject])
+        """Return a person other than the subject, as object: a pronoun with the probability, or a name, or a noun."""
+        if self.rng.chance(pronouns):
+            return self.rng.pick(self._others(subject))
+        if self.rng.chance(0.1):
+            return self.rng.pick([name for name in NAMES if name is not subject])
         while True:
             phrase = self.noun_phrase(nouns_tagged("person"), context, owner=subject)
             is_subject = isinstance(subject, NounPhrase) and phrase.noun is subject.noun
@@ -187,7 +187,7 @@ class PhraseChooser:
                 return phrase
 
     def _others(self, subject: Phrase) -> list[Pronoun]:
-        """The pronouns that cannot mean the subject, or a group with the subject in it."""
+        """Return the pronouns that cannot mean the subject, or a group with the subject in it."""
         mine = pronoun_for(subject)
         with_me = ("I", "we") if mine and mine.english in ("I", "we") else ()
         return [pronoun for pronoun in PRONOUNS if pronoun is not mine and pronoun.english not in with_me]

@@ -1,4 +1,4 @@
-"""The combinations of words in a sentence, which decide whether it is for training or held out."""
+"""Find the combinations of words in a sentence, which determine its split."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Combination = tuple[str, str, str]
 
 
 def combinations(sentence: Sentence) -> frozenset[Combination]:
-    """Every noun of the sentence with its adjective and with the verb it is subject or object of."""
+    """Return every noun of the sentence with its adjective and with the verb it is subject or object of."""
     return frozenset(found for clause in sentence.clauses for found in _in_clause(clause))
 
 

@@ -1,4 +1,4 @@
-"""English wording of phrases and clauses: a/an, agreement, progressive and simple tenses, do-support, negation."""
+"""Write phrases and clauses in English: a/an, agreement, progressive and simple tenses, do-support, negation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .words import Adverbial, Name, Pronoun, Verb
 
 
 def english_phrase(phrase: Phrase, is_object: bool = False, negated: bool = False) -> str:
-    """The phrase; `negated` gives an indefinite plural or mass noun "any"."""
+    """Return the phrase; `negated` gives an indefinite plural or mass noun "any"."""
     if isinstance(phrase, Name):
         return phrase.text
     if isinstance(phrase, Pronoun):
@@ -40,14 +40,14 @@ def _genitive(owner: str, plural: bool) -> str:
 
 
 def english_prepositional(phrase: PrepositionalPhrase) -> str:
-    """The prepositional phrase."""
+    """Return the prepositional phrase."""
     if phrase.phrase is None:
         return phrase.preposition.english
     return f"{phrase.preposition.english} {english_phrase(phrase.phrase, is_object=True)}"
 
 
 def english_time(time: Adverbial | PrepositionalPhrase) -> str:
-    """A time or circumstance: a fixed adverbial or a prepositional phrase."""
+    """Return a time or circumstance: a fixed adverbial or a prepositional phrase."""
     return time.english if isinstance(time, Adverbial) else english_prepositional(time)
 
 
@@ -88,7 +88,7 @@ def _with_modal(clause: Clause) -> tuple[str, str, str]:
 
 
 def _verbs(clause: Clause) -> tuple[str, str, str]:
-    """(auxiliary, verb behind it, base form for do-support); the base form is empty when there is an auxiliary."""
+    """Return (auxiliary, verb after it, base form for do-support); no base form if there is an auxiliary."""
     verb = clause.verb
     if clause.modal:
         return _with_modal(clause)
@@ -108,7 +108,7 @@ def _do(clause: Clause) -> str:
 
 
 def _complements(clause: Clause, without: str) -> list[str]:
-    """Everything behind the verb: objects, goal, predicate, setting, time."""
+    """Return everything after the verb: objects, goal, predicate, setting, time."""
     accusative = None if without == "acc" else clause.accusative
     negated = clause.negated and is_indefinite(accusative)
     words = [english_phrase(accusative, True, negated)] if accusative else []
@@ -127,7 +127,7 @@ def _complements(clause: Clause, without: str) -> list[str]:
 
 
 def _behind_verb(clause: Clause, verb: str, without: str) -> str:
-    """Verb and complements, with the particle of "pick~up" behind a pronoun and before everything else."""
+    """Return verb and complements, with the particle of "pick~up" after a pronoun and before everything else."""
     words = _complements(clause, without)
     particle = verb.partition("~")[2]
     verb = verb.replace("_", " ")
@@ -137,7 +137,7 @@ def _behind_verb(clause: Clause, verb: str, without: str) -> str:
 
 
 def _front(clause: Clause) -> str:
-    """What stands in front of the subject, with its comma when it is a prepositional phrase."""
+    """Return the time or setting before the subject; a prepositional phrase has a comma."""
     if not clause.time_first:
         return ""
     if isinstance(clause.time, Adverbial):
@@ -147,7 +147,7 @@ def _front(clause: Clause) -> str:
 
 
 def english_clause(clause: Clause, without: str = "") -> str:
-    """A statement or subordinate clause; `without` ("nom", "acc") leaves a gap for a relative pronoun or "who"."""
+    """Return a statement or subordinate clause; `without` ("nom", "acc") leaves a gap for "who" or "that"."""
     auxiliary, verb, base = _verbs(clause)
     subject = "" if without == "nom" else english_phrase(clause.subject)
     if clause.negated and base:
@@ -159,7 +159,7 @@ def english_clause(clause: Clause, without: str = "") -> str:
 
 
 def english_question(clause: Clause, front: str = "", without: str = "") -> str:
-    """A question with the auxiliary before the subject, behind the question word `front`."""
+    """Return a question with the auxiliary before the subject, after the question word `front`."""
     auxiliary, verb, base = _verbs(clause)
     if base:
         auxiliary, verb = _do(clause), base

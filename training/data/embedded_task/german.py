@@ -1,4 +1,4 @@
-"""German wording of phrases and clauses: word order, agreement, negation, commas."""
+"""Write phrases and clauses in German: word order, agreement, negation, commas."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _DECLENSION = {"definite": "weak", "demonstrative": "weak", "interrogative": "we
 
 
 def gender_of(phrase: NounPhrase) -> str:
-    """m, f, n, or p for a plural."""
+    """Return m, f, n, or p for a plural."""
     return "p" if phrase.plural else phrase.noun.gender
 
 
 def person_of(phrase: Phrase) -> int:
-    """0 ich, 1 du, 2 er/sie/es, 3 plural."""
+    """Return 0 for ich, 1 for du, 2 for er/sie/es, 3 for a plural."""
     if isinstance(phrase, Pronoun):
         return phrase.person
     return 3 if isinstance(phrase, NounPhrase) and phrase.plural else 2
 
 
 def german_phrase(phrase: Phrase, case: str, negated: bool = False) -> str:
-    """The phrase in a case; `negated` makes an indefinite one a phrase with kein."""
+    """Return the phrase in a case; `negated` makes an indefinite one a phrase with kein."""
     if isinstance(phrase, Name):
         return phrase.text
     if isinstance(phrase, Pronoun):
@@ -55,7 +55,7 @@ def german_phrase(phrase: Phrase, case: str, negated: bool = False) -> str:
 
 
 def _determiner(phrase: NounPhrase, case: str, gender: str, negated: bool) -> tuple[str, str]:
-    """The article or what takes its place, and the declension of the adjective after it."""
+    """Return the article or another determiner, and the declension of the adjective after it."""
     kind, german = phrase.determiner.kind, phrase.determiner.german
     if negated and is_indefinite(phrase):
         return "kein" + EIN_ENDING[case, gender], "mixed"
@@ -72,12 +72,12 @@ def _determiner(phrase: NounPhrase, case: str, gender: str, negated: bool) -> tu
 
 
 def is_indefinite(phrase: Phrase | None) -> bool:
-    """Whether negation turns the phrase into one with kein."""
+    """Return whether negation turns the phrase into one with kein."""
     return isinstance(phrase, NounPhrase) and phrase.determiner.kind in ("indefinite", "bare")
 
 
 def german_prepositional(phrase: PrepositionalPhrase) -> str:
-    """The prepositional phrase, contracted."""
+    """Return the prepositional phrase, contracted."""
     if phrase.phrase is None:
         return phrase.preposition.german
     return with_preposition(phrase.preposition.german, german_phrase(phrase.phrase, phrase.preposition.case))
@@ -89,7 +89,7 @@ def _relative(relative: RelativeClause, gender: str) -> str:
 
 
 def _verbs(clause: Clause) -> tuple[str, str, str]:
-    """(finite verb, separable prefix, rest of the verb at the end of the clause)."""
+    """Return (finite verb, separable prefix, rest of the verb at the end of the clause)."""
     verb, person, past = clause.verb, person_of(clause.subject), clause.tense == "past"
     infinitive = verb.prefix + verb.infinitive
     if clause.modal:
@@ -104,9 +104,9 @@ def _verbs(clause: Clause) -> tuple[str, str, str]:
 
 
 def _middle(clause: Clause, without: str = "") -> list[str]:
-    """The middle field: pronouns, time, dative, setting and accusative, nicht, goal, predicate.
+    """Return the middle field: pronouns, time, dative, setting and accusative, nicht, goal, predicate.
 
-    The setting stands before an indefinite accusative and after a definite one; nicht stands behind the objects
+    The setting comes before an indefinite accusative and after a definite one; nicht comes after the objects
     and before everything else. `without` leaves out the accusative ("acc"), for questions and relative clauses.
     """
     accusative = None if without == "acc" else clause.accusative
@@ -131,14 +131,14 @@ def _setting_in_front(clause: Clause) -> bool:
 
 
 def german_time(time: Adverbial | PrepositionalPhrase) -> str:
-    """A time or circumstance: a fixed adverbial or a prepositional phrase."""
+    """Return a time or circumstance: a fixed adverbial or a prepositional phrase."""
     return time.german if isinstance(time, Adverbial) else german_prepositional(time)
 
 
 def verb_second(clause: Clause, front: str = "", without: str = "") -> str:
-    """A main clause. `front` stands before the finite verb (a question word, a subordinate clause); "?" for nothing.
+    """Return a main clause. `front` (a question word, a subordinate clause) comes before the finite verb; "?" for none.
 
-    Without it the subject does, or the time or setting that the clause puts in front.
+    By default the subject does, or the time or setting that the clause puts in front.
     """
     finite, prefix, rest = _verbs(clause)
     subject = german_phrase(clause.subject, "nom")
@@ -155,7 +155,7 @@ def verb_second(clause: Clause, front: str = "", without: str = "") -> str:
 
 
 def verb_final(clause: Clause, without: str = "") -> str:
-    """A subordinate clause behind its conjunction or relative pronoun; `without` ("nom", "acc") fills the gap."""
+    """Return a subordinate clause without its conjunction or relative pronoun; `without` is the gap: "nom", "acc"."""
     finite, prefix, rest = _verbs(clause)
     subject = [] if without == "nom" else [german_phrase(clause.subject, "nom")]
     return " ".join(filter(None, [*subject, *_middle(clause, without), rest, prefix + finite]))

@@ -1,4 +1,4 @@
-"""German inflection: articles, noun cases, adjective endings, verb forms, contractions.
+"""Inflect German: articles, noun cases, adjective endings, verb forms, contractions.
 
 Cases are "nom", "acc", "dat", "gen"; genders "m", "f", "n" and "p" for every plural. Persons are 0 ich, 1 du,
 2 er/sie/es, 3 wir/sie.
@@ -12,7 +12,7 @@ _CASES = ("nom", "acc", "dat", "gen")
 
 
 def _table(**rows: str) -> dict[tuple[str, str], str]:
-    """{(case, gender): form} from one row of nom, acc, dat, gen per gender; "-" is no ending."""
+    """Return {(case, gender): form} from one row of nom, acc, dat, gen per gender; "-" is no ending."""
     return {
         (case, gender): form.replace("-", "")
         for gender, row in rows.items()
@@ -70,7 +70,7 @@ _PRETERITE = _forms(
 
 
 def noun_form(noun: Noun, case: str, plural: bool) -> str:
-    """The noun in a case: genitive -s/-es, the -n of the dative plural, the -n/-en of weak nouns."""
+    """Return the noun in a case: genitive -s/-es, the -n of the dative plural, the -n/-en of weak nouns."""
     if plural:
         return noun.german_plural + ("n" if case == "dat" and noun.german_plural[-1] not in "ns" else "")
     if noun.is_weak:
@@ -79,29 +79,29 @@ def noun_form(noun: Noun, case: str, plural: bool) -> str:
 
 
 def adjective_form(adjective: Adjective, declension: str, case: str, gender: str) -> str:
-    """The adjective before a noun; `declension` is weak, mixed or strong."""
+    """Return the adjective before a noun; `declension` is weak, mixed or strong."""
     return adjective.stem + ADJECTIVE_ENDING[declension][case, gender]
 
 
 def with_preposition(preposition: str, phrase: str) -> str:
-    """Preposition and phrase, contracted where German contracts them: in + dem -> im."""
+    """Return preposition and phrase, contracted if German contracts them: in + dem -> im."""
     first, _, rest = phrase.partition(" ")
     contracted = _CONTRACTIONS.get((preposition, first))
     return f"{contracted} {rest}" if contracted else f"{preposition} {phrase}"
 
 
 def auxiliary_form(infinitive: str, person: int, past: bool = False) -> str:
-    """A form of sein, haben, werden or a modal verb."""
+    """Return a form of sein, haben, werden or a modal verb."""
     return (_PRETERITE if past else _PRESENT)[infinitive][person]
 
 
 def has_preterite(verb: Verb) -> bool:
-    """Whether the past of the verb is told in the preterite ("kannte") rather than the perfect ("hat gekauft")."""
+    """Return whether the past of the verb is the preterite ("kannte") rather than the perfect ("hat gekauft")."""
     return verb.infinitive in _PRETERITE
 
 
 def present_form(verb: Verb, person: int) -> str:
-    """The present without a separable prefix: "lädst" of einladen."""
+    """Return the present without a separable prefix: "lädst" of einladen."""
     if verb.infinitive in _PRESENT:
         return auxiliary_form(verb.infinitive, person)
     if person == 0:

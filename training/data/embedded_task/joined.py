@@ -1,4 +1,4 @@
-"""Random sentences of two clauses: reported clauses, reasons, conditions, relative clauses, "and", "but"."""
+"""Draw random sentences of two clauses: reported clauses, reasons, conditions, relative clauses, "and", "but"."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .statements import described
 from .words import Pronoun, Verb
 
 _GERMAN = {"because": "weil", "although": "obwohl", "if": "wenn"}
-# Why or despite what people do something: activity, conjunctions, state or possession, whether it is negated.
+# Reasons for or against what people do: activity, conjunctions, state or possession, whether it is negated.
 _REASONS: tuple[tuple[str, tuple[str, ...], Pair | str, bool], ...] = (
     ("eat", ("because", "if"), ("hungry", "hungrig"), False),
     ("eat", ("although",), ("hungry", "hungrig"), True),
@@ -52,21 +52,21 @@ _ACQUAINTED = next(verb for verb in TRANSITIVE if verb.infinitive == "kennen")
 
 def reported(clauses: ClauseChooser) -> Sentence:
     """ "My mother hopes that ...", "Do you know whether ...?" """
-    dice = clauses.dice
-    verb = dice.pick(CLAUSAL)
-    whether = "whether" in verb.activities and dice.chance(0.6)
-    negated = not whether and dice.chance(0.2)
+    rng = clauses.rng
+    verb = rng.pick(CLAUSAL)
+    whether = "whether" in verb.activities and rng.chance(0.6)
+    negated = not whether and rng.chance(0.2)
     content = clauses.clause(clauses.verb(), Limits(negated=negated, subject="known"))
     if whether:
         english, german = f" whether {english_clause(content)}", f", ob {verb_final(content)}"
-        if content.subject is not YOU and dice.chance(0.4):
+        if content.subject is not YOU and rng.chance(0.4):
             main = Clause(YOU, verb, "present")
             english, german = f"{english_question(main)}{english}?", f"{verb_second(main, '?')}{german}?"
             return Sentence(english, german, (main, content))
         negated = True
     else:
         english, german = f" that {english_clause(content)}", f", dass {verb_final(content)}"
-        negated = "deny" in verb.activities and not content.negated and dice.chance(0.4)
+        negated = "deny" in verb.activities and not content.negated and rng.chance(0.4)
     subject = clauses.phrases.subject(("person",), "known", plain=True)
     while _same(subject, content.subject):
         subject = clauses.phrases.subject(("person",), "known", plain=True)
@@ -82,7 +82,7 @@ def _state(subject: Phrase, tense: str, what: Pair | str, negated: bool) -> Clau
 
 
 def _person_doing(clauses: ClauseChooser, verb: Verb, limits: Limits) -> tuple[Clause, Pronoun]:
-    """A clause about a person whom a pronoun can mean."""
+    """Return a clause about a person whom a pronoun can mean."""
     while True:
         clause = clauses.clause(verb, limits)
         pronoun = pronoun_for(clause.subject)
@@ -96,13 +96,13 @@ def _is_in_a_state(person: Phrase) -> bool:
 
 def reason(clauses: ClauseChooser) -> Sentence:
     """ "Because the man is hungry, he is eating an apple.", in either order."""
-    activity, conjunctions, what, negated = clauses.dice.pick(_REASONS)
-    conjunction = clauses.dice.pick(conjunctions)
-    verb = clauses.dice.pick([verb for verb in VERBS if activity in verb.activities and _is_done_by_people(verb)])
+    activity, conjunctions, what, negated = clauses.rng.pick(_REASONS)
+    conjunction = clauses.rng.pick(conjunctions)
+    verb = clauses.rng.pick([verb for verb in VERBS if activity in verb.activities and _is_done_by_people(verb)])
     tenses = ("future",) if conjunction == "if" else ("present", "past")
     main, pronoun = _person_doing(clauses, verb, Limits(tenses=tenses, modals=0.0, can_time=False))
     tense = "past" if main.tense == "past" else "present"
-    if clauses.dice.chance(0.4):
+    if clauses.rng.chance(0.4):
         state = _state(main.subject, tense, what, negated)
         main = replace(main, subject=pronoun)
         english, german = _subordinate_first(conjunction, (english_clause(state), verb_final(state)), main)
@@ -133,21 +133,21 @@ def _subordinate_last(main: Clause, conjunction: str, subordinate: Pair) -> Pair
 
 def weather(clauses: ClauseChooser) -> Sentence:
     """ "The boy is playing in the garden, although it is raining.", in either order."""
-    conjunction, english, english_past, german, german_past = clauses.dice.pick(_WEATHER)
-    verb = clauses.dice.pick([verb for verb in VERBS if "outdoor" in verb.activities])
+    conjunction, english, english_past, german, german_past = clauses.rng.pick(_WEATHER)
+    verb = clauses.rng.pick([verb for verb in VERBS if "outdoor" in verb.activities])
     tenses = ("future",) if conjunction == "if" else ("present", "past")
     main = clauses.clause(verb, Limits(tenses=tenses, modals=0.0, can_time=False))
     subordinate = (english_past, german_past) if main.tense == "past" else (english, german)
-    if clauses.dice.chance(0.5):
+    if clauses.rng.chance(0.5):
         return Sentence(*_subordinate_first(conjunction, subordinate, main), (main,))
     return Sentence(*_subordinate_last(main, conjunction, subordinate), (main,))
 
 
 def relative(clauses: ClauseChooser) -> Sentence:
     """ "I know the man who is reading a book." and "The book that the man is reading is interesting." """
-    dice = clauses.dice
-    antecedent, role = _person_who(clauses) if dice.chance(0.55) else _thing_that(clauses)
-    if role == "nom" and dice.chance(0.5):
+    rng = clauses.rng
+    antecedent, role = _person_who(clauses) if rng.chance(0.55) else _thing_that(clauses)
+    if role == "nom" and rng.chance(0.5):
         subject = clauses.phrases.subject(("person",), "known", plain=True)
         main = Clause(subject, _ACQUAINTED, "present", accusative=antecedent)
         if subject is YOU:
@@ -155,7 +155,7 @@ def relative(clauses: ClauseChooser) -> Sentence:
             return Sentence(f"{english_question(main)}?", f"{german}?", (main,))
         return Sentence(english_clause(main), verb_second(main), (main,))
     is_over = role == "acc" and antecedent.relative is not None and antecedent.relative.clause.tense == "past"
-    adjective = dice.pick(adjectives_for(antecedent.noun))
+    adjective = rng.pick(adjectives_for(antecedent.noun))
     main = described(clauses, antecedent, adjective, "past" if is_over else "present")
     return Sentence(english_clause(main), verb_second(main), (main,))
 
@@ -176,9 +176,9 @@ def _person_who(clauses: ClauseChooser) -> tuple[NounPhrase, str]:
 
 
 def _thing_that(clauses: ClauseChooser) -> tuple[NounPhrase, str]:
-    """A thing with a clause in which it is the accusative object."""
+    """Return a thing with a clause in which it is the accusative object."""
     while True:
-        verb = clauses.dice.pick([verb for verb in TRANSITIVE if verb.aspect != "state"])
+        verb = clauses.rng.pick([verb for verb in TRANSITIVE if verb.aspect != "state"])
         clause = clauses.clause(verb, Limits(tenses=("present", "past"), subject="known", can_time=False))
         phrase = clause.accusative
         if isinstance(phrase, NounPhrase) and "person" not in phrase.noun.tags and adjectives_for(phrase.noun):
@@ -188,7 +188,7 @@ def _thing_that(clauses: ClauseChooser) -> tuple[NounPhrase, str]:
 
 def both(clauses: ClauseChooser) -> Sentence:
     """ "The man is reading a book, and the woman is sleeping." """
-    tense = clauses.dice.pick(("present", "past"))
+    tense = clauses.rng.pick(("present", "past"))
     limits = Limits(tenses=(tense,), modals=0.0, subject="known", can_time=False)
     first, second = (clauses.clause(_activity(clauses), limits) for _ in range(2))
     while _same(first.subject, second.subject):
@@ -212,11 +212,11 @@ def _same(first: Phrase, second: Phrase) -> bool:
 def hindrance(clauses: ClauseChooser) -> Sentence:
     """ "The man wants to read a book, but he does not have any time." """
     verbs = [verb for verb in VERBS if verb.activities & {"effort", "leisure", "shop"} and _is_done_by_people(verb)]
-    verb = clauses.dice.pick(verbs)
+    verb = clauses.rng.pick(verbs)
     main, pronoun = _person_doing(clauses, verb, Limits(tenses=("present", "past"), modals=0.0, can_time=False))
     main = replace(main, modal=_WANT)
     hindrances = [*_HINDRANCES, ("money", True)] if "shop" in verb.activities else _HINDRANCES
-    what, negated = clauses.dice.pick(hindrances)
+    what, negated = clauses.rng.pick(hindrances)
     state = _state(pronoun, main.tense, what, negated)
     english = f"{english_clause(main)}, but {english_clause(state)}"
     return Sentence(english, f"{verb_second(main)}, aber {verb_second(state)}", (main, state))

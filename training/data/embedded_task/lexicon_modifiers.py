@@ -1,4 +1,4 @@
-"""Everything that is neither noun nor verb: adjectives, pronouns, names, numbers, places, adverbials."""
+"""List the words that are neither nouns nor verbs: adjectives, pronouns, names, numbers, places, adverbials."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ ADJECTIVES = _adjectives()
 
 @cache
 def adjectives_for(noun: Noun) -> tuple[Adjective, ...]:
-    """The adjectives that make sense with the noun, in dictionary order."""
+    """Return the adjectives that make sense with the noun, in dictionary order."""
     return tuple(word for word in ADJECTIVES if not word.tags.isdisjoint(noun.tags) or noun.english in word.tags)
 
 
@@ -132,7 +132,7 @@ def _place(english: str, location: Preposition, direction: Preposition, activiti
 
 
 def _fixed(english: str, german: str, activities: str) -> Place:
-    """A place whose phrases have no article; `english` and `german` give location and direction as "at home|home"."""
+    """Return a place without article; `english` and `german` give location and direction as "at home|home"."""
     (en_at, en_to), (de_at, de_to) = english.split("|"), german.split("|")
     return Place(None, Preposition(en_at, de_at, ""), Preposition(en_to, de_to, ""), frozenset(activities.split()))
 

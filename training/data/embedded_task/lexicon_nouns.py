@@ -1,7 +1,7 @@
-"""The nouns: English singular and plural, German singular and plural, gender, genitive ending, meanings.
+"""List the nouns: English singular and plural, German singular and plural, gender, genitive ending, meanings.
 
-Rows are grouped by meaning. A genitive ending "n" or "en" marks the weak declension; "-" stands for no ending or for
-no plural.
+Rows are grouped by meaning. A genitive ending "n" or "en" marks the weak declension; "-" means no ending or no
+plural.
 """
 
 from __future__ import annotations
@@ -199,5 +199,5 @@ NOUN = {noun.english: noun for noun in NOUNS}
 
 @cache
 def nouns_tagged(*tags: str) -> tuple[Noun, ...]:
-    """The nouns that have at least one of the tags, in dictionary order."""
+    """Return the nouns that have at least one of the tags, in dictionary order."""
     return tuple(noun for noun in NOUNS if not noun.tags.isdisjoint(tags))

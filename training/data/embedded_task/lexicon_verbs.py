@@ -1,4 +1,4 @@
-"""The verbs and modal verbs: principal parts, frames and circumstances.
+"""List the verbs and modal verbs: principal parts, frames and circumstances.
 
 A row reads: English parts | German infinitive, third person, participle, auxiliary | aspect | frame. In English
 "pick~up" can be split by a pronoun ("pick him up") and "look_for" cannot; in German "an+rufen" is separable. The frame

@@ -1,4 +1,4 @@
-"""The meaning of a sentence before it is put into words: phrases and clauses that both languages render."""
+"""Define the meaning of a sentence, independent of language: phrases and clauses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .words import Adjective, Adverbial, Modal, Name, Noun, Preposition, Pronoun
 
 @dataclass(frozen=True)
 class Determiner:
-    """What stands before a noun phrase.
+    """A determiner.
 
     `kind` is definite, indefinite, bare, demonstrative, interrogative, possessive, count or name; `english` and
     `german` hold the possessive, number or name where the kind has many.
@@ -42,7 +42,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class PrepositionalPhrase:
-    """A preposition and its phrase; `phrase` is None where the preposition holds a whole fixed phrase ("at home")."""
+    """A preposition and its phrase; `phrase` is None where the preposition is a complete fixed phrase ("at home")."""
 
     preposition: Preposition
     phrase: Phrase | None
@@ -81,7 +81,7 @@ class RelativeClause:
 
 @dataclass(frozen=True)
 class Sentence:
-    """A pair of sentences and the clauses that they say."""
+    """A pair of sentences and their clauses."""
 
     english: str
     german: str

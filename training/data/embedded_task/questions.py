@@ -1,4 +1,4 @@
-"""Random questions with and without question words."""
+"""Draw random questions with and without question words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .lexicon_verbs import MOTION
 from .phrases import Clause, Determiner, NounPhrase, Sentence
 from .words import Name, Verb
 
-# The answer to a question word is not in the question; neither is a time, which would have to stand elsewhere.
+# The answer to a question word is not in the question; neither is a time, which would need another position.
 _LIMITS = Limits(tenses=("present", "past", "future"), subject="known", can_time=False)
 _WHO = Name("who", "m")
 
@@ -25,8 +25,8 @@ def yes_no(clauses: ClauseChooser) -> Sentence:
 
 
 def with_question_word(clauses: ClauseChooser) -> Sentence:
-    """A question with where, when, why, what, who, whom, which or how many."""
-    return clauses.dice.pick((_where, _when, _why, _what, _who, _whom, _which, _how_many))(clauses)
+    """Return a question with where, when, why, what, who, whom, which or how many."""
+    return clauses.rng.pick((_where, _when, _why, _what, _who, _whom, _which, _how_many))(clauses)
 
 
 def _verb(clauses: ClauseChooser, accepts: Callable[[Verb], bool]) -> Verb:
@@ -70,7 +70,7 @@ def _when(clauses: ClauseChooser) -> Sentence:
 
 
 def _why(clauses: ClauseChooser) -> Sentence:
-    clause = clauses.clause(clauses.verb(), replace(_LIMITS, negated=clauses.dice.chance(0.3)))
+    clause = clauses.clause(clauses.verb(), replace(_LIMITS, negated=clauses.rng.chance(0.3)))
     return Sentence(english_question(clause, "why"), verb_second(clause, "warum"), (clause,))
 
 

@@ -1,4 +1,4 @@
-"""The mixture of sentence kinds, and their capital letters and marks."""
+"""Draw sentences of all kinds, with capital letters and punctuation."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from . import joined, questions, statements
 from .choose_clauses import ClauseChooser
-from .dice import Dice, Weights
 from .phrases import Sentence
+from .rng import Rng, Weights
 
-# How often each kind of sentence is drawn, what draws it, and the mark at its end.
+# Weight of each kind of sentence, the function that draws it, and the mark at its end.
 _KINDS = Weights(
     [
         (36.0, (statements.statement, ".")),
@@ -31,19 +31,19 @@ _KINDS = Weights(
 
 
 class SentenceChooser:
-    """Draws sentence pairs from one stream of random choices."""
+    """Draw sentence pairs with one random number generator."""
 
     def __init__(self, seed: int) -> None:
-        self._clauses = ClauseChooser(Dice(seed))
+        self._clauses = ClauseChooser(Rng(seed))
 
     def sentence(self) -> Sentence:
-        """The next pair."""
-        draw, mark = self._clauses.dice.weighted(_KINDS)
+        """Return the next pair."""
+        draw, mark = self._clauses.rng.weighted(_KINDS)
         sentence = draw(self._clauses)
         return replace(sentence, english=_finish(sentence.english, mark), german=_finish(sentence.german, mark))
 
 
 def _finish(text: str, mark: str) -> str:
-    """Capital letter in front, one mark at the end; a relative clause before it leaves its comma to the mark."""
+    """Capitalise the first letter and add the mark, which replaces the comma of a relative clause."""
     text = text[0].upper() + text[1:].removesuffix(",")
     return text if text.endswith("?") else text + mark

@@ -1,4 +1,4 @@
-"""The train, validation and test parts of the embedded task."""
+"""Assign sentences of the embedded task to the splits train, validation and test."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from .combinations import Combination, combinations
 from .phrases import Sentence
 from .sentences import SentenceChooser
 
-# How many distinct sentences each part gives at most; far fewer than the grammar can make.
+# Most distinct sentences of each split; the grammar can make far more.
 LARGEST = {"train": 500_000, "validation": 10_000, "test": 10_000}
-_SHARES = 24  # combinations are dealt into this many shares: two for the test part, one for the validation part
+_SHARES = 24  # combinations are divided into this many shares: two for test, one for validation
 
 
 @cache
 def _part_of(combination: Combination) -> str:
-    """The part that owns a combination of words; a checksum decides, so it is the same for every seed."""
+    """Return the split of a combination of words, from a checksum, so it is the same for every seed."""
     share = crc32(":".join(combination).encode()) % _SHARES
     return "test" if share < 2 else "validation" if share == 2 else "train"
 
 
 def part_of(sentence: Sentence) -> str | None:
-    """The part a sentence belongs to; None for one with combinations of both the test and the validation part."""
+    """Return the split of a sentence; None if it has combinations of both test and validation."""
     held_out = {_part_of(combination) for combination in combinations(sentence)} - {"train"}
     if len(held_out) == 2:
         return None
@@ -30,13 +30,13 @@ def part_of(sentence: Sentence) -> str | None:
 
 
 def load_split(split: str, size: int, seed: int) -> list[tuple[str, str]]:
-    """`size` distinct (English, German) sentence pairs of a part, the same ones for a seed everywhere.
+    """Return `size` distinct (English, German) sentence pairs of a split, the same for a seed everywhere.
 
     Every validation and test sentence has at least one combination of words - a noun with its adjective, verb or
-    number - that no sentence of another part has, whatever the seeds. All words and constructions are in training.
+    number - that no sentence of another split has, for any seeds. All words and constructions are in training.
 
     Raises:
-        ValueError: for a part other than train, validation and test, or a size the part does not have.
+        ValueError: the split is none of train, validation and test, or is smaller than `size`.
     """
     if split not in LARGEST:
         raise ValueError(f"split {split!r} does not exist in the embedded task: use one of {', '.join(LARGEST)}")

@@ -1,4 +1,4 @@
-"""Random main clauses that stand alone: what somebody does, how something is, where it is, how old, how dear."""
+"""Draw random main clauses: actions, qualities, positions, ages, prices."""
 
 from __future__ import annotations
 
@@ -46,28 +46,28 @@ def negated(clauses: ClauseChooser) -> Sentence:
 
 def quality(clauses: ClauseChooser) -> Sentence:
     """ "The house was very old." """
-    dice = clauses.dice
+    rng = clauses.rng
     subject: Phrase
-    if dice.chance(0.2):
-        subject = dice.pick(PRONOUNS) if dice.chance(0.6) else dice.pick(NAMES)
-        adjective = dice.pick(_HUMAN)
+    if rng.chance(0.2):
+        subject = rng.pick(PRONOUNS) if rng.chance(0.6) else rng.pick(NAMES)
+        adjective = rng.pick(_HUMAN)
     else:
         subject = clauses.phrases.noun_phrase(_DESCRIBED, "known", plain=True)
-        adjective = dice.pick(adjectives_for(subject.noun))
-    clause = described(clauses, subject, adjective, "past" if dice.chance(0.25) else "present")
+        adjective = rng.pick(adjectives_for(subject.noun))
+    clause = described(clauses, subject, adjective, "past" if rng.chance(0.25) else "present")
     return _said(clause)
 
 
 def described(clauses: ClauseChooser, subject: Phrase, adjective: Adjective, tense: str) -> Clause:
-    """The clause that says what the subject is like, sometimes negated."""
+    """Return the clause that says what the subject is like, sometimes negated."""
     predicate = clauses.phrases.graded(adjective)
-    return Clause(subject, BE, tense, negated=clauses.dice.chance(0.2), predicate=predicate)
+    return Clause(subject, BE, tense, negated=clauses.rng.chance(0.2), predicate=predicate)
 
 
 def position(clauses: ClauseChooser) -> Sentence:
     """ "The book is lying on the table." """
-    dice = clauses.dice
-    verb = dice.pick(LYING)
+    rng = clauses.rng
+    verb = rng.pick(LYING)
     subject = clauses.phrases.noun_phrase(nouns_tagged(*verb.subject), "subject")
     sides = (ON, UNDER, NEXT_TO, BEHIND, IN_FRONT_OF) if "sitter" in subject.noun.tags else (ON, NEXT_TO)
     clause = Clause(subject, verb, "present", goal=clauses.beside("surface", "dat", sides))
@@ -76,7 +76,7 @@ def position(clauses: ClauseChooser) -> Sentence:
 
 def age(clauses: ClauseChooser) -> Sentence:
     """ "My sister is thirty-four years old." """
-    dice = clauses.dice
+    rng = clauses.rng
     subject = clauses.phrases.subject(("person",), "known", plain=True)
     if isinstance(subject, NounPhrase):
         subject = replace(subject, plural=False)
@@ -86,7 +86,7 @@ def age(clauses: ClauseChooser) -> Sentence:
             ages = NUMBERS[:14]
         elif "elder" in subject.noun.tags:
             ages = NUMBERS[28:]
-    english, german = dice.pick(ages)
+    english, german = rng.pick(ages)
     clause = Clause(subject, BE, "present", predicate=(f"{english} years old", f"{german} Jahre alt"))
     return _said(clause)
 
@@ -94,6 +94,6 @@ def age(clauses: ClauseChooser) -> Sentence:
 def price(clauses: ClauseChooser) -> Sentence:
     """ "This book costs twenty euros." """
     subject = clauses.phrases.noun_phrase(nouns_tagged("clothes", "lost", "priced"), "shown")
-    english, german = clauses.dice.pick(NUMBERS)
+    english, german = clauses.rng.pick(NUMBERS)
     clause = Clause(subject, COST, "present", predicate=(f"{english} euros", f"{german} Euro"))
     return _said(clause)

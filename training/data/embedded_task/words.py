@@ -1,7 +1,7 @@
-"""What one dictionary entry of the embedded task holds: its English and German forms and what it can mean.
+"""Define the dictionary entries of the embedded task: English and German forms, and meanings.
 
-The forms are the principal parts a printed dictionary gives; `german_forms.py` and `english.py` inflect them.
-`tags` are the meanings that decide which words go together: a verb names the tags its subject and objects may have.
+The forms are the principal parts of a printed dictionary; `german_forms.py` and `english.py` inflect them.
+`tags` are the meanings that determine which words fit together: a verb names the tags its subject and objects may have.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Noun:
 
 @dataclass(frozen=True, eq=False)
 class Adjective:
-    """An adjective: `german` as it stands in "ist teuer", `stem` as it stands before an ending ("teur-es")."""
+    """An adjective: `german` as in "ist teuer", `stem` before an ending ("teur-es")."""
 
     english: str
     german: str

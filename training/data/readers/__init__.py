@@ -1,1 +1,1 @@
-"""Sentence pairs out of files and datasets, each with its place."""
+"""Read sentence pairs from files and datasets, each with its location."""

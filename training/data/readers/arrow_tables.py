@@ -1,4 +1,4 @@
-"""Rows of Parquet files and of datasets on the Hub, both of which are Arrow tables."""
+"""Read rows of Parquet files and of Hub datasets, which are both Arrow tables."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ ARROW_BATCH_ROWS = 1024
 
 
 def read_parquet(path: Path, columns: ColumnNames | None) -> Iterator[Row]:
-    """Rows of a Parquet file, which holds the columns itself or inside a `translation`."""
+    """Yield the rows of a Parquet file, whose columns are at top level or inside a `translation`."""
     import pyarrow
     from pyarrow import parquet
 
@@ -29,57 +29,58 @@ def read_parquet(path: Path, columns: ColumnNames | None) -> Iterator[Row]:
 def read_hub(
     dataset: str, columns: ColumnNames, split: str = "train", subset: str | None = None, revision: str | None = None
 ) -> Iterator[Row]:
-    """Rows of a dataset on the Hub, or of a local folder in a layout that `datasets.load_dataset` understands.
+    """Return the rows of a Hub dataset, or of a local folder that `datasets.load_dataset` can read.
 
     Args:
         dataset: Hub id, or path of a folder.
         columns: the two columns, or the two languages of a `translation` column.
-        split: a split name, also with a slice: `"train[:1000]"`.
-        subset: the configuration of datasets that have several, such as `"de-en"`.
+        split: name of a split, also with a slice: `"train[:1000]"`.
+        subset: configuration of a dataset that has several, such as `"de-en"`.
         revision: branch, tag or commit.
 
     Raises:
-        ValueError: the dataset, subset or split does not exist or cannot be reached, or has no such columns.
+        ValueError: the dataset, subset or split does not exist or cannot be loaded, or has no such columns.
     """
     table = hub_table(dataset, split, subset, revision)
-    place = f"{dataset} ({split})"
-    leaves = _leaves(table.features.arrow_schema, columns, place)
-    return _rows_of_arrow(table.with_format("arrow").iter(ARROW_BATCH_ROWS), leaves, place)
+    location = f"{dataset} ({split})"
+    leaves = _leaves(table.features.arrow_schema, columns, location)
+    return _rows_of_arrow(table.with_format("arrow").iter(ARROW_BATCH_ROWS), leaves, location)
 
 
 def hub_table(
     dataset: str, split: str, subset: str | None, revision: str | None = None, streaming: bool = False
 ) -> Any:
-    """A dataset of `datasets`, with arguments and errors as of `read_hub`; its iterable kind for `streaming`."""
+    """Load a dataset, with arguments and errors as in `read_hub`; an iterable dataset for `streaming`."""
     from datasets import load_dataset
 
     try:
         return load_dataset(dataset, subset, split=split, revision=revision, streaming=streaming)
-    except Exception as error:  # readers of all its formats, each with errors of its own: StopIteration among them
+    except Exception as error:  # each format has its own errors, StopIteration among them
         reason = str(error) or repr(error)
         raise ValueError(
             f"{dataset} ({split}) cannot be loaded: {reason}; check id, subset, split and the network"
         ) from error
 
 
-def rows_of_stream(table: Any, columns: ColumnNames, place: str) -> Iterator[Row]:
-    """Rows of an iterable dataset, whose columns may be unknown until the first of them is read."""
-    batches = _until_lost(table.with_format("arrow").iter(ARROW_BATCH_ROWS), place)
+def rows_of_stream(table: Any, columns: ColumnNames, location: str) -> Iterator[Row]:
+    """Yield the rows of an iterable dataset, whose columns may be unknown until the first batch is read."""
+    batches = _with_clear_errors(table.with_format("arrow").iter(ARROW_BATCH_ROWS), location)
     for first in itertools.islice(batches, 1):
-        yield from _rows_of_arrow(itertools.chain([first], batches), _leaves(first.schema, columns, place), place)
+        leaves = _leaves(first.schema, columns, location)
+        yield from _rows_of_arrow(itertools.chain([first], batches), leaves, location)
 
 
-def _until_lost(batches: Iterable[Any], place: str) -> Iterator[Any]:
+def _with_clear_errors(batches: Iterable[Any], location: str) -> Iterator[Any]:
     try:
         yield from batches
-    except Exception as error:  # of the network, and of readers of all formats, each with errors of its own
+    except Exception as error:  # of the network, and of each format
         raise ValueError(
-            f"{place} cannot be read further: {str(error) or repr(error)}; check the network, and go on with --resume"
+            f"{location} cannot be read further: {str(error) or repr(error)}; check the network, resume with --resume"
         ) from error
 
 
-def _leaves(schema: Any, columns: ColumnNames, place: str) -> list[list[str]]:
-    """Path from the Arrow schema's root to the source column and to the target column, which must hold text."""
+def _leaves(schema: Any, columns: ColumnNames, location: str) -> list[list[str]]:
+    """Return the paths in an Arrow schema of the source and the target column, which must hold text."""
     import pyarrow
 
     outer: list[str] = []
@@ -89,17 +90,17 @@ def _leaves(schema: Any, columns: ColumnNames, place: str) -> list[list[str]]:
         outer, fields = [TRANSLATION], {field.name: field.type for field in translation}
     for name in columns:
         if name not in fields:
-            raise ValueError(f"{place} has no column {name!r}; its columns are {', '.join(map(repr, fields))}")
+            raise ValueError(f"{location} has no column {name!r}; its columns are {', '.join(map(repr, fields))}")
         if not _holds_text(fields[name]):
-            raise ValueError(f"{place}: column {name!r} holds {fields[name]}; name a column of text")
+            raise ValueError(f"{location}: column {name!r} holds {fields[name]}; name a column of text")
     return [[*outer, name] for name in columns]
 
 
 def _holds_text(kind: Any) -> bool:
-    """Return whether a type of Arrow is one in which pandas, Polars, Spark or Arrow itself write text.
+    """Return whether pandas, Polars, Spark or Arrow write text as this type of Arrow.
 
-    Bytes are: some writers of Parquet do not mark text as such, and what is not UTF-8 is found row by row. So is a
-    column without any value, which has no type.
+    Bytes are included, because some writers of Parquet do not mark text; bad UTF-8 is found row by row. So is the type
+    of a column without any value.
     """
     import pyarrow
 
@@ -113,20 +114,20 @@ def _holds_text(kind: Any) -> bool:
     return any(is_of_kind(kind) for is_of_kind in (*texts, *others))
 
 
-def _rows_of_arrow(batches: Iterable[Any], leaves: list[list[str]], place: str) -> Iterator[Row]:
+def _rows_of_arrow(batches: Iterable[Any], leaves: list[list[str]], location: str) -> Iterator[Row]:
     line = 0
     for batch in batches:
         for raw_source, raw_target in zip(*(_column_bytes(batch, leaf) for leaf in leaves), strict=True):
             line += 1
             if raw_source is None or raw_target is None:
-                yield Row(None, None, place, line, NOT_TEXT)
+                yield Row(None, None, location, line, NOT_TEXT)
                 continue
             (source, source_problem), (target, target_problem) = decode(raw_source), decode(raw_target)
-            yield Row(source, target, place, line, source_problem or target_problem)
+            yield Row(source, target, location, line, source_problem or target_problem)
 
 
 def _column_bytes(batch: Any, leaf: list[str]) -> list[bytes | None]:
-    """A text column as raw bytes: converting to `str` would fail on the whole batch for one bad row."""
+    """Return a text column as raw bytes: with `str`, one bad row would fail the complete batch."""
     import pyarrow
     import pyarrow.compute
 
@@ -137,7 +138,7 @@ def _column_bytes(batch: Any, leaf: list[str]) -> list[bytes | None]:
 
 
 def _as_bytes(column: Any) -> Any:
-    """Return a column of any type that `_holds_text` knows with its values as plain bytes."""
+    """Return a column of a type that `_holds_text` accepts, converted to plain bytes."""
     import pyarrow
     import pyarrow.compute
 

@@ -1,4 +1,4 @@
-"""Read compressed files (`.gz`, `.bz2`, `.xz`, `.zst`), of one part or several; a damaged one is never just shorter."""
+"""Read compressed files (`.gz`, `.bz2`, `.xz`, `.zst`) of one or several streams; damage is always an error."""
 
 import bz2
 import contextlib
@@ -20,10 +20,10 @@ CHUNK = 1 << 16
 
 @contextlib.contextmanager
 def decompressed(file: BinaryIO, suffix: str) -> Iterator[BinaryIO]:
-    """Give the content of an open file of this suffix; that of a file with any other suffix is as it is.
+    """Open the content of a file by its suffix; a file with another suffix is not decompressed.
 
     Raises:
-        OSError: from reading in this context, if the compressed data are damaged or end early.
+        OSError: while reading, if the compressed data are damaged or truncated.
     """
     damage: tuple[type[Exception], ...] = (EOFError, lzma.LZMAError, zlib.error)
     stream: Any = file
@@ -41,7 +41,7 @@ def decompressed(file: BinaryIO, suffix: str) -> Iterator[BinaryIO]:
 
 
 def _import_arrow() -> Any:
-    """Return pyarrow, which knows Zstandard; Python itself does from 3.14 on."""
+    """Return pyarrow, which reads Zstandard; Python itself does from 3.14 on."""
     try:
         import pyarrow
     except ModuleNotFoundError as error:
@@ -50,9 +50,9 @@ def _import_arrow() -> Any:
 
 
 class _Streams(io.RawIOBase):
-    """The compressed streams of a .bz2 or .xz file, one after another.
+    """Concatenated content of the compressed streams of a .bz2 or .xz file.
 
-    `BZ2File` and `LZMAFile` end without a word at what is no stream behind one, such as a damaged stream.
+    `BZ2File` and `LZMAFile` stop silently at bytes after a stream that are no stream, such as a damaged stream.
     """
 
     def __init__(self, file: BinaryIO, new_decompressor: Callable[[], Any]) -> None:
@@ -79,7 +79,7 @@ class _Streams(io.RawIOBase):
                 if not self._pending:
                     return 0
             if not self._begun:
-                self._pending = self._pending.lstrip(b"\0")  # padding, which .xz allows between streams
+                self._pending = self._pending.lstrip(b"\0")  # padding between streams of .xz
                 self._begun = bool(self._pending)
             data = self._decompressor.decompress(self._pending, len(buffer))
             self._pending = b""

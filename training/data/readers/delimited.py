@@ -1,16 +1,16 @@
-"""Split the lines of TSV and CSV files into fields, as whoever wrote the file meant its quotes.
+"""Split the lines of TSV and CSV files into fields, with or without quoting.
 
-In CSV a field between quotes is quoted, with its own quotes doubled, and may hold separators and line ends (RFC 4180).
-pandas, Polars, R and others write TSV in the same way and quote the fields that need it. But most TSV of parallel text
-has no quoting at all, and its sentences are full of quotes. So a field of TSV counts as quoted only
+In CSV a field between quotes is quoted: its own quotes are doubled, and it may contain separators and line ends
+(RFC 4180). pandas, Polars, R and others write TSV in the same way and quote the fields that need it. But most TSV of
+parallel text has no quoting, and many quotes in its sentences. So a field of TSV is quoted only if
 
-- if it is closed and every quote inside is doubled, and
-- if it needs that, because it holds a quote, a tab or a line end, or if (nearly) every field of the file is quoted:
-  "Yes." in quotes alone is a sentence in quotes, which a writer that quotes would have made triple.
+- it is closed and every quote inside is doubled, and
+- it contains a quote, a tab or a line end, or (nearly) every field of the file is quoted: a field "Yes." in quotes is a
+  sentence in quotes, which a writer that quotes would have written with three quotes on each side.
 
-A quote that is opened and not closed makes one line bad, or in TSV is text, and reading resumes at the next line: a
-stray quote must not swallow the lines behind it. Where a closing one turns up later by chance, lines that are rows of
-their own tell that they are no part of a sentence.
+An unclosed quote makes its line bad, or in TSV is text, and reading continues at the next line: a stray quote must not
+swallow the lines after it. If a closing quote follows later by chance, the lines between that look like rows show
+that they belong to no sentence.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from typing import NamedTuple
 from .rows import EMPTY_LINE, LONGEST_LINE
 
 BROKEN_QUOTES = "broken CSV (a quote is not closed, or text follows the closing one)"
-SAMPLE_LINES = 200  # of the beginning, which show how a file is laid out
+SAMPLE_LINES = 200  # first lines, from which the layout of a file is detected
 LONGEST_QUOTE = 100  # lines of a quoted field
-SHORT_QUOTE = 5  # lines that a quoted field of CSV may have, whatever they look like
-QUOTED_FILE = 0.7  # of the lines have nothing but quoted fields and numbers
+SHORT_QUOTE = 5  # lines that a quoted field of CSV may always have
+QUOTED_FILE = 0.7  # share of lines with only quoted fields and numbers
 
 COMMA, TAB = ",", "\t"
 
 
 class Line(NamedTuple):
-    """A line of a file: its number and its text, or what is wrong with it."""
+    """A line of a file: its number and its text, or its problem."""
 
     number: int
     text: str | None
@@ -42,7 +42,7 @@ class Line(NamedTuple):
 
 
 class Record(NamedTuple):
-    """The fields that begin at a line, or what is wrong with it."""
+    """The fields of the record that starts at a line, or its problem."""
 
     line: int
     fields: list[str]
@@ -51,12 +51,12 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """How a file is laid out.
+    """Layout of a file.
 
     Attributes:
         separator: between fields.
         width: number of fields of most records.
-        quotes_all: whether the file has every field in quotes, and not only those that need it.
+        quotes_all: whether every field is quoted, not only those that need it.
     """
 
     separator: str
@@ -65,20 +65,20 @@ class Layout:
 
 
 def read_records(lines: Iterator[Line], separator: str, has_header: bool) -> tuple[Layout, Iterator[Record]]:
-    """Return how a file is laid out, by its first lines, and its records one by one, the header among them."""
+    """Return the layout of a file, detected from its first lines, and an iterator over its records, header included."""
     waiting = deque(itertools.islice(lines, SAMPLE_LINES))
     layout = _layout([line.text for line in waiting if line.text], separator, has_header)
     return layout, _records(_Lookahead(waiting, lines), layout)
 
 
 class _Lookahead:
-    """Lines that can be looked at before they are taken."""
+    """Iterator over lines that can be read ahead."""
 
     def __init__(self, waiting: deque[Line], lines: Iterator[Line]) -> None:
         self.waiting, self.lines = waiting, lines
 
     def peek(self, index: int) -> Line | None:
-        """Return the line after so many others that are still to be taken; None behind the end."""
+        """Return the line at an index of the remaining lines; None after the end."""
         self.waiting.extend(itertools.islice(self.lines, max(0, index + 1 - len(self.waiting))))
         return self.waiting[index] if index < len(self.waiting) else None
 
@@ -99,7 +99,7 @@ def _records(lines: _Lookahead, layout: Layout) -> Iterator[Record]:
 
 
 def _fields_at(text: str, lines: _Lookahead, layout: Layout) -> tuple[list[str], int]:
-    """Return the fields of the record that begins with the next line, none if it is broken, and its number of lines."""
+    """Return the fields of the record that starts at the next line, none if it is broken, and its number of lines."""
     if '"' not in text:
         return text.split(layout.separator), 1
     tokens, read = _quoted_tokens(text, lines, layout.separator)
@@ -114,11 +114,11 @@ def _fields_at(text: str, lines: _Lookahead, layout: Layout) -> tuple[list[str],
 
 
 def _quoted_tokens(text: str, lines: _Lookahead, separator: str) -> tuple[list[str], list[str]]:
-    """Return the fields of a record as they are written, quotes and all, and its lines; no fields if the quotes of the
-    next line are not in order, however many lines one takes."""
+    """Return the fields of a record with their quotes, and its lines; no fields if the quotes are broken however many
+    lines are added."""
     read, size = [text], len(text)
     while len(read) <= LONGEST_QUOTE and size <= LONGEST_LINE:
-        if '"' in read[-1]:  # no other line can end a quote
+        if '"' in read[-1]:  # only such a line can close a quote
             tokens, is_open = _tokens("\n".join(read), separator)
             if not is_open:
                 return tokens, read
@@ -130,7 +130,7 @@ def _quoted_tokens(text: str, lines: _Lookahead, separator: str) -> tuple[list[s
     return [], read
 
 
-# A field between quotes or one that does not begin with a quote, up to the separator or the end.
+# A quoted field, or one that does not start with a quote, up to the separator or the end.
 _TOKENS = {
     separator: re.compile(rf'(?:"[^"]*(?:""[^"]*)*"|[^"{separator}\n][^{separator}\n]*|)(?={separator}|\Z)')
     for separator in (COMMA, TAB)
@@ -140,8 +140,8 @@ _NUMBER = re.compile(r"[-+]?[\d.,]*(?:[eE][-+]?\d+)?")
 
 
 def _tokens(text: str, separator: str) -> tuple[list[str], bool]:
-    """Return the fields of a record as they are written, none if the quotes are not in order, and whether the last one
-    is open: whether it may be in order with the lines that follow."""
+    """Return the fields of a record with their quotes, none if the quotes are broken, and whether the last field is
+    open, so that later lines may close it."""
     tokens: list[str] = []
     start = 0
     while True:
@@ -160,7 +160,7 @@ def _is_quoted(token: str) -> bool:
 
 
 def _needs_quotes(token: str) -> bool:
-    """Return whether a field is quoted for a reason: something in it, or that it is empty and not missing."""
+    """Return whether a quoted field needs its quotes: for a special character, or to be empty and not missing."""
     return _is_quoted(token) and (token == '""' or any(each in token[1:-1] for each in ('"', TAB, "\n", "\r")))
 
 
@@ -169,9 +169,9 @@ def _unquoted(token: str) -> str:
 
 
 def _swallows_rows(read: Sequence[str], layout: Layout) -> bool:
-    """Return whether most lines of a record look like rows of their own, so that a stray quote has made one of them.
+    """Return whether most lines of a record look like complete rows, which a stray quote has joined.
 
-    A sentence of CSV has as many commas as a row by chance, so its records have to be long to be told.
+    A sentence in CSV may by chance have as many commas as a row, so only long records of CSV are tested.
     """
     if len(read) <= (SHORT_QUOTE if layout.separator == COMMA else 1):
         return False
@@ -180,14 +180,14 @@ def _swallows_rows(read: Sequence[str], layout: Layout) -> bool:
 
 
 def _split_alone(line: str, separator: str) -> list[str]:
-    """Return the fields of a line that is looked at without the others."""
+    """Return the fields of a line, read without the lines around it."""
     tokens = _tokens(line, separator)[0] if separator == COMMA else []
     return tokens or line.split(separator)
 
 
 def _layout(sample: list[str], separator: str, has_header: bool) -> Layout:
-    """Return how a file is laid out that begins with these lines. A header tells the width; without one, most lines do:
-    the first line may have a stray separator just as any other."""
+    """Return the layout of a file with these first lines. The width is that of the header, or without one that of most
+    lines, because the first line may have a stray separator."""
     widths = Counter(len(_split_alone(line, separator)) for line in (sample[:1] if has_header else sample))
     widths.pop(1, None)
     width = widths.most_common(1)[0][0] if widths else 2

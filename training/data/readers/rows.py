@@ -1,4 +1,4 @@
-"""One sentence pair as a reader finds it, and what can be wrong with it."""
+"""Define the row that readers yield, and its possible problems."""
 
 from typing import NamedTuple
 
@@ -9,13 +9,13 @@ BROKEN_JSON = "broken JSON"
 MISSING_COLUMN = "missing column"
 NOT_TEXT = "value is not text"
 
-# A file without line ends, or a stray quote, must not pull gigabytes into memory as one sentence.
+# A file without line ends, or a stray quote, must not load gigabytes into memory as one sentence.
 LONGEST_LINE = 1_000_000
 TOO_LONG = f"longer than {LONGEST_LINE:,} bytes"
 
 
 class Row(NamedTuple):
-    """A sentence pair as found, with its place (`line` counts from 1) and what is wrong with it, if anything."""
+    """A sentence pair with its location (`line` counts from 1) and its problem, if any."""
 
     source: str | None
     target: str | None
@@ -32,7 +32,7 @@ class ColumnNames(NamedTuple):
 
 
 def decode(raw: bytes) -> tuple[str | None, str | None]:
-    """The text of a line or of a value and, where that is None, what is wrong with it."""
+    """Return the text of a line or value, or None and its problem."""
     if len(raw) > LONGEST_LINE:
         return None, TOO_LONG
     try:
@@ -42,7 +42,7 @@ def decode(raw: bytes) -> tuple[str | None, str | None]:
 
 
 def is_unicode(text: str) -> bool:
-    """Whether `text` can be written as UTF-8, that is, holds no lone surrogates."""
+    """Return whether `text` can be written as UTF-8: it has no lone surrogates."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Sentence pairs from where they lie: local files and Hub datasets, read one `Row` at a time.
+"""Select the reader of local files, and read them one `Row` at a time.
 
 | Reader            | Files                                              | `line` counts   |
 |-------------------|----------------------------------------------------|-----------------|
@@ -8,10 +8,10 @@
 | `read_hub` (*)    | a dataset id, or a folder `load_dataset` can read  | rows            |
 | `read_pairs`      | pairs already in memory                            | pairs           |
 
-(*) in `arrow_tables`. `text_files` says what a line is, and how text files may be compressed.
+(*) in `arrow_tables`. `text_files` defines lines and compression of text files.
 
-A fault of one row (bytes that are not UTF-8, broken JSON, a missing column) travels in `Row.problem`, so that the
-cleaning can count and report it. A fault of a whole file raises a `ValueError` that names the file and the mend.
+A fault of one row (bytes that are not UTF-8, broken JSON, a missing column) is in `Row.problem`, so that the cleaning
+can count and report it. A fault of the complete file raises a `ValueError` that names the file and the fix.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -37,22 +37,22 @@ TABLE_READERS: dict[str, Reader] = {
 
 
 def read_pairs(pairs: Iterable[tuple[str, str]], name: str) -> Iterator[Row]:
-    """Rows of pairs already in memory; `name` stands where a file name would."""
+    """Yield the rows of pairs in memory; `name` takes the place of the file name."""
     for line, (source, target) in enumerate(pairs, 1):
         yield Row(source, target, name, line)
 
 
 def read_files(files: Sequence[str | Path], columns: ColumnNames | None = None) -> Iterator[Row]:
-    """Read two parallel text files (source first), or one or several table files one after another.
+    """Read two parallel text files (source first), or one or several table files in order.
 
     Without `columns`, TSV and CSV files have no header and their first two columns are source and target; with
-    `columns`, their first line is a header. JSONL and Parquet always need `columns`; rows hold them directly or
-    inside a `translation` mapping.
+    `columns`, their first line is a header. JSONL and Parquet always need `columns`, at top level or inside
+    a `translation` mapping.
 
     Raises:
-        ValueError: at once, for a missing or empty file, an unknown suffix, a wrong number of files or missing
-            `columns`; while reading, for a header without the named columns, parallel files of unequal length, a
-            damaged archive or a file that changes meanwhile.
+        ValueError: immediately for a missing or empty file, an unknown suffix, a wrong number of files or missing
+            `columns`; while reading for a header without the named columns, parallel files of unequal length, a
+            damaged archive or a file that changes.
     """
     paths = [Path(file) for file in files]
     for path in paths:
@@ -67,13 +67,13 @@ def read_files(files: Sequence[str | Path], columns: ColumnNames | None = None) 
         return _read_parallel(paths[0], paths[1])
     names = ", ".join(str(path) for path in paths) or "no files"
     raise ValueError(
-        f"{names}: cannot tell how to read this; give two parallel text files (source, then target), or one or several "
+        f"{names}: the format is unknown; give two parallel text files (source, then target), or one or several "
         f"files ending in {', '.join(TABLE_READERS)} (all but .parquet also with {', '.join(COMPRESSIONS)})"
     )
 
 
 def _suffix(path: Path) -> str:
-    """The suffix that tells the format; `.parquet.gz` stays unknown, Parquet being compressed inside."""
+    """Return the suffix of the format; `.parquet.gz` is unknown, because Parquet is compressed inside."""
     suffix = path.suffix.lower()
     if suffix not in COMPRESSIONS:
         return suffix
@@ -87,7 +87,7 @@ def _read_tables(paths: list[Path], columns: ColumnNames | None) -> Iterator[Row
         for row in TABLE_READERS[_suffix(path)](path, columns):
             yield row
     if row is None:
-        raise ValueError(f"{', '.join(map(str, paths))}: no rows; check how this was made")
+        raise ValueError(f"{', '.join(map(str, paths))}: no rows; check how this file was made")
 
 
 def _read_parallel(source_path: Path, target_path: Path) -> Iterator[Row]:
@@ -99,10 +99,10 @@ def _read_parallel(source_path: Path, target_path: Path) -> Iterator[Row]:
             counts = (line - 1, total) if raw_source is None else (total, line - 1)
             raise ValueError(
                 f"{source_path} has {counts[0]} lines and {target_path} has {counts[1]}; line n of one must translate "
-                "line n of the other: give both files as many lines"
+                "line n of the other: give both files the same number of lines"
             )
         (source, source_problem), (target, target_problem) = decode(raw_source), decode(raw_target)
-        place = target_path if target_problem and not source_problem else source_path
-        yield Row(source, target, str(place), line, source_problem or target_problem)
+        path = target_path if target_problem and not source_problem else source_path
+        yield Row(source, target, str(path), line, source_problem or target_problem)
     if not line:
         raise ValueError(f"{source_path} and {target_path} have no lines; check how they were made")

@@ -1,4 +1,4 @@
-"""Rows of text tables: TSV, CSV and JSONL."""
+"""Read rows of text tables: TSV, CSV and JSONL."""
 
 import json
 from collections.abc import Iterator
@@ -9,17 +9,17 @@ from .delimited import COMMA, TAB, Line, Record, read_records
 from .rows import BROKEN_JSON, EMPTY_LINE, MISSING_COLUMN, NOT_TEXT, WRONG_COLUMN_COUNT, ColumnNames, Row, decode
 from .text_files import raw_lines
 
-# Datasets in the Hub's translation layout hold one mapping from language to sentence under this name.
+# Column of Hub datasets that maps language codes to sentences.
 TRANSLATION = "translation"
 
 
 def read_tsv(path: Path, columns: ColumnNames | None) -> Iterator[Row]:
-    """Rows of a file with fields between tabs; the first two are the pair unless `columns` are named in a header."""
+    """Yield the rows of a TSV file; the first two fields are the pair unless `columns` are named in a header."""
     return _read_columns(path, TAB, columns)
 
 
 def read_csv(path: Path, columns: ColumnNames | None) -> Iterator[Row]:
-    """The same for fields between commas, as RFC 4180 has them."""
+    """Yield the rows of a CSV file (RFC 4180), with columns as in `read_tsv`."""
     return _read_columns(path, COMMA, columns)
 
 
@@ -29,7 +29,7 @@ def _lines(path: Path) -> Iterator[Line]:
 
 
 def _read_columns(path: Path, separator: str, columns: ColumnNames | None) -> Iterator[Row]:
-    """Pick the two columns. A row wider or narrower than others has a stray separator: no column of it is sure."""
+    """Yield two columns. A row wider or narrower than others has a stray separator, so its columns are uncertain."""
     layout, records = read_records(_lines(path), separator, columns is not None)
     source_column, target_column = 0, 1
     if columns is not None:
@@ -56,7 +56,7 @@ def _position(name: str, names: list[str], path: Path) -> int:
 
 
 def read_jsonl(path: Path, columns: ColumnNames | None) -> Iterator[Row]:
-    """Rows of a file with a JSON object in each line, which holds the columns itself or inside a `translation`."""
+    """Yield the rows of a file with a JSON object in each line, with columns at top level or inside a `translation`."""
     assert columns is not None, "read_files checks this"
     for line, raw in enumerate(raw_lines(path), 1):
         source, target, problem = _pair_of_json(raw, columns)
@@ -64,7 +64,7 @@ def read_jsonl(path: Path, columns: ColumnNames | None) -> Iterator[Row]:
 
 
 def _pair_of_json(raw: bytes, columns: ColumnNames) -> tuple[str | None, str | None, str | None]:
-    """Source, target and problem of one line."""
+    """Return source, target and problem of one line."""
     text, problem = decode(raw)
     if text is None:
         return None, None, problem

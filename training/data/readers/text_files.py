@@ -1,8 +1,8 @@
-"""Lines of text files, plain or compressed, one at a time: no file is too large, and none ends early unnoticed.
+"""Read text files line by line, plain or compressed; a truncated or changing file is an error.
 
-Files may be compressed (`.gz`, `.bz2`, `.xz`, `.zst`), in one part or several. They are UTF-8, with or without byte
-order marks; lines end in "\\n" or "\\r\\n" and in nothing else, since the separators that `str.splitlines` knows occur
-inside sentences and would shift one side of parallel files against the other.
+Files may be compressed (`.gz`, `.bz2`, `.xz`, `.zst`), in one stream or several. They are UTF-8, with or without byte
+order marks. Lines end only in "\\n" or "\\r\\n": the other separators of `str.splitlines` occur inside sentences and
+would shift one side of parallel files against the other.
 """
 
 import os
@@ -21,7 +21,7 @@ LINE_ROOM = LONGEST_LINE + len(BYTE_ORDER_MARK) + len(b"\r\n")
 
 
 def check_file(path: Path) -> None:
-    """Raise a `ValueError` that says why a path cannot be read as data, as far as that shows without opening it."""
+    """Raise a `ValueError` if a path cannot be read as data, as far as this is known without opening it."""
     if not is_unicode(str(path)):
         raise ValueError(f"{str(path)!a}: this name is not UTF-8; rename the file")
     try:
@@ -31,17 +31,17 @@ def check_file(path: Path) -> None:
             f"{path}: no such file; check the path (relative paths start at the working directory)"
         ) from error
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be looked at ({error}); check the path and its permissions") from error
+        raise ValueError(f"{path}: cannot be accessed ({error}); check the path and its permissions") from error
     if not stat.S_ISREG(status.st_mode):
-        raise ValueError(f"{path}: a folder, a pipe or a device; every process reads the data: give it as a file")
+        raise ValueError(f"{path}: a folder, a pipe or a device; give a regular file, which every process can read")
     if not status.st_size:
-        raise ValueError(f"{path}: empty, 0 bytes; check how it was made, or leave it out")
+        raise ValueError(f"{path}: empty, 0 bytes; check how it was made, or remove it")
 
 
 def raw_lines(path: Path) -> Iterator[bytes]:
-    """Lines without their ends and without byte order marks, which stand at joints too where files were put together.
+    """Yield lines without line ends and byte order marks, which also occur inside concatenated files.
 
-    Of a line longer than `LONGEST_LINE` bytes comes its beginning, longer than that by a few.
+    A line longer than `LONGEST_LINE` bytes is truncated to a few bytes more.
 
     Raises:
         ValueError: the file cannot be read, is damaged, is UTF-16, or changed while it was read.
@@ -63,7 +63,7 @@ def raw_lines(path: Path) -> Iterator[bytes]:
 
 
 def split_lines(stream: BinaryIO, name: Path | str) -> Iterator[bytes]:
-    """Yield the lines of an open file of this name, as `raw_lines` does."""
+    """Yield the lines of an open file, as `raw_lines` does; `name` is for messages."""
     raw = stream.readline(LINE_ROOM)
     if raw.startswith(UTF16_MARKS):
         raise ValueError(f"{name} is UTF-16; convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)")

@@ -1,4 +1,4 @@
-"""Quotes in TSV and CSV: what a writer quoted comes as it was, and a stray quote costs its own line at most."""
+"""Quotes in TSV and CSV: quoted fields are read as they were written, and a stray quote affects only its line."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def pairs(rows: list[Row]) -> list[tuple[str | None, str | None]]:
 
 
 def written(rows: list[tuple[str, str]], separator: str, quoting: int) -> str:
-    """Rows as Python's own writer has them, and with it pandas."""
+    """Return rows as written by Python's csv module, which pandas uses."""
     text = io.StringIO()
     writer = csv.writer(text, delimiter=separator, quoting=quoting, lineterminator="\n")
     writer.writerows([EN_DE, *rows])
@@ -51,7 +51,7 @@ def read(folder: Path, name: str, text: str, columns: ColumnNames | None = EN_DE
 
 @pytest.mark.parametrize("suffix", SEPARATORS)
 @pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
-def test_what_a_writer_quoted_comes_back_word_for_word(tmp_path: Path, suffix: str, quoting: int) -> None:
+def test_quoted_fields_are_read_as_they_were_written(tmp_path: Path, suffix: str, quoting: int) -> None:
     plain = [(f"Number {number} sleeps.", f"Nummer {number} schl\u00e4ft.") for number in range(90)]
     for seed in range(20):
         rows = [*plain, *NASTY]
@@ -95,25 +95,23 @@ def test_an_open_quote_swallows_no_line_of_a_tsv_not_even_a_bad_one(tmp_path: Pa
 
 
 @pytest.mark.parametrize(("number", "suffix"), [(2, ""), (120, ""), (2, '"'), (150, '"')])
-def test_a_stray_quote_of_a_csv_costs_its_line_and_those_behind_it_come(
-    tmp_path: Path, number: int, suffix: str
-) -> None:
+def test_a_stray_quote_of_a_csv_affects_only_its_line(tmp_path: Path, number: int, suffix: str) -> None:
     lines = ["en,de", *(f"The dog no. {n} sleeps.,Hund {n} schl\u00e4ft." for n in range(200))]
     lines[number - 1] = f'"{lines[number - 1]}'
-    lines[number + 40] += suffix  # behind its end, by chance, another quote
+    lines[number + 40] += suffix  # later, by chance, another quote
     rows = read(tmp_path, "a.csv", "\n".join(lines))
     assert [row.line for row in rows] == list(range(2, 202))
     assert {row.line: row.problem for row in rows if row.problem} == {number: BROKEN}
 
 
-def test_text_behind_a_closing_quote_is_a_fault_of_its_line(tmp_path: Path) -> None:
+def test_text_after_a_closing_quote_is_a_fault_of_its_line(tmp_path: Path) -> None:
     rows = read(tmp_path, "a.csv", 'en,de\na,b\n"c" x,d\ne,f\n')
     assert {row.line: row.problem for row in rows if row.problem} == {3: BROKEN}
 
 
 @pytest.mark.parametrize("stray", [0, 1, 7])
 @pytest.mark.parametrize("suffix", SEPARATORS)
-def test_a_stray_separator_in_any_row_costs_that_row_only(tmp_path: Path, suffix: str, stray: int) -> None:
+def test_a_stray_separator_affects_only_its_row(tmp_path: Path, suffix: str, stray: int) -> None:
     separator = SEPARATORS[suffix]
     lines = [f"{number}{separator}{number}" for number in range(20)]
     lines[stray] += separator

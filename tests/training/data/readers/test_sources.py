@@ -1,4 +1,4 @@
-"""Reading sentence pairs: every layout gives the same rows, and every fault is named with its place."""
+"""Reading sentence pairs: every layout gives the same rows, and every fault is named with its location."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_parallel_files_of_unequal_length_are_refused_with_both_counts(tmp_path:
     ("names", "message"),
     [
         (["absent.en", "a.de"], r"absent\.en: no such file"),
-        ([], "no files: cannot tell"),
+        ([], "no files: the format is unknown"),
         (["a.de"], "two parallel text files"),
         (["a.de", "b.de", "c.de"], "two parallel text files"),
         (["a.de", "a.jsonl"], "two parallel text files"),
@@ -251,8 +251,8 @@ def test_parquet_columns_must_be_there_and_hold_text(tmp_path: Path) -> None:
 
 
 def test_a_damaged_archive_is_refused_by_name(tmp_path: Path) -> None:
-    whole = gzip.compress(b"a\tb\n" * 1000)
-    for name, content in {"cut.tsv.gz": whole[:-20], "other.tsv.gz": b"plain text"}.items():
+    complete = gzip.compress(b"a\tb\n" * 1000)
+    for name, content in {"cut.tsv.gz": complete[:-20], "other.tsv.gz": b"plain text"}.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match=rf"{name} cannot be read"):
             list(read_files([tmp_path / name]))

@@ -1,4 +1,4 @@
-"""Every file that cannot be read as a whole is named; every line that can be read comes, whatever the others are."""
+"""Every file that cannot be read completely is an error; every readable line is read, whatever the others are."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def write(path: Path, data: bytes) -> Path:
 
 
 def counted(files: list[Path]) -> tuple[list[tuple[str | None, str | None]], dict[str, list[str]]]:
-    """The usable pairs of parallel files, and the lines of the others by reason."""
+    """Return the usable pairs of parallel files, and the lines of the others by reason."""
     report = CleaningReport()
     pairs = [(row.source, row.target) for row in usable_rows(read_files(files), Limits(), report)]
     return pairs, {
-        reason: [place.rpartition(":")[2] for place in found.places] for reason, found in report.reasons.items()
+        reason: [location.rpartition(":")[2] for location in found.places] for reason, found in report.reasons.items()
     }
 
 
@@ -53,13 +53,13 @@ def test_a_compressed_file_has_the_lines_of_the_plain_one(tmp_path: Path, suffix
 
 
 @each_compression
-def test_parts_put_one_after_another_are_read_to_the_end(tmp_path: Path, suffix: str) -> None:
+def test_concatenated_streams_are_read_to_the_end(tmp_path: Path, suffix: str) -> None:
     parts = [COMPRESS[suffix](part) for part in (TEXT[:100_001], TEXT[100_001:], b"", b"last\n")]
     assert list(raw_lines(write(tmp_path / f"a.en{suffix}", b"".join(parts)))) == [*LINES, b"last"]
 
 
 @pytest.mark.parametrize(("suffix", "between"), [(".xz", b"\0" * 8), (".zst", SKIPPABLE_FRAME)])
-def test_what_a_format_allows_between_parts_is_no_fault(tmp_path: Path, suffix: str, between: bytes) -> None:
+def test_what_a_format_allows_between_streams_is_no_fault(tmp_path: Path, suffix: str, between: bytes) -> None:
     part = COMPRESS[suffix](b"one\n")
     assert list(raw_lines(write(tmp_path / f"a{suffix}", part + between + part + between))) == [b"one", b"one"]
 
@@ -68,15 +68,15 @@ def test_what_a_format_allows_between_parts_is_no_fault(tmp_path: Path, suffix: 
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda whole: whole[:-5],
-        lambda whole: whole[: len(whole) // 2],
-        lambda whole: whole[:3],
-        lambda whole: whole + whole[:-5],
-        lambda whole: whole + b"no archive",
-        lambda whole: whole + b"\xff" + whole[1:],
-        lambda whole: b"plain text\n" * 9,
+        lambda content: content[:-5],
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:3],
+        lambda content: content + content[:-5],
+        lambda content: content + b"no archive",
+        lambda content: content + b"\xff" + content[1:],
+        lambda content: b"plain text\n" * 9,
     ],
-    ids=["end", "half", "beginning", "second part cut", "text behind", "second part damaged", "other content"],
+    ids=["end", "half", "beginning", "second part truncated", "text behind", "second part damaged", "other content"],
 )
 def test_a_damaged_archive_is_an_error_and_never_a_shorter_file(
     tmp_path: Path, suffix: str, damage: Callable[[bytes], bytes]
@@ -97,7 +97,7 @@ def test_a_line_may_be_as_long_as_the_limit_and_no_longer(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.jsonl"])
-def test_a_line_that_is_too_long_costs_a_table_that_line_only(tmp_path: Path, name: str) -> None:
+def test_a_line_that_is_too_long_affects_only_that_line_of_a_table(tmp_path: Path, name: str) -> None:
     rows = {
         "a.tsv": [b"en\tde", b"a\tb", b"%s\tb", b"c\td"],
         "a.csv": [b"en,de", b"a,b", b"%s,b", b"c,d"],
@@ -188,7 +188,7 @@ def dangling(path: Path) -> None:
         (folder, "a folder, a pipe or a device"),
         (pipe, "a folder, a pipe or a device"),
         (device, "a folder, a pipe or a device"),
-        (loop, "cannot be looked at"),
+        (loop, "cannot be accessed"),
         (dangling, "no such file"),
         (Path.touch, "empty, 0 bytes"),
     ],
@@ -206,8 +206,8 @@ def test_what_is_no_file_with_content_is_refused_before_reading(
     ("name", "message"),
     [
         (os.fsdecode(b"gr\xfc\xdfe.tsv"), r"gr\\udcfc\\udcdfe\.tsv': this name is not UTF-8; rename"),
-        ("n" * 300 + ".tsv", "cannot be looked at"),
-        ("a\0b.tsv", "cannot be looked at"),
+        ("n" * 300 + ".tsv", "cannot be accessed"),
+        ("a\0b.tsv", "cannot be accessed"),
         ("a.de/b.tsv", "no such file"),
     ],
 )
@@ -219,7 +219,7 @@ def test_names_that_cannot_be_looked_up_are_refused(tmp_path: Path, name: str, m
 
 @pytest.fixture
 def nobody() -> Iterator[None]:
-    """Run without the rights of the superuser, whom no permission stops."""
+    """Run without the rights of the superuser, who may read everything."""
     user = os.geteuid()
     if user == 0:
         os.seteuid(65534)
@@ -235,7 +235,7 @@ def test_a_file_or_folder_without_permission_is_named(tmp_path: Path, request: p
     request.getfixturevalue("nobody")
     with pytest.raises(ValueError, match=r"tsv.*Permission denied.*check"):
         list(read_files([files[0]]))
-    with pytest.raises(ValueError, match=r"b\.tsv: cannot be looked at .*Permission denied.*permissions"):
+    with pytest.raises(ValueError, match=r"b\.tsv: cannot be accessed .*Permission denied.*permissions"):
         read_files([files[1]])
 
 

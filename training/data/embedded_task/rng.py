@@ -1,4 +1,4 @@
-"""Random choices that come out the same for a seed on every Python version and in every process."""
+"""Make random choices that are the same for a seed on every Python version and in every process."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ class Weights(Generic[Item]):
         self.bounds = list(accumulate(weight for weight, _ in weighted_items))
 
 
-class Dice:
-    """Draws everything from `Random.random()`, whose stream for a seed Python guarantees not to change."""
+class Rng:
+    """Random number generator over `Random.random()`, whose sequence for a seed Python guarantees not to change."""
 
     def __init__(self, seed: int) -> None:
         self._random = Random(seed).random
 
     def chance(self, probability: float) -> bool:
-        """True with the probability."""
+        """Return True with this probability."""
         return self._random() < probability
 
     def pick(self, items: Sequence[Item]) -> Item:
-        """One of the items, all equally likely."""
+        """Return one of the items, all equally likely."""
         return items[int(self._random() * len(items))]
 
     def weighted(self, weights: Weights[Item]) -> Item:
-        """One of the items, as likely as its weight."""
+        """Return one of the items, with probability proportional to its weight."""
         return weights.items[bisect(weights.bounds, self._random() * weights.bounds[-1])]
