@@ -15,7 +15,7 @@ FIELD = "max_tokens_beyond_source"  # of the generation config; None for no such
 DEFAULT = 50
 TOKEN_IDS = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
 # What the searches know of.
-INPUTS = ("input_ids", "inputs_embeds", "encoder_outputs", "attention_mask", "decoder_input_ids")
+INPUTS = ("encoder_outputs", "input_ids", "inputs_embeds", "attention_mask", "decoder_input_ids")
 LENGTHS = ("max_length", "max_new_tokens", "min_length", "min_new_tokens", FIELD)
 BEAMS = ("num_beams", "num_return_sequences", "length_penalty", "early_stopping")
 OUTPUTS = ("return_dict_in_generate", "output_scores", "output_logits")
@@ -58,9 +58,9 @@ class Request:
         self.given = [keywords, *(vars(each) for each in (given, saved) if each is not None)]
         self.levels: list[Any] = [each.get for each in self.given]
 
-    def value(self, name: str) -> Any:
-        """Return the value that wins, or None if no one gives any."""
-        return next((value for level in self.levels if (value := level(name)) is not None), None)
+    def value(self, name: str, default: Any = None) -> Any:
+        """Return the value that wins, or the default if no one gives any."""
+        return next((value for level in self.levels if (value := level(name)) is not None), default)
 
     def max_length(self) -> int | None:
         """Return the length that was asked for, the prompt included, or None where nobody asked for one."""
@@ -113,18 +113,18 @@ class Request:
         return level(name, missing) is not missing
 
     def source(self, device: torch.device) -> torch.Tensor | None:
-        """Return the source, `[B, S]` or `[B, S, D]`, if there is one, everything fits it and lies on `device`."""
-        encoded = getattr(self.keywords.get("encoder_outputs"), "last_hidden_state", None)
-        given = [self.keywords.get(name) for name in ("input_ids", "inputs_embeds")]
-        sources = [each for each in (encoded, *given) if each is not None]
-        mask, prompt = self.keywords.get("attention_mask"), self.keywords.get("decoder_input_ids")
-        if not sources or (encoded is None) != (self.keywords.get("encoder_outputs") is None) or None not in given:
+        """Return the source, `[B, S]` or `[B, S, D]`, if there is one that everything else fits, on `device`."""
+        encoded, ids, embeds, mask, prompt = (self.keywords.get(name) for name in INPUTS)
+        states = getattr(encoded, "last_hidden_state", None)
+        sources = [each for each in (ids, embeds, states) if each is not None]
+        if not sources or (encoded is not None and states is None) or (ids is not None and embeds is not None):
             return None
+        shape = sources[0].shape[:2]
         fits = (
-            len(sources[0]) > 0
-            and all(each.shape[:2] == sources[0].shape[:2] for each in sources)
-            and (mask is None or mask.shape == sources[0].shape[:2])
-            and (prompt is None or (prompt.ndim == 2 and len(prompt) == len(sources[0]) and prompt.shape[1] > 0))
+            shape.numel() > 0
+            and all(each.shape[:2] == shape for each in sources)
+            and (mask is None or mask.shape == shape)
+            and (prompt is None or (prompt.ndim == 2 and len(prompt) == shape[0] and prompt.shape[1] > 0))
             and all(each is None or each.device == device for each in (*sources, mask, prompt))
         )
         return sources[0] if fits else None
@@ -139,8 +139,7 @@ class Request:
 
     def start_token(self) -> Any:
         """Return the token that every translation starts with."""
-        start = self.value("decoder_start_token_id")
-        return self.value("bos_token_id") if start is None else start
+        return self.value("decoder_start_token_id", self.value("bos_token_id"))
 
     def end_tokens(self) -> list[Any]:
         """Return the tokens of which each ends a translation."""
@@ -156,42 +155,45 @@ class Request:
         """
         length = self.max_length() if limits is None else int(limits.max())
         length = self.value("max_length") if length is None else length
-        if length is None:
+        if length is None or not self._is_a_search(length):
             return None
-        limits = torch.full(source.shape[:1], length, device=source.device) if limits is None else limits
-        beams, returned = self.value("num_beams") or 1, self.value("num_return_sequences") or 1
-        penalty, early_stopping = self.value("length_penalty"), self.value("early_stopping") or False
-        ends, pad = self.end_tokens(), self.value("pad_token_id")
-        penalty, pad = (default if it is None else it for it, default in ((penalty, 1.0), (pad, (ends or [None])[0])))
-        if not (
-            self._names_searches_alone()
-            and all(isinstance(each, int) for each in (beams, returned, pad, self.start_token(), *ends))
-            and all(0 <= each < self.config.target_vocab_size for each in (self.start_token(), *ends))
-            and 1 <= returned <= beams
-            and isinstance(penalty, int | float)
-            and early_stopping in (True, False, "never")
-            and ends
-            and self.prompt_length() < length >= self.min_length()
-        ):
-            return None
+        if limits is None:
+            limits = torch.full(source.shape[:1], length, device=source.device)  # [B]
+        ends = self.end_tokens()
         records = bool(self.value("return_dict_in_generate"))
         return SearchOptions(
-            beams=beams,
-            returned=returned,
-            length_penalty=penalty,
-            early_stopping=early_stopping,
+            beams=self.value("num_beams", 1),
+            returned=self.value("num_return_sequences", 1),
+            length_penalty=self.value("length_penalty", 1.0),
+            early_stopping=self.value("early_stopping", False),
             limits=limits,
             longest=length,
             min_length=self.min_length(),
             ends=torch.tensor(ends, device=limits.device),
-            pad=pad,
+            pad=self.value("pad_token_id", ends[0]),
             records=records,
             keeps_scores=records and bool(self.value("output_scores")),
             keeps_logits=records and bool(self.value("output_logits")),
         )
 
+    def _is_a_search(self, length: int) -> bool:
+        """Whether greedy or beam search for at most `length` tokens is all that is asked for, with valid values."""
+        beams, returned = self.value("num_beams", 1), self.value("num_return_sequences", 1)
+        tokens, penalty = [self.start_token(), *self.end_tokens()], self.value("length_penalty", 1.0)
+        return (
+            self._names_searches_alone()
+            and all(isinstance(each, int) for each in (beams, returned, *tokens))
+            and 1 <= returned <= beams
+            and len(tokens) > 1
+            and all(0 <= each < self.config.target_vocab_size for each in tokens)
+            and isinstance(self.value("pad_token_id", 0), int)
+            and isinstance(penalty, int | float)
+            and self.value("early_stopping", False) in (True, False, "never")
+            and self.prompt_length() < length >= self.min_length()
+        )
+
     def _names_searches_alone(self) -> bool:
-        """Whether everything that is given is known to the searches, has no part in them, or is off."""
+        """Whether all that is given is an argument of the searches, has no part in them, or is off."""
         if any(name in self.keywords and self.keywords[name] is None for name in (*BEAMS, *TOKEN_IDS)):
             return False  # None as a keyword is a value for transformers, which refuses most of them
         if vars(self.config).keys() & {*LENGTHS, *BEAMS, *OUTPUTS}:

@@ -14,10 +14,12 @@ Letters of the shape comments: B sentences, N beams, S source length, T target l
 K = D / H width of a head.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.functional import layer_norm, linear, scaled_dot_product_attention
 from transformers import EncoderDecoderCache
 
 FIRST_CAPACITY = 16  # positions
@@ -41,7 +43,7 @@ class IncrementalDecoder:
         self.length = self.capacity = 0
         self.window: int | None = decoder.config.sliding_window
         self.heads: int = decoder.config.decoder_attention_heads
-        self.fused = [_fuse(layer.self_attn) for layer in decoder.layers]
+        self.layers = [FusedLayer(layer) for layer in decoder.layers]
         self.source = [self._source_keys_and_values(layer.encoder_attn, source) for layer in decoder.layers]
         self.source_mask = None if source_mask is None or bool(source_mask.all()) else _hide(source_mask.eq(0), source)
         shape = (2, len(source), self.heads, 0, source.shape[2] // self.heads)
@@ -92,26 +94,27 @@ class IncrementalDecoder:
         return cache
 
     def _layer(self, index: int, states: torch.Tensor) -> torch.Tensor:
-        layer = self.decoder.layers[index]
+        layer = self.layers[index]
         states = layer.residual(states, lambda x: self._attend_to_target(index, x), layer.self_attn_layer_norm)
         states = layer.residual(states, lambda x: self._attend_to_source(index, x), layer.encoder_attn_layer_norm)
         return layer.residual(states, layer.feed_forward, layer.final_layer_norm)
 
     def _attend_to_target(self, index: int, states: torch.Tensor) -> torch.Tensor:
-        projected = nn.functional.linear(states, *self.fused[index])  # [B, N, 3 * D]
-        split = projected.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # [3, B, H, N, K]
+        layer, cache = self.layers[index], self.target[index]
+        projected = linear(states, *layer.query_key_value)  # [B, N, 3 * D]
+        split = projected.view(*states.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # [3, B, H, N, K]
         end = self.length * self.beams
-        self.target[index][:, :, :, end - self.beams : end] = split[1:]
+        cache[:, :, :, end - self.beams : end] = split[1:]
         first = 0 if self.window is None else max(0, self.length - self.window)
-        key, value = self.target[index][:, :, :, first * self.beams : end]  # [B, H, T * N, K] each
+        key, value = cache[:, :, :, first * self.beams : end]  # [B, H, T * N, K] each
         mask = self.mask[:, None, :, first:].flatten(3) if self.beams > 1 else None  # [B, 1, N, T * N]
-        attention = self.decoder.layers[index].self_attn
-        return attention.out_proj(_attend(split[0], key, value, mask))
+        return linear(_attend(split[0], key, value, mask), *layer.out)
 
     def _attend_to_source(self, index: int, states: torch.Tensor) -> torch.Tensor:
-        attention = self.decoder.layers[index].encoder_attn
-        query = attention.q_proj(states).unflatten(2, (self.heads, -1)).transpose(1, 2)  # [B, H, N, K]
-        return attention.out_proj(_attend(query, *self.source[index], self.source_mask))
+        layer = self.layers[index]
+        query = linear(states, *layer.source_query)  # [B, N, D]
+        query = query.view(*states.shape[:2], self.heads, -1).transpose(1, 2)  # [B, H, N, K]
+        return linear(_attend(query, *self.source[index], self.source_mask), *layer.source_out)
 
     def _source_keys_and_values(self, attention: Any, source: torch.Tensor) -> torch.Tensor:
         both = [projection(source) for projection in (attention.k_proj, attention.v_proj)]  # [B, S, D] each
@@ -128,14 +131,46 @@ class IncrementalDecoder:
             self.target[index] = new
 
 
+class FusedLayer:
+    """The weights of a `SineformerDecoderLayer`, for calls that are so short that looking for them takes its time."""
+
+    def __init__(self, layer: Any) -> None:
+        target, source = layer.self_attn, layer.encoder_attn
+        projections = [_weights(each) for each in (target.q_proj, target.k_proj, target.v_proj)]
+        weights, biases = zip(*projections, strict=True)
+        self.query_key_value = torch.cat(weights), torch.cat(biases)  # [3 * D, D], [3 * D]
+        self.out, self.source_query = _weights(target.out_proj), _weights(source.q_proj)
+        self.source_out = _weights(source.out_proj)
+        self.inner, self.outer, self.activation = _weights(layer.fc1), _weights(layer.fc2), layer.activation_fn
+        self.self_attn_layer_norm = _norm(layer.self_attn_layer_norm)
+        self.encoder_attn_layer_norm = _norm(layer.encoder_attn_layer_norm)
+        self.final_layer_norm = _norm(layer.final_layer_norm)
+        self.normalize_before = layer.normalize_before
+
+    def residual(
+        self, states: torch.Tensor, sublayer: Callable[[torch.Tensor], torch.Tensor], norm: tuple[Any, ...]
+    ) -> torch.Tensor:
+        """As `SineformerLayer.residual`, without dropout."""
+        if self.normalize_before:
+            return states + sublayer(layer_norm(states, *norm))
+        return layer_norm(states + sublayer(states), *norm)
+
+    def feed_forward(self, states: torch.Tensor) -> torch.Tensor:
+        """Equation 2, on `[B, N, D]`."""
+        return linear(self.activation(linear(states, *self.inner)), *self.outer)
+
+
+def _weights(projection: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    return projection.weight, projection.bias
+
+
+def _norm(norm: Any) -> tuple[Any, ...]:
+    return norm.normalized_shape, norm.weight, norm.bias, norm.eps
+
+
 def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """Equation 1 for N queries `[B, H, N, K]`, with the heads side by side in the result `[B, N, D]`."""
-    return nn.functional.scaled_dot_product_attention(query, key, value, mask).transpose(1, 2).flatten(2)
-
-
-def _fuse(attention: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    projections = (attention.q_proj, attention.k_proj, attention.v_proj)
-    return torch.cat([each.weight for each in projections]), torch.cat([each.bias for each in projections])
+    return scaled_dot_product_attention(query, key, value, mask).transpose(1, 2).flatten(2)
 
 
 def _hide(hidden: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

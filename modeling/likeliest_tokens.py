@@ -9,6 +9,7 @@ Letters of the shape comments: B sentences, N beams, V target vocabulary.
 import torch
 
 CHUNK = 128  # tokens
+BLOCK = 2**18  # logits that a core's cache holds while one pass after another goes over them
 
 
 def likeliest(scores: torch.Tensor) -> torch.Tensor:
@@ -46,6 +47,17 @@ def likeliest_extensions(
     sums, chosen = sums.masked_fill(tokens >= vocabulary, -torch.inf).flatten(1).topk(count)
     found = [tokens.flatten(1).gather(1, chosen), beams.gather(1, chosen // size)]
     return sums, torch.stack(found, dim=2)
+
+
+def log_sum_exp(logits: torch.Tensor) -> torch.Tensor:
+    """Return `logits.logsumexp(-1)` of `[B, N, V]`, on the CPU a block at a time."""
+    if logits.device.type != "cpu":
+        return logits.logsumexp(dim=-1)
+    rows = logits.flatten(0, 1)  # [B * N, V]
+    greatest = chunk_maxima(rows).amax(dim=1, keepdim=True)  # [B * N, 1]
+    blocks = zip(*(each.split(max(1, BLOCK // rows.shape[1])) for each in (rows, greatest)), strict=True)
+    sums = torch.cat([(block - top).exp_().sum(dim=1) for block, top in blocks])  # [B * N]
+    return (sums.log() + greatest.squeeze(1)).view(logits.shape[:2])
 
 
 def chunk_maxima(scores: torch.Tensor) -> torch.Tensor:

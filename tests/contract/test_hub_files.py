@@ -25,6 +25,7 @@ ALLOWED_LIBRARIES = sys.stdlib_module_names | {"torch", "transformers", "hugging
 # What the files take from below the top level of transformers, where names move; and the feature that needs it.
 BELOW_THE_TOP_LEVEL = {
     "transformers.activations": "every activation function that a configuration may name",
+    "transformers.generation": "outputs of the classes that `generate` returns, when they are asked for",
     "transformers.initialization": "weights that were loaded are not initialised once more",
     "transformers.masking_utils": "masks for every attention implementation, for sliding windows and static caches",
     "transformers.modeling_outputs": "outputs of the classes and with the names that other programs ask for",
