@@ -107,11 +107,11 @@ class SineformerGenerationMixin(GenerationMixin):
     def _search(self, request: Request, limits: torch.Tensor | None) -> Any:
         """Return what `generate` returns, by the searches of `search.py`, or None if these are not what is asked for or
         not of this model. `limits` are the greatest lengths `[B]`, or None for the one of the request."""
-        source = request.source(self.device)
+        model: Any = self
+        source = request.source(model.device)
         options = None if source is None else request.search_options(source, limits)
         if source is None or options is None or not decodes_as_written(self):
             return None
-        model: Any = self
         mask, encoded = (request.keywords.get(name) for name in ("attention_mask", "encoder_outputs"))
         if encoded is None:
             name = "input_ids" if source.ndim == 2 else "inputs_embeds"
@@ -152,14 +152,19 @@ class SineformerGenerationMixin(GenerationMixin):
 def describe(found: SearchResult, decoder: IncrementalDecoder, options: SearchOptions) -> Any:
     """Return the result of a search as the output that `generate` of transformers returns."""
     # Here, so that a translation without this output does not depend on where transformers has it.
-    from transformers.generation import GenerateBeamEncoderDecoderOutput, GenerateEncoderDecoderOutput
+    from transformers.generation import (  # type: ignore[attr-defined]
+        GenerateBeamEncoderDecoderOutput,
+        GenerateEncoderDecoderOutput,
+    )
 
     fields: dict[str, Any] = {"sequences": found.sequences, CACHE: decoder.cache()}
     if options.keeps_scores:
-        fields |= {"scores": tuple(found.scores), "sequences_scores": found.sequences_scores}
+        fields["scores"] = tuple(found.scores)
     if options.keeps_logits:
         fields["logits"] = tuple(found.logits)
     if options.beams == 1:
-        fields.pop("sequences_scores", None)
         return GenerateEncoderDecoderOutput(**fields)
-    return GenerateBeamEncoderDecoderOutput(beam_indices=found.beam_indices, **fields)
+    if options.keeps_scores:
+        fields["sequences_scores"] = found.sequences_scores
+    fields["beam_indices"] = found.beam_indices
+    return GenerateBeamEncoderDecoderOutput(**fields)

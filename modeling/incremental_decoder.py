@@ -114,7 +114,8 @@ class IncrementalDecoder:
         layer = self.layers[index]
         query = linear(states, *layer.source_query)  # [B, N, D]
         query = query.view(*states.shape[:2], self.heads, -1).transpose(1, 2)  # [B, H, N, K]
-        return linear(_attend(query, *self.source[index], self.source_mask), *layer.source_out)
+        key, value = self.source[index]  # [B, H, S, K] each
+        return linear(_attend(query, key, value, self.source_mask), *layer.source_out)
 
     def _source_keys_and_values(self, attention: Any, source: torch.Tensor) -> torch.Tensor:
         both = [projection(source) for projection in (attention.k_proj, attention.v_proj)]  # [B, S, D] each

@@ -282,7 +282,7 @@ class BeamSearch(Search):
         rows = torch.full_like(tokens, -1)
         for index in reversed(range(tokens.shape[2])):
             before = self.history[index][places].take_along_dim(beams.unsqueeze(2), dim=1)  # [B', R, 2]
-            inside, at_end = index < lengths - 1, index == lengths - 1  # [B', R]
+            inside, at_end = lengths - 1 > index, lengths - 1 == index  # [B', R] each
             beams = before[..., 1].where(inside, beams)
             tokens[..., index] = before[..., 0].where(inside, last.where(at_end, tokens[..., index]))
             rows[..., index] = beams.where(inside | at_end, rows[..., index])

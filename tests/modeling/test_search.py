@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
+from packaging.version import Version
 
 from sineformer import SineformerForConditionalGeneration
 from sineformer.modeling.compatibility import CACHE
@@ -92,6 +94,12 @@ def test_with_trained_weights_every_option_gives_the_same(taught, search, length
 @pytest.mark.parametrize("search", [SEARCHES[0], SEARCHES[4]], ids=str)
 @pytest.mark.parametrize("changes", ARCHITECTURES, ids=str)
 def test_every_architecture_gives_the_same(make_model, randomize_vectors, changes, search) -> None:
+    if (
+        search["num_beams"] > 1
+        and "decoder_vocab_size" in changes
+        and Version(transformers.__version__) < Version("5.20")
+    ):
+        pytest.skip("beam search of transformers before 5.20 is wrong for two vocabularies")
     model = make_model(**changes)
     randomize_vectors(model)
     assert_same_as_transformers(model.double(), batch_of(4), max_new_tokens=20, **search)
