@@ -92,7 +92,7 @@ class Request:
         if mask is not None and mask.ndim == 2:
             return mask.ne(0).sum(dim=1)  # [B]
         if ids is not None and self.value("pad_token_id") is not None:
-            return ids.ne(self.value("pad_token_id")).sum(dim=1)  # [B]; transformers makes the same mask
+            return ids.ne(self.value("pad_token_id")).sum(dim=1)  # [B]
         encoded = self.keywords.get("encoder_outputs")
         for states in (ids, self.keywords.get("inputs_embeds"), None if encoded is None else encoded[0]):
             if states is not None:
