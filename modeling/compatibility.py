@@ -76,11 +76,14 @@ def warn_of_misspelt(keywords: Iterable[str], known: Iterable[str] = ()) -> None
 def check_beams_know_two_vocabularies() -> None:
     """Raise if the beam search of transformers assumes a target vocabulary of the size of the source's.
 
+    For requests that go there; the search of `search.py` knows both.
+
     Raises:
         ValueError: the release is older than 5.20.
     """
     if tuple(map(int, re.findall(r"\d+", transformers.__version__)[:2])) < (5, 20):
         raise ValueError(
             f"The vocabularies of source and target differ in size, and for these the beam search of transformers "
-            f"{transformers.__version__} is wrong. Give `num_beams=1`, or upgrade: pip install --upgrade transformers"
+            f"{transformers.__version__} is wrong. Give `num_beams=1`, or upgrade: pip install --upgrade transformers. "
+            "Or leave out what only that search does, such as logits processors and stopping criteria."
         )

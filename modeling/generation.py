@@ -5,20 +5,18 @@ source + 50 tokens. Letters of the shape comments: B batch, S source length, T t
 """
 
 import copy
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from transformers import GenerationConfig, GenerationMixin, PreTrainedConfig, StoppingCriteria, StoppingCriteriaList
 
-from .compatibility import check_beams_know_two_vocabularies, warn_of_misspelt
+from .compatibility import CACHE, check_beams_know_two_vocabularies, warn_of_misspelt
+from .generation_request import DEFAULT, FIELD, TOKEN_IDS, Request, default_max_length
+from .incremental_decoder import IncrementalDecoder, decodes_as_written
 from .inputs import check_source
 from .positional_encoding import count_positions
+from .search import BeamSearch, GreedySearch, SearchOptions, SearchResult
 from .transition_scores import transition_scores
-
-FIELD = "max_tokens_beyond_source"  # of the generation config; None for no such limit
-DEFAULT = 50
-TOKEN_IDS = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
 
 
 def default_generation_config(config: PreTrainedConfig) -> GenerationConfig:
@@ -30,14 +28,6 @@ def default_generation_config(config: PreTrainedConfig) -> GenerationConfig:
         max_length=default_max_length(config),
         **{FIELD: DEFAULT},
     )
-
-
-def default_max_length(config: PreTrainedConfig) -> int:
-    """Return the `max_length` that nobody asked for: as many new tokens as the table of positions has, and the start.
-
-    It stands in for none at all: where the field is empty, Seq2SeqTrainer fills in 20, which would then be saved.
-    """
-    return int(config.max_position_embeddings) + 1
 
 
 class SourceLengthLimit(StoppingCriteria):
@@ -56,77 +46,6 @@ class SourceLengthLimit(StoppingCriteria):
         hypotheses = len(input_ids) // len(self.limits)
         limits = self.limits.to(input_ids.device).repeat_interleave(hypotheses)  # [B * hypotheses]
         return input_ids.shape[1] >= limits
-
-
-class Request:
-    """What a call of `generate` asks for, in the three ways there are: keywords win over the generation config that is
-    given, and that wins over the one of the model.
-
-    Args:
-        keywords: of `generate`, the source among them.
-        given: generation config of the call. saved: generation config of the model.
-        config: of the model.
-    """
-
-    def __init__(
-        self, keywords: Mapping[str, Any], given: GenerationConfig | None, saved: GenerationConfig, config: Any
-    ) -> None:
-        self.keywords, self.config = keywords, config
-        self.levels: list[Any] = [keywords.get, *(vars(each).get for each in (given, saved) if each is not None)]
-
-    def value(self, name: str) -> Any:
-        """Return the value that wins, or None if no one gives any."""
-        return next((value for level in self.levels if (value := level(name)) is not None), None)
-
-    def max_length(self) -> int | None:
-        """Return the length that was asked for, the prompt included, or None where nobody asked for one."""
-        for number, level in enumerate(self.levels):
-            new_tokens, length = level("max_new_tokens"), level("max_length")
-            if new_tokens is not None:
-                return int(new_tokens) + self.prompt_length()
-            if length is not None and (number == 0 or length != default_max_length(self.config)):
-                return int(length)
-        return None
-
-    def min_length(self) -> int:
-        """Return the least length that was asked for, the prompt included."""
-        new_tokens = self.value("min_new_tokens")
-        return int(self.value("min_length") or 0) if new_tokens is None else int(new_tokens) + self.prompt_length()
-
-    def prompt_length(self) -> int:
-        """Return the number of tokens that each translation starts from, with the start that `generate` may add."""
-        prompt = self.keywords.get("decoder_input_ids")
-        if prompt is None:
-            return 1
-        start = self.value("decoder_start_token_id")
-        has_start = start is None or bool((prompt[:, 0] == torch.as_tensor(start, device=prompt.device)).any())
-        return prompt.shape[1] + (0 if has_start else 1)
-
-    def source_lengths(self) -> torch.Tensor | None:
-        """Return the number of tokens of each source, `[B]`; None where there is no source."""
-        mask, ids = self.keywords.get("attention_mask"), self.keywords.get("input_ids")
-        if mask is not None and mask.ndim == 2:
-            return mask.ne(0).sum(dim=1)  # [B]
-        if ids is not None and self.value("pad_token_id") is not None:
-            return ids.ne(self.value("pad_token_id")).sum(dim=1)  # [B]; transformers makes the same mask
-        encoded = self.keywords.get("encoder_outputs")
-        for states in (ids, self.keywords.get("inputs_embeds"), None if encoded is None else encoded[0]):
-            if states is not None:
-                return torch.full(states.shape[:1], states.shape[1], device=states.device)  # [B]
-        return None
-
-    def limits(self) -> torch.Tensor | None:
-        """Return the longest translation of each source, `[B]`, the prompt included, where nobody asked for a length:
-        the source + `max_tokens_beyond_source`, and never less than a least length that was asked for."""
-        extra = next((level(FIELD) for level in self.levels if self._has(level, FIELD)), DEFAULT)
-        lengths = self.source_lengths()
-        if lengths is None or extra is None:
-            return None
-        return (lengths + extra + self.prompt_length()).clamp(min=self.min_length())  # [B]
-
-    def _has(self, level: Any, name: str) -> bool:
-        missing = object()
-        return level(name, missing) is not missing
 
 
 class SineformerGenerationMixin(GenerationMixin):
@@ -158,11 +77,17 @@ class SineformerGenerationMixin(GenerationMixin):
         keywords = kwargs if inputs is None else {**kwargs, "input_ids": inputs}
         check_source(keywords.get("input_ids"))
         request = Request(keywords, generation_config, self.generation_config, self.config)
-        if (request.value("num_beams") or 1) > 1 and self.config.target_vocab_size != self.config.vocab_size:
-            check_beams_know_two_vocabularies()
         length, limits = request.max_length(), None
         if length is None and (limits := request.limits()) is not None:
             length = int(limits.max())
+        others = (logits_processor, stopping_criteria, *args, None if inputs is None else kwargs.get("input_ids"))
+        if all(each is None or (isinstance(each, list) and not each) for each in others):
+            found = self._search(request, limits)
+            if found is not None:
+                return found
+        if (request.value("num_beams") or 1) > 1 and self.config.target_vocab_size != self.config.vocab_size:
+            check_beams_know_two_vocabularies()
+        if limits is not None:
             stopping_criteria = StoppingCriteriaList([*(stopping_criteria or []), SourceLengthLimit(limits)])
         decided: dict[str, Any] = {} if length is None else {"max_length": length, "max_new_tokens": None}
         kwargs.pop(FIELD, None)
@@ -177,6 +102,24 @@ class SineformerGenerationMixin(GenerationMixin):
             vars(generation_config).update(decided)
         mixin: Any = super()
         return mixin.generate(inputs, generation_config, logits_processor, stopping_criteria, *args, **kwargs)
+
+    @torch.no_grad()
+    def _search(self, request: Request, limits: torch.Tensor | None) -> Any:
+        """Return what `generate` returns, by the searches of `search.py`, or None if these are not what is asked for or
+        not of this model. `limits` are the greatest lengths `[B]`, or None for the one of the request."""
+        model: Any = self
+        source = request.source(model.device)
+        options = None if source is None else request.search_options(source, limits)
+        if source is None or options is None or not decodes_as_written(self):
+            return None
+        mask, encoded = (request.keywords.get(name) for name in ("attention_mask", "encoder_outputs"))
+        if encoded is None:
+            name = "input_ids" if source.ndim == 2 else "inputs_embeds"
+            encoded = model.get_encoder()(**{name: source}, attention_mask=mask, return_dict=True)
+        decoder = IncrementalDecoder(model.model.decoder, encoded.last_hidden_state, mask, options.beams)
+        kind = GreedySearch if options.beams == 1 else BeamSearch
+        found = kind(decoder, model.lm_head, request.prompt(len(source), source.device), options).run()
+        return describe(found, decoder, options) if options.records else found.sequences
 
     def prepare_inputs_for_generation(self, input_ids: torch.Tensor, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """As `GenerationMixin.prepare_inputs_for_generation`, with positions where the target has a mask: with a
@@ -204,3 +147,24 @@ class SineformerGenerationMixin(GenerationMixin):
     def _validate_model_kwargs(self, model_kwargs: dict[str, Any], **kwargs: Any) -> None:
         """Warn of misspelt keywords instead of refusing all that this release of transformers does not know."""
         warn_of_misspelt(model_kwargs, vars(self.generation_config))
+
+
+def describe(found: SearchResult, decoder: IncrementalDecoder, options: SearchOptions) -> Any:
+    """Return the result of a search as the output that `generate` of transformers returns."""
+    # Here, so that a translation without this output does not depend on where transformers has it.
+    from transformers.generation import (  # type: ignore[attr-defined]
+        GenerateBeamEncoderDecoderOutput,
+        GenerateEncoderDecoderOutput,
+    )
+
+    fields: dict[str, Any] = {"sequences": found.sequences, CACHE: decoder.cache()}
+    if options.keeps_scores:
+        fields["scores"] = tuple(found.scores)
+    if options.keeps_logits:
+        fields["logits"] = tuple(found.logits)
+    if options.beams == 1:
+        return GenerateEncoderDecoderOutput(**fields)
+    if options.keeps_scores:
+        fields["sequences_scores"] = found.sequences_scores
+    fields["beam_indices"] = found.beam_indices
+    return GenerateBeamEncoderDecoderOutput(**fields)

@@ -9,6 +9,10 @@ Contents, from small to large:
     encoder_decoder.py      encoder and decoder: embeddings, positions, N layers                       section 3.1
     this file               both together, without and with the language-model head
     generation.py           defaults of `generate`: beams and the length limit                         section 6.1
+    generation_request.py   the request of a call of `generate`
+    search.py               greedy and beam search                                                     section 6.1
+    incremental_decoder.py  the decoder, one position at a time
+    likeliest_tokens.py     the best next tokens
     transition_scores.py    log-probabilities of generated tokens
     tokenization_sineformer.py  the tokenizer, with one vocabulary or two
     translation_pipeline.py `pipeline("translation")`
@@ -46,13 +50,17 @@ from .code_files import write_code  # noqa: F401
 from .compatibility import CACHE, find_cache, pop_cache, pop_return_dict
 from .encoder_decoder import SineformerDecoder, SineformerEncoder, causal_mask_function
 from .generation import SineformerGenerationMixin, default_generation_config
+from .generation_request import Request  # noqa: F401
+from .incremental_decoder import IncrementalDecoder  # noqa: F401
 from .inputs import check_exactly_one, check_labels, shift_tokens_right
 from .invisible_text import is_invisible  # noqa: F401
 from .layers import SineformerDecoderLayer  # noqa: F401
+from .likeliest_tokens import likeliest  # noqa: F401
 from .loss import cross_entropy, translation_loss
 from .outputs import TranslationOutput
 from .positional_encoding import SinusoidalPositionalEncoding  # noqa: F401
 from .pretrained_model import SineformerPreTrainedModel
+from .search import BeamSearch  # noqa: F401
 from .tokenization_sineformer import SineformerTokenizer  # noqa: F401
 from .transition_scores import transition_scores  # noqa: F401
 from .translation_pipeline import SineformerTranslationPipeline  # noqa: F401

@@ -25,6 +25,7 @@ ALLOWED_LIBRARIES = sys.stdlib_module_names | {"torch", "transformers", "hugging
 # Modules of transformers below its top level, where names move, and the feature that needs each.
 BELOW_THE_TOP_LEVEL = {
     "transformers.activations": "every activation function that a configuration can name",
+    "transformers.generation": "outputs with the classes that `generate` returns",
     "transformers.initialization": "loaded weights are not initialised again",
     "transformers.masking_utils": "masks for every attention implementation, for sliding windows and static caches",
     "transformers.modeling_outputs": "outputs with the classes and names that other programs expect",

@@ -203,8 +203,10 @@ def test_beam_search_of_older_releases_is_refused(model, tokenizer, release, mon
     monkeypatch.setattr(compatibility.transformers, "__version__", release)
     batch = tokenizer(SOURCES, return_tensors="pt", padding=True)
     with pytest.raises(ValueError, match=f"{release} is wrong. Give `num_beams=1`, or upgrade"):
-        model.generate(**batch, num_beams=2, max_new_tokens=2)
-    assert model.generate(**batch, num_beams=1, max_new_tokens=2).shape[0] == len(SOURCES)
+        model.generate(**batch, num_beams=2, no_repeat_ngram_size=3, max_new_tokens=2)
+    assert model.generate(**batch, num_beams=1, no_repeat_ngram_size=3, max_new_tokens=2).shape[0] == len(SOURCES)
+    # Without processing of scores, the beams are not those of transformers.
+    assert tokenizer.batch_decode(model.generate(**batch, num_beams=2), skip_special_tokens=True) == TARGETS
 
 
 @pytest.mark.parametrize("num_beams", [1, 3])

@@ -28,7 +28,7 @@ from transformers.activations import ACT2FN
 from transformers.utils.hub import cached_file
 
 from ....configuration.configuration_sineformer import SineformerConfig
-from ....modeling.generation import FIELD as TOKENS_BEYOND_SOURCE
+from ....modeling.generation_request import FIELD as TOKENS_BEYOND_SOURCE
 from ....modeling.modeling_sineformer import SineformerForConditionalGeneration
 from .output import ConversionError, check_output, some_of, write_output
 
