@@ -17,7 +17,7 @@ with needs_extra("train"):
     from sineformer.training.evaluation.evaluate_model import EvaluationError, EvaluationRequest, evaluate_model
     from sineformer.training.evaluation.report import MARKDOWN_FILE
     from sineformer.training.pretrained.translator import TranslationError
-    from sineformer.training.system.processes import is_one_of_several, say_error
+    from sineformer.training.system.processes import is_one_of_several, print_error
 
 DATA_HELP = (
     "a test set: two files of lines, or TSV, CSV, JSONL or Parquet files; or: embedded; or: hub ID SPLIT "
@@ -53,7 +53,7 @@ def main() -> int:
     """Evaluate the model; return the exit status."""
     request = parse()
     if is_one_of_several():
-        say_error("error: evaluation takes one process, but a launcher has started several; run it without one")
+        print_error("error: evaluation takes one process, but a launcher has started several; run it without one")
         return 1
     try:
         report = evaluate_model(request)

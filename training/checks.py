@@ -1,7 +1,7 @@
-"""Check settings of the right types: all problems are found, and reported together, before anything starts.
+"""Check settings of the right types; all problems are found and reported together, before anything starts.
 
-Rules of one setting stand at its field. Here are those between settings, and between settings and what there is: data,
-folders, libraries, the device and the launch. There is one function for each concern, in the order of `problems_of`.
+Rules of a single setting are at its field. Here are the rules between settings, and between settings and data, folders,
+libraries, the device and the launch: one function for each concern, in the order of `problems_of`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from .system.output_folder import TRACKERS, state_folders
 
 LARGEST_INTEGER = 2**31 - 1
 EMBEDDED_LANGUAGES = ("en", "de")
-SPLIT_NAME = re.compile(r"\w+(\.\w+)*")  # as `datasets` has it
+SPLIT_NAME = re.compile(r"\w+(\.\w+)*")  # as in `datasets`
 LEAST_NOAM_FACTOR = 0.01
 
 
@@ -64,7 +64,7 @@ def problems_of(settings: Settings) -> Iterator[str]:
 
 
 def _range_problems(settings: Settings) -> Iterator[str]:
-    """Yield what breaks the rule of a setting by itself."""
+    """Yield the settings that break their own rule."""
     rule_of = rules()
     for key, value in settings.as_dict().items():
         if key in rule_of and value is not None and not rule_of[key].holds(value):
@@ -74,7 +74,7 @@ def _range_problems(settings: Settings) -> Iterator[str]:
 
 
 def _model_problems(model: ModelArguments) -> Iterator[str]:
-    """Yield what `SineformerConfig` refuses."""
+    """Yield the reason if `SineformerConfig` refuses the settings."""
     try:
         SineformerConfig(**model.config_fields())
     except StrictDataclassError as error:
@@ -82,8 +82,7 @@ def _model_problems(model: ModelArguments) -> Iterator[str]:
 
 
 def _attention_problems(name: str) -> Iterator[str]:
-    """Yield why transformers cannot compute attention in this way here, as it says when a model, however small, is
-    made."""
+    """Yield why transformers cannot use this attention implementation here, found by making a small model."""
     if name == ModelArguments.attn_implementation:
         return
     small = SineformerConfig(
@@ -103,13 +102,13 @@ def _attention_problems(name: str) -> Iterator[str]:
 
 
 def _finetuning_problems(settings: Settings) -> Iterator[str]:
-    """Yield which settings of fine-tuning do not go with each other or with the rest."""
+    """Yield the settings of fine-tuning that do not work with each other or with the rest."""
     finetuning = settings.finetuning
     name, adapts = finetuning.model_name_or_path, finetuning.lora_r > 0
     if name is None:
         given = {"model_revision": finetuning.model_revision, "freeze": finetuning.freeze, "lora_r": adapts}
         for key in (key for key, value in given.items() if value):
-            yield f"{key}: only for a model that is there; say with model_name_or_path which"
+            yield f"{key}: only for fine-tuning; set model_name_or_path"
     elif settings.run.output_dir is not None and os.path.isdir(name):
         output_dir = Path(settings.run.output_dir)
         if Path(name).resolve().is_relative_to(output_dir.resolve()):
@@ -120,16 +119,16 @@ def _finetuning_problems(settings: Settings) -> Iterator[str]:
             if getattr(finetuning, key) != getattr(defaults, key):
                 yield f"{key}: only for adapters; set lora_r"
     if adapts and finetuning.freeze:
-        yield "freeze, lora_r: with adapters, all of the model stays as it is; leave out freeze"
+        yield "freeze, lora_r: with adapters, the complete model is frozen; remove freeze"
     if adapts and (settings.optimisation.ema_decay or settings.optimisation.average_checkpoints > 1):
         # The product of two means is not the mean of the products.
-        yield "lora_r: averages of adapters are not those of the weights; leave out ema_decay and average_checkpoints"
+        yield "lora_r: averages of adapters are not those of the weights; remove ema_decay and average_checkpoints"
     if adapts and is_peft_missing():
         yield "lora_r: adapters need PEFT: pip install 'peft>=0.18'"
 
 
 def _data_problems(data: DataArguments) -> Iterator[str]:
-    """Yield which data cannot be read, and what is wrong with its columns and languages."""
+    """Yield the data that cannot be read, and problems with columns and languages."""
     for split in SPLITS:
         files = data.files_of(split)
         if data.dataset != "files" and files:
@@ -150,43 +149,43 @@ def _data_problems(data: DataArguments) -> Iterator[str]:
 
 
 def _stream_problems(settings: Settings) -> Iterator[str]:
-    """Yield what does not work with a stream, or only with one."""
+    """Yield the settings that do not work with streaming, or only with it."""
     data, optimisation = settings.data, settings.optimisation
     if not data.streaming:
         if data.stream_workers:
-            yield "stream_workers: only for a stream; set streaming: true"
+            yield "stream_workers: only for streaming; set streaming: true"
         if data.shuffle_buffer != DataArguments.shuffle_buffer:
-            yield "shuffle_buffer: only for a stream; set streaming: true"
+            yield "shuffle_buffer: only for streaming; set streaming: true"
         return
     if data.dataset not in ("embedded", "files") and not SPLIT_NAME.fullmatch(data.train_split):
         yield (
             f"train_split: a stream takes no slices or sums of splits, got {data.train_split!r}; name one split, or "
-            "leave out streaming"
+            "remove streaming"
         )
     if data.cache_dir is not None:
-        yield "streaming, cache_dir: a stream is not kept; leave out one of them"
+        yield "streaming, cache_dir: a stream is not cached; remove one of them"
     if data.on_bad_rows == "refuse":
-        yield "streaming, on_bad_rows: bad rows of a stream come out while it trains; use on_bad_rows: drop"
+        yield "streaming, on_bad_rows: bad rows of a stream are found only while training; use on_bad_rows: drop"
     if settings.tokenizer.bpe_dropout:
-        yield "streaming, bpe_dropout: a stream is not held to be cut anew in every epoch; leave out one of them"
+        yield "streaming, bpe_dropout: a stream is not kept to be segmented again in every epoch; remove one of them"
     if settings.tokenizer.tokenizer_sample is None and settings.finetuning.model_name_or_path is None:
-        yield "tokenizer_sample: say on how many pairs of the stream the vocabulary is trained, for example 1000000"
+        yield "tokenizer_sample: set the number of pairs of the stream to train the vocabulary on, for example 1000000"
     if SCHEDULES[optimisation.lr_scheduler_type].needs_length and optimisation.max_steps is None:
         yield f"max_steps: set it; {optimisation.lr_scheduler_type} needs an end, and a stream has no known length"
 
 
 def _batch_problems(settings: Settings) -> Iterator[str]:
-    """Yield whether there are sentences that fit into no batch."""
+    """Yield a problem if some sentences fit into no batch."""
     if settings.data.max_length > settings.optimisation.max_tokens:
         yield "max_length, max_tokens: a sentence of max_length tokens must fit into a batch of max_tokens"
 
 
 def _schedule_problems(optimisation: OptimisationArguments) -> Iterator[str]:
-    """Yield what the schedule of the learning rate lacks."""
+    """Yield the settings that do not work with the learning-rate schedule."""
     kind = optimisation.lr_scheduler_type
     if SCHEDULES[kind].needs_length:
         if optimisation.max_steps is None and optimisation.num_epochs is None:
-            yield f"lr_scheduler_type: {kind} ends at the last step; set max_steps or num_epochs, to say which that is"
+            yield f"lr_scheduler_type: {kind} ends at the last step; set max_steps or num_epochs"
         elif optimisation.max_steps is not None and optimisation.warmup_steps >= optimisation.max_steps:
             yield f"warmup_steps: {kind} has to come down after the warm-up; use fewer than max_steps"
     if kind == "noam" and optimisation.learning_rate < LEAST_NOAM_FACTOR:
@@ -197,41 +196,38 @@ def _schedule_problems(optimisation: OptimisationArguments) -> Iterator[str]:
 
 
 def _end_problems(optimisation: OptimisationArguments) -> Iterator[str]:
-    """Yield whether training would never end."""
+    """Yield a problem if training would never end."""
     if optimisation.max_steps is None and optimisation.num_epochs is None and optimisation.max_minutes is None:
-        yield "max_steps, num_epochs, max_minutes: nothing says when to stop; set at least one"
+        yield "max_steps, num_epochs, max_minutes: training would never end; set at least one"
 
 
 def _precision_problems(settings: Settings) -> Iterator[str]:
-    """Yield whether the device cannot compute in the precision that is set."""
+    """Yield a problem if the device does not support the precision."""
     no_gpu = settings.run.use_cpu or not torch.accelerator.is_available()
     if settings.optimisation.mixed_precision == "fp16" and no_gpu:
         yield "mixed_precision: fp16 needs a GPU; use bf16 or no"
 
 
 def _launch_problems(settings: Settings) -> Iterator[str]:
-    """Yield what cannot work in the way that the processes were started, by itself or with these settings."""
+    """Yield the settings of the launch that are unsupported, by themselves or with these settings."""
     yield from launch_problems()
     optimisation, finetuning = settings.optimisation, settings.finetuning
     if uses_deepspeed():
         if optimisation.mixed_precision == "fp16":
-            yield "mixed_precision: fp16 is not supported with DeepSpeed; take bf16"
+            yield "mixed_precision: fp16 is not supported with DeepSpeed; use bf16"
         if optimisation.ema_decay:
-            yield (
-                "ema_decay is not supported with DeepSpeed, whose weights change after Adam; leave it out, or DeepSpeed"
-            )
+            yield "ema_decay is not supported with DeepSpeed; remove it or use another accelerate config"
     if uses_fsdp():
         if optimisation.ema_decay or optimisation.average_checkpoints > 1:
-            yield "ema_decay and average_checkpoints need whole weights; leave them out, or FSDP"
+            yield "ema_decay, average_checkpoints: not with FSDP; remove them or use another accelerate config"
         if finetuning.freeze or finetuning.lora_r > 0:
             yield (
-                "freeze, lora_r: only where every process has the whole model; train in one process or with "
-                "training/accelerate/multi_gpu.yaml, not with FSDP"
+                "freeze, lora_r: do not work with FSDP; train in one process or with training/accelerate/multi_gpu.yaml"
             )
 
 
 def _scoring_problems(evaluation: EvaluationArguments) -> Iterator[str]:
-    """Yield whether BLEU cannot be computed as it is set."""
+    """Yield problems with the settings of scores."""
     if evaluation.best_metric not in best_metrics():
         yield f"best_metric: {evaluation.best_metric!r} is none of {', '.join(best_metrics())}"
     problem = None if evaluation.bleu_tokenize is None else tokenizer_problem(evaluation.bleu_tokenize)
@@ -240,25 +236,25 @@ def _scoring_problems(evaluation: EvaluationArguments) -> Iterator[str]:
 
 
 def _tracker_problems(run: RunArguments) -> Iterator[str]:
-    """Yield which trackers are unknown or not installed."""
+    """Yield the trackers that are unknown or not installed."""
     for name in run.trackers:
         if name not in TRACKERS:
             yield f"report_to: {name!r} is none of {', '.join(TRACKERS)} or {NO_TRACKER}"
         elif importlib.util.find_spec(name) is None:
-            yield f"report_to: {name} is not installed; pip install {name}, or take it out of report_to"
+            yield f"report_to: {name} is not installed; pip install {name}, or remove it from report_to"
     if NO_TRACKER in run.report_to and run.trackers:
-        yield f"report_to: {NO_TRACKER} stands beside {', '.join(run.trackers)}; leave one out"
+        yield f"report_to: {NO_TRACKER} is given with {', '.join(run.trackers)}; remove one"
 
 
 def _output_problems(run: RunArguments) -> Iterator[str]:
     """Yield why the output folder cannot be used."""
     if run.output_dir is None:
-        yield "output_dir: say where the model goes, for example --output_dir runs/first"
+        yield "output_dir: set the folder for the model, for example --output_dir runs/first"
         return
     folder = Path(run.output_dir)
     resume = run.resume_from_checkpoint is not None
     if resume and run.overwrite_output_dir:
-        yield "resume_from_checkpoint, overwrite_output_dir: go on with what is there or replace it; set one of them"
+        yield "resume_from_checkpoint, overwrite_output_dir: resume the run or replace it; set one of them"
     if os.path.isfile(folder):
         yield f"output_dir: {folder} is a file; choose another name"
     elif not _writable(folder):
@@ -267,7 +263,7 @@ def _output_problems(run: RunArguments) -> Iterator[str]:
         return
     elif state_folders(folder):
         yield (
-            f"output_dir: {folder} has checkpoints of a run; add --resume to go on with it, choose another folder, or "
+            f"output_dir: {folder} has checkpoints of a run; add --resume to continue it, choose another folder, or "
             "add --overwrite_output_dir, which removes them"
         )
     elif any(folder.iterdir()):
@@ -275,7 +271,7 @@ def _output_problems(run: RunArguments) -> Iterator[str]:
 
 
 def _writable(folder: Path) -> bool:
-    """Return whether files can be made in a folder, or the folder itself and those above it that are missing."""
+    """Return whether files can be made in a folder, which may not exist yet."""
     try:
         existing = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
     except OSError:

@@ -1,4 +1,4 @@
-"""The settings of a run: read, completed from the model that it begins from, and checked."""
+"""Read the settings of a run, complete them from the base model, and check them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..modeling.generation import default_generation_config
 from ..modeling.modeling_sineformer import SineformerForConditionalGeneration
 from .checks import problems_of
 from .learning.adapter import adapter_problems
-from .learning.freezing import problems_of_parts
+from .learning.freezing import freeze_problems
 from .pretrained.loading import CONFIG, PretrainedError, find_model, load_config
 from .settings.arguments import Settings, keys_with
 from .settings.facts import Fact
@@ -26,14 +26,14 @@ GENERATION_CONFIG = "generation_config.json"
 
 
 def read_settings(argv: Sequence[str]) -> Settings:
-    """Settings from a command line: `[--config RECIPE.yaml] [--key value ...]`, flags before recipe before defaults.
+    """Return the settings of a command line, `[--config RECIPE.yaml] [--key value ...]`; flags override the recipe.
 
     Raises:
-        RecipeError: with everything that is wrong: unknown or doubled keys, wrong types, values out of range,
-            missing files, combinations that cannot work, an output folder that is in use.
+        RecipeError: with all problems: unknown or repeated keys, wrong types, values out of range, missing files,
+            unsupported combinations, an output folder that is in use.
     """
     values, problems = read_values(argv)
-    problems += take_over(values)
+    problems += inherit(values)
     settings = settings_of(values)
     problems += problems_of(settings)
     if problems:
@@ -41,22 +41,22 @@ def read_settings(argv: Sequence[str]) -> Settings:
     return settings
 
 
-def take_over(values: dict[str, Any]) -> list[str]:
-    """Fill in what the settings leave to the model that they begin from, if they do: its architecture, the sizes of its
-    vocabulary, its dropout, how it searches, and its commit on the Hub.
+def inherit(values: dict[str, Any]) -> list[str]:
+    """If `model_name_or_path` is set, take the settings that are not given from it: architecture, vocabulary sizes,
+    dropout, search parameters, and its commit on the Hub.
 
     Args:
         values: of the settings, by key; filled in.
 
     Returns:
-        What is wrong, one line each: there is no such model, a key contradicts it, or it lacks a part to freeze or to
-        adapt.
+        The problems, one line each: there is no such model, a key contradicts it, or it has no module of that name to
+        freeze or adapt.
     """
     name, revision = values.get("model_name_or_path"), values.get("model_revision")
     if name is None:
         return []
     if revision is not None and os.path.isdir(name):
-        return [f"model_revision: only models on the Hub have revisions, and {name} is a folder; leave it out"]
+        return [f"model_revision: only models on the Hub have revisions, and {name} is a folder; remove it"]
     try:
         folder = find_model(name, revision, [CONFIG, GENERATION_CONFIG])
         config = load_config(folder)
@@ -68,12 +68,12 @@ def take_over(values: dict[str, Any]) -> list[str]:
     for key, value in _own_settings(config, folder).items():
         if values.setdefault(key, value) != value and key not in may_differ:
             has = "none" if value is None else value
-            problems.append(f"{key}: {name} has {has}, got {values[key]}; leave it out, the model decides")
+            problems.append(f"{key}: {name} has {has}, got {values[key]}; remove it, the model decides")
     return problems + list(_part_problems(config, values))
 
 
 def _own_settings(config: SineformerConfig, folder: Path) -> dict[str, Any]:
-    """What a model says of itself, by the keys of settings."""
+    """Return the settings that a model has, by key."""
     defaults = ModelArguments().config_fields()
     own = {key: type(default)(getattr(config, key)) for key, default in defaults.items()}
     generation = default_generation_config(config)
@@ -91,7 +91,7 @@ def _own_settings(config: SineformerConfig, folder: Path) -> dict[str, Any]:
 def _part_problems(config: SineformerConfig, values: dict[str, Any]) -> Iterator[str]:
     with torch.device("meta"):
         model = SineformerForConditionalGeneration(config)
-    yield from (f"freeze: {problem}" for problem in problems_of_parts(model, values.get("freeze", [])))
+    yield from (f"freeze: {problem}" for problem in freeze_problems(model, values.get("freeze", [])))
     if values.get("lora_r", 0) > 0 and "lora_target_modules" in values:
         problems = adapter_problems(model, values["lora_target_modules"])
         yield from (f"lora_target_modules: {problem}" for problem in problems)

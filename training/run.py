@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from transformers.utils.logging import disable_progress_bar
 
-from .checkpoints.checkpoint import Checkpoint, Origin, end_checkpoints
+from .checkpoints.checkpoint import Checkpoint, Origin, remove_checkpoints
 from .checkpoints.resume import begin, choose_checkpoint, has_finished, known_tokenizers
 from .checkpoints.selection import Selection
 from .checkpoints.state import TrainingState
@@ -16,7 +16,7 @@ from .data.batches import Batches, build_collator, open_batches
 from .data.loading import Data, data_digests, load_data
 from .evaluation.evaluator import Evaluator, choose_tokenizer
 from .evaluation.scores import Scores
-from .learning.initial_model import fresh_model, load_base_model
+from .learning.initial_model import load_base_model, new_model
 from .learning.learner import PreparedLearner, prepare_learner
 from .learning.loop import Limits, Trainer
 from .monitoring.metrics_file import ReportError
@@ -29,21 +29,21 @@ from .system.signals import Stopped, StopSignals
 
 
 def run(settings: Settings) -> Scores | None:
-    """Train, evaluate and leave a complete model folder; returns the scores of the best model on the last held-out set,
+    """Train, evaluate and write a complete model folder; return the scores of the best model on the last held-out set,
     None if the run to resume has finished.
 
     Raises:
-        LaunchError: before training, if the processes do not have the same data.
+        LaunchError: before training, if the processes have different data.
         DataError: before training, if the data cannot be used.
-        CheckpointError: before training, if it cannot start or resume from the model or checkpoint that the settings
-            name; later, if one cannot be written.
+        CheckpointError: before training, if the base model or the checkpoint of the settings cannot be used; later, if
+            a checkpoint cannot be written.
         NonFiniteError: too many steps in a row were not finite; the best model so far is in the folder `checkpoints`.
-        MemoryShortageError: the memory of the device does not suffice for the smallest micro-batches.
-        ReportError: the report of the run cannot be written; everything else is there.
+        MemoryShortageError: the smallest micro-batches do not fit into the memory of the device.
+        ReportError: the report of the run cannot be written; everything else has been.
         Stopped: by a signal, with a checkpoint.
     """
     accelerator = build_accelerator(settings.optimisation.mixed_precision, settings.run.use_cpu)
-    disable_progress_bar()  # of saving and loading: it would tear the bar of the training
+    disable_progress_bar()  # of saving and loading, which would break the progress bar of training
     set_seed(settings.run.seed)
     if on_main_process(accelerator, lambda: has_finished(settings)):
         clear_up(accelerator, settings)
@@ -54,7 +54,7 @@ def run(settings: Settings) -> Scores | None:
     digests = data_digests(data) | ({} if base is None else {"base_model": base.digest()})
     check_same_data(accelerator, digests)
     batches = open_batches(settings, data, build_collator(settings, data.tokenizers, accelerator), accelerator)
-    model = fresh_model(settings, data.tokenizers) if base is None else base.model
+    model = new_model(settings, data.tokenizers) if base is None else base.model
     begin(accelerator, settings, checkpoint, digests)
     start_trackers(accelerator, settings, None if checkpoint is None else checkpoint.state)
     training = Run(settings, data, batches, prepare_learner(settings, accelerator, model, batches, data), digests)
@@ -74,28 +74,28 @@ def run(settings: Settings) -> Scores | None:
 
 
 def report(accelerator: Accelerator, settings: Settings) -> None:
-    """Show the run so far in `report.html`, last of all: the other processes wait only for the end."""
+    """Write `report.html` on the main process; called last, because the other processes do not wait for it."""
     if accelerator.is_main_process:
-        from .monitoring.html_report import write_run_report  # with matplotlib, which takes long to import
+        from .monitoring.html_report import write_run_report  # imports matplotlib, which is slow
 
         write_run_report(settings.run.folder)
 
 
 def clear_up(accelerator: Accelerator, settings: Settings) -> None:
     """Finish the clean-up of a run that was killed after its last step."""
-    on_main_process(accelerator, lambda: end_checkpoints(settings.run.folder))
+    on_main_process(accelerator, lambda: remove_checkpoints(settings.run.folder))
     report(accelerator, settings)
 
 
 class Run:
-    """Training, for data and a model that are ready.
+    """A training run with loaded data and a prepared model.
 
     Args:
         settings: of the run.
         data: of the run.
         batches: of the training data.
-        prepared: the model and what it takes to train it.
-        digests: of the data and of the model that the run begins from.
+        prepared: the learner with its model.
+        digests: of the data and of the base model.
 
     Attributes:
         selection: the best model so far.
@@ -117,20 +117,20 @@ class Run:
         self.selection = Selection(settings, evaluator, validation, self.log)
 
     def train(self, checkpoint: Checkpoint | None = None) -> float:
-        """Train to the end, from a checkpoint if one is given, and keep the best model. Returns the minutes it took.
+        """Train to the end, from a checkpoint if given, and keep the best model. Return the duration in minutes.
 
         Raises:
             Stopped: by a signal, with a checkpoint.
         """
         settings, log, selection = self.settings, self.log, self.selection
-        learner, model, averages = self.prepared.learner, self.prepared.whole, self.prepared.averages
+        learner, model, averages = self.prepared.learner, self.prepared.full_model, self.prepared.averages
         log.message(f"{self.prepared.size}; {self.batches.describe()}")
         with StopSignals() as signals, closing(log):
             trainer = Trainer(learner, self.batches, Limits.of(settings), log, signals.asked)
             state = TrainingState(model, learner, trainer.position, averages, selection, log)
             if checkpoint is not None:
                 state.restore(checkpoint)
-                log.message(f"going on from {checkpoint.folder}")
+                log.message(f"resuming from {checkpoint.folder}")
             with profiling(self.accelerator, log, settings.run.folder) if settings.run.profile else nullcontext():
                 if selection.is_patient:
                     trainer.run(

@@ -1,12 +1,12 @@
 """`accelerate launch -m sineformer.training.train --config RECIPE.yaml [--key value ...]`, or with `python -m`.
 
-SIGTERM or SIGINT (Ctrl-C) ends training after the step under way, with a checkpoint; a second one, at least a second
-later, ends it at once. `--resume` goes on from the latest checkpoint. The exit status is
+SIGTERM or SIGINT (Ctrl-C) stops training after the current step, with a checkpoint; a second one, at least a second
+later, ends it at once. `--resume` continues from the latest checkpoint. The exit status is
 
     0    the run has finished
     1    it failed; the message says why
-    2    the settings are wrong, or do not go with the launch; nothing was done
-    75   a signal stopped it, and `--resume` goes on with it (`accelerate launch` itself ends with 1 then)
+    2    the settings are wrong, or do not work with the launch; nothing was done
+    75   a signal stopped it, and `--resume` continues it (`accelerate launch` itself ends with 1 then)
 """
 
 from __future__ import annotations
@@ -27,19 +27,27 @@ with needs_extra("train"):
     from .run import run
     from .settings.recipe import RecipeError, print_help
     from .system.files import CheckpointError
-    from .system.processes import LaunchError, is_one_of_several, leave, part, say_error, say_once, say_unexpected_error
+    from .system.processes import (
+        LaunchError,
+        end_process,
+        final_barrier,
+        is_one_of_several,
+        print_error,
+        print_once,
+        print_unexpected_error,
+    )
     from .system.signals import STOPPED, Stopped
 
 FINISHED = 0
 FAILED = 1
 WRONG_SETTINGS = 2
-# They say what is wrong and what to do.
+# Their messages say what is wrong and how to fix it.
 ERRORS = (LaunchError, DataError, StreamError, NonFiniteError, MemoryShortageError, CheckpointError, ReportError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train as the command line says; returns the exit status, as above, or ends the process with it if it is one of
-    several."""
+    """Train with the settings of the command line; return the exit status, as above. One of several processes exits
+    instead."""
     arguments = sys.argv[1:] if argv is None else argv
     if "--help" in arguments or "-h" in arguments:
         print_help(os.path.basename(sys.argv[0]), __doc__)
@@ -49,23 +57,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             settings = read_settings(arguments)
             if run(settings) is None:
-                say_once(f"the run in {settings.run.output_dir} has finished")
+                print_once(f"the run in {settings.run.output_dir} has finished")
         except Stopped as stop:
-            say_once(str(stop))
+            print_once(str(stop))
             status = STOPPED
-        part()
+        final_barrier()
     except RecipeError as error:
-        say_error(f"error: {error}")
+        print_error(f"error: {error}")
         status = WRONG_SETTINGS
     except ERRORS as error:
-        say_error(f"error: {error}")
+        print_error(f"error: {error}")
         status = FAILED
     except Exception as error:
         if not is_one_of_several():
             raise
-        say_unexpected_error(error)
+        print_unexpected_error(error)
         status = FAILED
-    return leave(status)
+    return end_process(status)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def test_wrong_settings_are_one_message_and_status_2(tmp_path: Path) -> None:
     assert lines[1:] == [
         "  - command line: unknown key 'd_modl'; did you mean 'd_model'?",
         "  - warmup_steps: must be at least 1, got 0",
-        "  - max_steps, num_epochs, max_minutes: nothing says when to stop; set at least one",
-        "  - output_dir: say where the model goes, for example --output_dir runs/first",
+        "  - max_steps, num_epochs, max_minutes: training would never end; set at least one",
+        "  - output_dir: set the folder for the model, for example --output_dir runs/first",
     ]
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""A small vocabulary and a small model for the tests of training."""
+"""Provide a small vocabulary and a small model for the tests of training."""
 
 import itertools
 import json
@@ -31,14 +31,14 @@ from sineformer.training.monitoring.run_log import RunLog, StepReport
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs of a single test draw no pictures at their end, which takes longer than they do; those of a module do."""
+    """Draw no plots at the end of runs in single tests, which take longer than the runs; runs of a module do."""
     if "sineformer.training.run" in sys.modules:
         monkeypatch.setattr("sineformer.training.run.report", lambda accelerator, settings: None)
 
 
 @pytest.fixture
 def small_files_only() -> Iterator[None]:
-    """The system refuses to make files of more than 1,000 bytes, as if the disk were full."""
+    """Limit files to 1,000 bytes, as if the disk were full."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, limits[1]))
     yield
@@ -46,26 +46,26 @@ def small_files_only() -> Iterator[None]:
 
 
 def parallel(pairs: list[tuple[str, str]]) -> ParallelText:
-    """Pairs as the cleaning gives them."""
+    """Return pairs as cleaning does."""
     sources, targets = (list(side) for side in zip(*pairs, strict=True))
     return ParallelText(sources, targets, ["pairs.txt"] * len(pairs), list(range(1, len(pairs) + 1)))
 
 
 @pytest.fixture(scope="session")
 def small_text() -> ParallelText:
-    """60 sentence pairs."""
+    """Return 60 sentence pairs."""
     return parallel(load_split("train", 60, seed=5))
 
 
 @pytest.fixture(scope="session")
 def small_tokenizers(small_text: ParallelText) -> Tokenizers:
-    """A joint vocabulary for `small_text`."""
+    """Return a joint vocabulary for `small_text`."""
     return train_tokenizers(small_text.sources, small_text.targets, vocab_size=400)
 
 
 @pytest.fixture
 def small_model(small_tokenizers: Tokenizers) -> SineformerForConditionalGeneration:
-    """A fresh model, the same for every test, without dropout."""
+    """Return a new model, the same for every test, without dropout."""
     torch.manual_seed(3)
     config = SineformerConfig(
         vocab_size=len(small_tokenizers.source),
@@ -83,19 +83,19 @@ def small_model(small_tokenizers: Tokenizers) -> SineformerForConditionalGenerat
 
 @pytest.fixture
 def report() -> CleaningReport:
-    """An empty account of bad rows."""
+    """Return an empty report of bad rows."""
     return CleaningReport()
 
 
 @pytest.fixture
 def pairs(small_text: ParallelText, small_tokenizers: Tokenizers, report: CleaningReport) -> EncodedPairs:
-    """`small_text` as token ids."""
+    """Return `small_text` as token ids."""
     return encode_pairs(small_text, small_tokenizers, 100, report)
 
 
 @pytest.fixture
 def make_learner() -> Callable[..., Learner]:
-    """A function that prepares a model for training in this process; settings of the learner may follow."""
+    """Return a function that prepares a model for training in this process; settings of the learner may follow."""
 
     def make(model: Any, learning_rate: float = 0.01, **settings: Any) -> Learner:
         accelerator = Accelerator(cpu=True)
@@ -110,7 +110,7 @@ def make_learner() -> Callable[..., Learner]:
 
 @pytest.fixture
 def make_batches(pairs: EncodedPairs) -> Callable[[list[int]], list[MicroBatch]]:
-    """A function that makes micro-batches of so many examples each, from the first example on."""
+    """Return a function that makes micro-batches of given sizes, from the first example on."""
 
     def make(sizes: list[int]) -> list[MicroBatch]:
         indices = iter(range(len(pairs)))
@@ -122,13 +122,13 @@ def make_batches(pairs: EncodedPairs) -> Callable[[list[int]], list[MicroBatch]]
 
 @pytest.fixture
 def tokens_of() -> Callable[[list[MicroBatch]], int]:
-    """A function that counts the real target tokens of micro-batches."""
+    """Return a function that counts the real target tokens of micro-batches."""
     return lambda batches: sum(int((batch.inputs["labels"] != -100).sum()) for batch in batches)
 
 
 @pytest.fixture
 def take_step(tokens_of: Callable[[list[MicroBatch]], int]) -> Callable[[Learner, list[MicroBatch]], StepReport]:
-    """A function that takes one optimiser step."""
+    """Return a function that takes one optimiser step."""
     return lambda learner, batches: learner.update(batches, tokens_of(batches))
 
 
@@ -136,7 +136,7 @@ def take_step(tokens_of: Callable[[list[MicroBatch]], int]) -> Callable[[Learner
 def make_trainer(
     tmp_path: Path, pairs: EncodedPairs, small_tokenizers: Tokenizers, make_learner: Callable[..., Learner]
 ) -> Callable[..., Trainer]:
-    """A function that gives a trainer of a model on `pairs`, two batches a step, with a log in `tmp_path`."""
+    """Return a function that makes a trainer of a model on `pairs`, two batches a step, with a log in `tmp_path`."""
 
     def make(model: Any, limits: Limits, **settings: Any) -> Trainer:
         learner = make_learner(model, **settings)
@@ -149,7 +149,7 @@ def make_trainer(
 
 @pytest.fixture
 def change_config() -> Callable[..., None]:
-    """Changes fields in the config.json of a folder."""
+    """Return a function that changes fields in the config.json of a folder."""
 
     def change(folder: Path, **changes: Any) -> None:
         path = folder / "config.json"
@@ -160,7 +160,7 @@ def change_config() -> Callable[..., None]:
 
 @pytest.fixture
 def change_weights() -> Callable[..., None]:
-    """Does something to the weights in the model.safetensors of a folder."""
+    """Return a function that changes the weights in the model.safetensors of a folder."""
 
     def change(folder: Path, do: Callable[[dict[str, torch.Tensor]], object]) -> None:
         weights = load_file(folder / "model.safetensors")

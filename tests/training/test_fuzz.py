@@ -1,4 +1,4 @@
-"""Thousands of generated bad inputs: each ends in rows, in rows that are counted as bad, or in an error that names the
+"""Test thousands of generated bad inputs: each gives rows, rows counted as bad, or an error that names the
 file or the key; never in another exception, and never in none at all.
 
 Every input is a function of `SEED`, its kind and its number, which a failure shows: `read_case("tsv", 17, folder)`
@@ -67,7 +67,7 @@ VALUES = [
 
 
 class Hang(BaseException):
-    """An input took too long; nothing may catch this."""
+    """An input took too long; no code may catch this."""
 
 
 @contextlib.contextmanager
@@ -94,7 +94,7 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def parquet_bytes(rng: random.Random | None = None) -> bytes:
-    """The pairs as Parquet; with `rng`, a few cells hold something else."""
+    """Return the pairs as Parquet; with `rng`, a few cells hold something else."""
     columns = {name: [pair[side].encode() for pair in PAIRS] for side, name in enumerate(EN_DE)}
     for _ in range(0 if rng is None else 5):
         rng.choice(list(columns.values()))[rng.randrange(len(PAIRS))] = rng.choice([*NASTY, None])
@@ -115,7 +115,7 @@ VALID = {
 
 
 def mutate(data: bytes, rng: random.Random) -> bytes:
-    """Valid bytes with a few faults."""
+    """Return valid bytes with a few faults."""
     fault = rng.choice((with_a_fault, with_a_bad_line))
     for _ in range(rng.choice((1, 1, 2, 3, 6))):
         data = fault(data, rng)
@@ -123,7 +123,7 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
 
 
 def with_a_bad_line(data: bytes, rng: random.Random) -> bytes:
-    """As many lines, one of them with something in it."""
+    """Return the lines, one of them changed."""
     lines = data.split(b"\n")
     line = rng.randrange(len(lines))
     place = rng.randrange(len(lines[line]) + 1)
@@ -156,7 +156,7 @@ def with_a_fault(data: bytes, rng: random.Random) -> bytes:
 
 
 def bad_file(folder: Path, name: str, suffix: str, rng: random.Random) -> Path:
-    """A file of one kind, perhaps compressed, with faults in its text, in its archive or in both."""
+    """Write a file of one kind, perhaps compressed, with faults in its text, in its archive or in both."""
     compression = "" if suffix == ".parquet" else rng.choice(["", "", *COMPRESS])
     data, where = VALID[suffix], rng.choice(("text", "archive", "both"))
     if where != "archive":
@@ -177,7 +177,7 @@ def bad_rows(kind: str, folder: Path, rng: random.Random) -> Iterator[Row]:
 
 
 def read_case(kind: str, number: int, folder: Path) -> str:
-    """Make and read one input; how it ended."""
+    """Make and read one input; return the outcome."""
     rng = random.Random(f"{SEED} {kind} {number}")
     folder.mkdir()
     refusal = ""
@@ -188,7 +188,7 @@ def read_case(kind: str, number: int, folder: Path) -> str:
             refusal = str(error)
     if refusal:
         assert str(folder) in refusal, f"no file is named: {refusal}"
-        assert ";" in refusal, f"no mend is named: {refusal}"
+        assert ";" in refusal, f"no fix is named: {refusal}"
         return "error"
     assert report.read == report.kept + report.bad == len(text) + report.bad
     assert all(found.places and str(folder) in found.places[0] for found in report.reasons.values())
@@ -200,7 +200,7 @@ def read_case(kind: str, number: int, folder: Path) -> str:
 
 
 def bad_recipe(rng: random.Random) -> bytes:
-    """A recipe with wrong keys and values in some order, or one with wrong bytes."""
+    """Return a recipe with wrong keys and values in random order, or one with wrong bytes."""
     lines = []
     for _ in range(rng.randrange(8)):
         key = rng.choice(KEYS) if rng.random() < 0.8 else rng.choice(VALUES)
@@ -212,7 +212,7 @@ def bad_recipe(rng: random.Random) -> bytes:
 
 
 def settings_case(kind: str, number: int, folder: Path) -> str:
-    """Make and read the settings of one recipe or command line; how it ended."""
+    """Make and read the settings of one recipe or command line; return the outcome."""
     rng = random.Random(f"{SEED} {kind} {number}")
     argv = ["--config", str(folder / f"{number}.yaml")] if kind == "recipe" else []
     if kind == "recipe":
@@ -240,7 +240,7 @@ def settings_case(kind: str, number: int, folder: Path) -> str:
 
 
 def run_case(number: int, folder: Path) -> int:
-    """Train on one input for a step, or end before; the exit status."""
+    """Train on one input for a step, or end before; return the exit status."""
     rng = random.Random(f"{SEED} run {number}")
     folder.mkdir()
     suffix = rng.choice((".tsv", ".csv", ".jsonl", ".parquet", ".en"))

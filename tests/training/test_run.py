@@ -1,4 +1,4 @@
-"""Whole runs, tiny ones, in this process."""
+"""Test tiny complete runs, in this process."""
 
 import gzip
 import json
@@ -32,7 +32,7 @@ SMALL = [
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Parallel text files; the source of the training files is compressed, and one training pair is unusable."""
+    """Return parallel text files; the source of the training files is compressed, and one training pair is unusable."""
     folder = tmp_path_factory.mktemp("corpus")
     for split, size in {"train": 80, "validation": 9, "test": 7}.items():
         pairs = load_split(split, size, seed=1) + ([("", "Leer.")] if split == "train" else [])
@@ -54,7 +54,7 @@ def flags_of(corpus: Path, output_dir: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def finished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The output folder of a run."""
+    """Return the output folder of a run."""
     output_dir = tmp_path_factory.mktemp("runs") / "first"
     assert main(flags_of(corpus, output_dir)) == 0
     return output_dir
@@ -68,7 +68,7 @@ def metrics(folder: Path, *kinds: str) -> list[dict[str, Any]]:
     return [line for line in lines if line["kind"] in (kinds or ("train", "validation", "test"))]
 
 
-def test_a_run_leaves_a_complete_model_folder_and_nothing_else(finished: Path) -> None:
+def test_a_run_writes_a_complete_model_folder_and_nothing_else(finished: Path) -> None:
     code = {path.name for path in (ROOT / "modeling").glob("*.py")} - {"__init__.py"} | {"configuration_sineformer.py"}
     model = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     record = {"README.md", "metrics.jsonl", "training_args.yaml", "versions.json", "tensorboard"}
@@ -102,7 +102,7 @@ def test_the_folder_loads_as_the_model_that_was_measured(finished: Path, corpus:
     assert score_translations(translations, references)["chrf"] == test["chrf"]
 
 
-def test_generation_parameters_are_in_the_generation_config_and_cut_nothing_off(finished: Path) -> None:
+def test_generation_parameters_are_in_the_generation_config_and_do_not_truncate(finished: Path) -> None:
     generation = GenerationConfig.from_pretrained(finished)
     assert (generation.num_beams, generation.max_length, generation.decoder_start_token_id) == (2, 1025, 2)
     assert generation.max_tokens_beyond_source == 50
@@ -145,7 +145,7 @@ def test_separate_vocabularies_and_no_test_set(corpus: Path, tmp_path: Path) -> 
     assert not (tmp_path / "out" / "tensorboard").exists()
 
 
-def test_bad_rows_are_reported_with_their_place(
+def test_bad_rows_are_reported_with_their_location(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*flags_of(corpus, tmp_path / "out"), "--on_bad_rows", "refuse"]) == 1

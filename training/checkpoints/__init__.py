@@ -1,1 +1,1 @@
-"""What a run saves: checkpoints to resume from, and the best model so far."""
+"""Save and load checkpoints to resume from, and keep the best model so far."""

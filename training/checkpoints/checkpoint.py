@@ -1,10 +1,10 @@
 """Read, list and remove the checkpoints of a run, in `checkpoints` below its output folder:
 
-    step-120    a complete model folder, and beside the model all that a run needs to resume after step 120 (state.py)
+    step-120    a complete model folder, and the state that a run needs to resume after step 120 (state.py)
     best-80     the best model so far, a complete model folder; best-80-mean if it is the mean of several up to step 80
 
-Both appear complete or not at all, have a manifest of checksums, and are removed when the run has ended and its best
-model is in the output folder.
+Both are written atomically, have a manifest of checksums, and are removed when the run has ended and its best model is
+in the output folder.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ STATE_FILE = "trainer_state.json"
 
 @dataclass(frozen=True)
 class Origin:
-    """What a checkpoint is of, to be compared by a run that resumes from it.
+    """The origin of a checkpoint, which a resumed run compares with its own.
 
     Attributes:
-        processes: of the run.
-        batches_per_step: in all processes.
+        processes: number of processes.
+        batches_per_step: over all processes.
         data: SHA-256 of every split, of the vocabulary, and of the base model if there is one.
     """
 
@@ -71,24 +71,24 @@ class Checkpoint:
 
     @property
     def format(self) -> int | None:
-        """Version of what the checkpoint holds; None for the first one."""
+        """Return the version of the format; None for the first version."""
         return self.state.get("format")
 
     @property
     def origin(self) -> Origin:
-        """What the checkpoint is of."""
+        """Return the origin of the checkpoint."""
         return Origin(**self.state["origin"])
 
     @property
     def best_folder(self) -> Path | None:
-        """Folder of the best model up to this checkpoint; None before the first evaluation."""
+        """Return the folder of the best model up to this checkpoint; None before the first evaluation."""
         best = self.state.get("best", {})
         return None if best.get("scores") is None else best_folder(self.folder.parent.parent, best["step"])
 
 
 def save_model(folder: Path, model: Any, tokenizers: Tokenizers) -> None:
     """Write a complete model folder: config, weights, code and tokenizers. Adapters are merged into the weights, and
-    also written to a folder of their own."""
+    also written to a separate folder."""
     if has_adapter(model):
         model.save_pretrained(folder, state_dict=merged_weights(model))
         save_adapter(model, folder / ADAPTER_FOLDER)
@@ -98,23 +98,23 @@ def save_model(folder: Path, model: Any, tokenizers: Tokenizers) -> None:
 
 
 def load_weights(model: Any, folder: Path) -> None:
-    """Load the weights that `save_model` wrote; only the adapters into a model that has some."""
+    """Load the weights that `save_model` wrote; into a model with adapters, only these."""
     if has_adapter(model):
         load_adapter(model, folder / ADAPTER_FOLDER)
     else:
-        # `load_model` of safetensors refuses weights that are parts of one tensor, as DeepSpeed makes them (zero.py).
+        # `load_model` of safetensors refuses weights that are views of one tensor, as under DeepSpeed (zero.py).
         weights = load_file(folder / WEIGHTS_FILE)
         tied = {name: weights[source] for name, source in model.all_tied_weights_keys.items()}
         model.load_state_dict(weights | tied)
 
 
 def remove_old_checkpoints(output_dir: Path, keep: int, best: Path) -> None:
-    """Remove all but the last `keep` checkpoints, and the best models that neither these nor the run need.
+    """Remove all but the last `keep` checkpoints, and the best models that neither they nor the run need.
 
     Args:
         output_dir: of the run.
         keep: number of checkpoints to keep.
-        best: folder of the best model of the run now.
+        best: folder of the current best model.
     """
     folders = state_folders(output_dir)
     for folder in folders[keep:]:
@@ -133,14 +133,14 @@ def _best_of(folder: Path) -> Path | None:
         return None
 
 
-def end_checkpoints(output_dir: Path) -> None:
+def remove_checkpoints(output_dir: Path) -> None:
     """Remove the checkpoints and best models of a run that has ended."""
     remove_folder(output_dir / CHECKPOINTS)
 
 
 def prepare_output_dir(output_dir: Path, leftovers: tuple[str, ...]) -> None:
-    """Make the output folder and the folder of checkpoints, which is there until the run has ended. Remove what an
-    earlier run left there that would mix with this one."""
+    """Make the output folder and the folder of checkpoints, which exists until the run has ended. Remove files of an
+    earlier run that would mix with those of this run."""
     output_dir.mkdir(parents=True, exist_ok=True)
     for name in (CHECKPOINTS, TARGET_FOLDER, ADAPTER_FOLDER, *leftovers):
         path = output_dir / name

@@ -1,4 +1,4 @@
-"""Resume a stopped run: choose its checkpoint, and refuse one of another run."""
+"""Choose the checkpoint of a stopped run to resume from, and refuse one of another run."""
 
 from __future__ import annotations
 
@@ -34,8 +34,7 @@ _LENGTH = ("max_steps", "num_epochs")
 
 
 def choose_checkpoint(settings: Settings, processes: int) -> Checkpoint | None:
-    """Return the checkpoint to resume from; None if the run starts from the beginning, since there is none yet. Warn of
-    damaged ones.
+    """Return the checkpoint to resume from; None if there is none yet. Warn of damaged ones.
 
     Raises:
         CheckpointError: the checkpoint or the folder is of another run, or there are checkpoints and none is complete.
@@ -47,7 +46,7 @@ def choose_checkpoint(settings: Settings, processes: int) -> Checkpoint | None:
     earlier = _check_settings(output_dir if checkpoint is None else checkpoint.folder, settings)
     if earlier is None and output_dir.is_dir() and any(output_dir.iterdir()):
         raise CheckpointError(
-            f"{output_dir} holds files, but no run to go on with; choose another output_dir, or leave out --resume and "
+            f"{output_dir} holds files, but no run to resume; choose another output_dir, or remove --resume and "
             "add --overwrite_output_dir"
         )
     if checkpoint is not None:
@@ -59,8 +58,8 @@ def choose_checkpoint(settings: Settings, processes: int) -> Checkpoint | None:
 def _check_format(checkpoint: Checkpoint) -> None:
     if checkpoint.format != FORMAT:
         raise CheckpointError(
-            f"{checkpoint.folder} is of another version of this package, whose checkpoints hold something else; go on "
-            "with that version, or begin with --model_name_or_path and the best model of the run, in another output_dir"
+            f"{checkpoint.folder} was written by another version of this package, in another format; resume with that "
+            "version, or fine-tune the best model of the run with --model_name_or_path, in another output_dir"
         )
 
 
@@ -71,10 +70,10 @@ def _latest(output_dir: Path) -> Checkpoint | None:
             return _read_complete(folder)
         except CheckpointError as error:
             damages.append(str(error))
-            print(f"warning: checkpoint {error}; taking the one before", file=sys.stderr)
+            print(f"warning: checkpoint {error}; using the one before", file=sys.stderr)
     if damages:
         raise CheckpointError(
-            "no checkpoint is whole; remove them and start again, or restore one of them\n  " + "\n  ".join(damages)
+            "no checkpoint is complete; remove them and start again, or restore one of them\n  " + "\n  ".join(damages)
         )
     return None
 
@@ -90,7 +89,7 @@ def _named(output_dir: Path, wanted: Path) -> Checkpoint:
     try:
         return _read_complete(found[0])
     except CheckpointError as error:
-        raise CheckpointError(f"checkpoint {error}; --resume alone takes the latest one that is whole") from error
+        raise CheckpointError(f"checkpoint {error}; --resume alone takes the latest complete one") from error
 
 
 def _read_complete(folder: Path) -> Checkpoint:
@@ -111,7 +110,7 @@ def _read_complete(folder: Path) -> Checkpoint:
 
 
 def _check_settings(folder: Path, settings: Settings) -> dict[str, Any] | None:
-    """Return the settings recorded in a folder, which these may continue; None if there are none."""
+    """Return the settings recorded in a folder, after checking that these may resume them; None if there are none."""
     try:
         earlier = recorded_settings(folder)
     except (OSError, ValueError) as error:
@@ -119,7 +118,7 @@ def _check_settings(folder: Path, settings: Settings) -> dict[str, Any] | None:
     changes = [] if earlier is None else list(_changes(earlier, settings.as_dict()))
     if changes:
         raise CheckpointError(
-            f"{folder / SETTINGS_FILE} is of a run with other settings; set these back, or choose another output_dir"
+            f"{folder / SETTINGS_FILE} is of a run with other settings; change them back, or choose another output_dir"
             + "".join(f"\n  {change}" for change in changes)
         )
     return earlier
@@ -129,7 +128,7 @@ def _changes(earlier: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
     """Yield the settings that have changed and may not, one line each."""
     may_change = keys_with(Fact.MAY_CHANGE)
     for key, value in now.items():
-        before = earlier.get(key, value)  # a key that an earlier version did not have
+        before = earlier.get(key, value)  # an earlier version did not have the key
         if before == value:
             continue
         if key not in may_change:
@@ -137,11 +136,11 @@ def _changes(earlier: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
         elif key in _LENGTH and SCHEDULES[now["lr_scheduler_type"]].needs_length:
             yield f"{key}: was {before}, is {value}; the {now['lr_scheduler_type']} schedule depends on it"
         elif key == "eval_steps" and now["average_checkpoints"] > 1:
-            yield f"{key}: was {before}, is {value}; it says which models average_checkpoints is over"
+            yield f"{key}: was {before}, is {value}; it selects the models of average_checkpoints"
 
 
 def _check_processes(checkpoint: Checkpoint, settings: Settings, processes: int) -> None:
-    """Allow any number of processes with which a step has as many batches as before."""
+    """Check that a step has as many batches as before, over all processes."""
     origin = checkpoint.origin
     batches, accumulation = origin.batches_per_step, settings.optimisation.gradient_accumulation_steps
     if processes * accumulation != batches:
@@ -154,14 +153,14 @@ def _check_processes(checkpoint: Checkpoint, settings: Settings, processes: int)
     if processes != origin.processes:
         print(
             f"The checkpoint is of {origin.processes} processes, this run has {processes}: batches, their order and "
-            "the learning rates stay the same. Dropout is drawn per process and sums are rounded in another order, so "
-            "losses are not the same bit for bit.",
+            "the learning rates stay the same. Dropout and the order of summation differ, so losses are not the same "
+            "bit for bit.",
             file=sys.stderr,
         )
 
 
 def check_data(checkpoint: Checkpoint, digests: dict[str, str]) -> None:
-    """Make sure that a run resumes with the data, the vocabulary and the base model that it began with.
+    """Check that a run resumes with the same data, vocabulary and base model.
 
     Raises:
         CheckpointError: naming the splits that differ.
@@ -170,13 +169,13 @@ def check_data(checkpoint: Checkpoint, digests: dict[str, str]) -> None:
     changed = [name for name in earlier.keys() | digests.keys() if earlier.get(name) != digests.get(name)]
     if changed:
         raise CheckpointError(
-            f"the data is not what {checkpoint.folder} was trained on; changed: {', '.join(sorted(changed))}. "
-            "Restore it, or choose another output_dir"
+            f"the data differ from those of {checkpoint.folder}; changed: {', '.join(sorted(changed))}. "
+            "Restore them, or choose another output_dir"
         )
 
 
 def has_finished(settings: Settings) -> bool:
-    """Return whether the run to resume has ended, which leaves a model and no checkpoints.
+    """Return whether the run to resume has finished: it has a model and no checkpoints.
 
     Raises:
         CheckpointError: it has, but with other settings.
@@ -196,7 +195,7 @@ def has_finished(settings: Settings) -> bool:
 
 
 def remove_later(checkpoint: Checkpoint) -> None:
-    """Remove the checkpoints after the one that a run resumes from, damaged or not: it will write its own."""
+    """Remove the checkpoints after the one that a run resumes from, damaged or not: the run writes new ones."""
     folders = state_folders(checkpoint.folder.parent.parent)
     for later in folders[: folders.index(checkpoint.folder)]:
         remove_folder(later)
@@ -205,7 +204,7 @@ def remove_later(checkpoint: Checkpoint) -> None:
 def known_tokenizers(
     accelerator: Accelerator, base: BaseModel | None, checkpoint: Checkpoint | None
 ) -> Tokenizers | None:
-    """Return the tokenizers of the base model, or of the checkpoint to resume from; None if they are to be trained."""
+    """Return the tokenizers of the base model or of the checkpoint to resume from; None to train new ones."""
     if base is not None:
         return base.tokenizers
     if checkpoint is None:
@@ -214,16 +213,16 @@ def known_tokenizers(
 
 
 def begin(accelerator: Accelerator, settings: Settings, checkpoint: Checkpoint | None, digests: dict[str, str]) -> None:
-    """Make the output folder ready for a new run, or for one that resumes from a checkpoint; every process calls it.
+    """Prepare the output folder for a new run, or for one that resumes from a checkpoint; every process calls it.
 
     Args:
         accelerator: of the run.
         settings: of the run.
-        checkpoint: to resume from.
-        digests: of the data and of the model that the run begins from.
+        checkpoint: to resume from; None for a new run.
+        digests: of the data and of the base model.
 
     Raises:
-        CheckpointError: the checkpoint is of other data, or the folder cannot be written, or not all processes see it.
+        CheckpointError: the checkpoint is of other data, or the folder cannot be written, or a process does not see it.
     """
     on_main_process(accelerator, lambda: _prepare(settings, checkpoint, digests))
     check_same_disk(accelerator, settings.run.folder / SETTINGS_FILE)

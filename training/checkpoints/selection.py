@@ -20,8 +20,8 @@ from ..settings.arguments import Settings
 from ..system.files import MANIFEST, copy_file, write_folder, write_manifest, writing
 from ..system.output_folder import best_folder
 from ..system.processes import on_main_process
-from ..system.sharding import WholeModel
-from .checkpoint import end_checkpoints, remove_old_checkpoints, save_model
+from ..system.sharding import FullModel
+from .checkpoint import remove_checkpoints, remove_old_checkpoints, save_model
 
 CARD_EXAMPLES = 8
 
@@ -32,9 +32,9 @@ class Best:
 
     Attributes:
         step: of the best model.
-        is_mean: whether it is the mean of several models, the last of them that of the step.
+        is_mean: whether it is the mean of several models, the last of which is that of the step.
         scores: of the best model; None before the first evaluation.
-        evaluations_since: number of evaluations after it, none of them better.
+        evaluations_since: number of later evaluations, none of them better.
     """
 
     step: int = 0
@@ -43,7 +43,7 @@ class Best:
     evaluations_since: int = 0
 
     def judge(self, step: int, scores: Scores, metric: str, is_mean: bool = False) -> bool:
-        """Take note of an evaluation; returns whether it is the best so far by `metric`."""
+        """Record an evaluation; return whether it is the best so far by `metric`."""
         if self.scores is not None and not is_better(scores, self.scores, metric):
             self.evaluations_since += 1
             return False
@@ -53,15 +53,15 @@ class Best:
 
 @dataclass
 class Selection:
-    """The best model of a run, in a folder of its own in `checkpoints`.
+    """The best model of a run, in a separate folder in `checkpoints`.
 
     Every process calls the methods that evaluate; the main process writes.
 
     Attributes:
-        settings: of the run: its folder, the metric, patience, and the number of checkpoints to keep.
+        settings: of the run; gives the folder, the metric, patience, and the number of checkpoints to keep.
         evaluator: measures the models.
         validation: the set that models are chosen on.
-        log: where the scores are reported.
+        log: receives the scores.
         best: the best evaluation so far.
     """
 
@@ -73,27 +73,27 @@ class Selection:
 
     @property
     def folder(self) -> Path:
-        """Folder of the best model."""
+        """Return the folder of the best model."""
         return best_folder(self.settings.run.folder, self.best.step, self.best.is_mean)
 
     @property
     def is_patient(self) -> bool:
-        """Whether fewer than `patience` evaluations in a row were no better than the best one."""
+        """Return whether fewer than `patience` evaluations in a row were no better than the best one."""
         patience = self.settings.evaluation.patience
         return patience is None or self.best.evaluations_since < patience
 
-    def validate(self, step: int, model: WholeModel, averages: Averages) -> bool:
-        """Evaluate the model, or its moving average if there is one, and keep it if it is the best so far; returns
+    def validate(self, step: int, model: FullModel, averages: Averages) -> bool:
+        """Evaluate the model, or its moving average if there is one, and keep it if it is the best so far; return
         whether training should continue.
 
         Raises:
             CheckpointError: the best model cannot be written.
         """
-        with averages.to_be_evaluated():
+        with averages.evaluated_weights():
             self._evaluate("validation", step, model)
         return self.is_patient
 
-    def validate_mean(self, step: int, model: WholeModel, averages: Averages) -> None:
+    def validate_mean(self, step: int, model: FullModel, averages: Averages) -> None:
         """Evaluate the mean of the last evaluated models, if there are several, and keep it if it is the best so far.
 
         Raises:
@@ -103,8 +103,8 @@ class Selection:
             if is_mean:
                 self._evaluate("validation_mean", step, model, is_mean=True)
 
-    def _evaluate(self, name: str, step: int, model: WholeModel, is_mean: bool = False) -> None:
-        evaluation, full = self.settings.evaluation, model.up_to_date()
+    def _evaluate(self, name: str, step: int, model: FullModel, is_mean: bool = False) -> None:
+        evaluation, full = self.settings.evaluation, model.gather()
         scores, translations = self.evaluator.measure(full, self.validation, evaluation.eval_num_beams)
         is_best = self.best.judge(step, scores, evaluation.best_metric, is_mean)
         if is_best:
@@ -126,12 +126,12 @@ class Selection:
         remove_old_checkpoints(run.folder, run.save_total_limit, self.folder)
 
     def finish(self, data: Data, minutes: float) -> Scores:
-        """Measure the best model on the last held-out set, with the beams it is saved with; copy it into the output
-        folder, write its card and remove the checkpoints; returns the scores. Every process calls it.
+        """Measure the best model on the last held-out set, with its saved number of beams; copy it into the output
+        folder, write its card and remove the checkpoints; return the scores. Every process calls it.
 
         Args:
             data: of the run.
-            minutes: that training took.
+            minutes: duration of training.
 
         Raises:
             CheckpointError: the output folder cannot be written.
@@ -165,10 +165,10 @@ class Selection:
         with writing(str(self.settings.run.folder)):
             self.publish()
             write_model_card(self.settings.run.folder, self.settings, record)
-            end_checkpoints(self.settings.run.folder)
+            remove_checkpoints(self.settings.run.folder)
 
     def publish(self) -> None:
-        """Copy the best model into the output folder. It also stays where it is: until the run has ended, resuming from
+        """Copy the best model into the output folder. The original stays: until the run has ended, resuming from
         a checkpoint needs it."""
         for entry in self.folder.iterdir():
             if entry.name != MANIFEST:
@@ -176,7 +176,7 @@ class Selection:
 
 
 def _copy(entry: Path, target: Path) -> None:
-    """Copy a file or folder, over an earlier one of that name if need be."""
+    """Copy a file or folder, replacing an earlier one of that name."""
     if entry.is_dir():
 
         def write(aside: Path) -> None:

@@ -1,7 +1,7 @@
-"""Save and restore the state of a training. A checkpoint holds all that the next step depends on:
+"""Save and restore the training state. A checkpoint contains everything that the next step depends on:
 
-    config.json, model.safetensors, *.py    the model, complete: its weights, its code (`save_model`)
-    adapter/                    adapters for themselves, if they are what is trained (learning/adapter.py)
+    config.json, model.safetensors, *.py    the complete model: weights and code (`save_model`)
+    adapter/                    the adapters alone, if adapters are trained (learning/adapter.py)
     tokenizer*.json, ...        the tokenizers, which a resumed run loads from here
     training_args.yaml          the settings, which a resumed run must share (resume.py)
     optimizer.safetensors       the moments of Adam
@@ -39,21 +39,21 @@ from ..settings.record import write_settings
 from ..system.files import write_folder, write_manifest, writing
 from ..system.output_folder import state_folder
 from ..system.processes import on_main_process
-from ..system.sharding import WholeModel, share_of, whole
+from ..system.sharding import FullModel, full_tensor, shard_of
 from .checkpoint import STATE_FILE, Checkpoint, Origin, load_weights, save_model
 from .selection import Best, Selection
 
 OPTIMIZER_FILE = "optimizer.safetensors"
 RANDOM_FILE = "random_states.json"
-FORMAT = 2  # of the state; to be raised with what a checkpoint holds
+FORMAT = 2  # version of the state; increase it when the content of a checkpoint changes
 
 
 @dataclass
 class TrainingState:
-    """The parts of a run that change from step to step.
+    """The state of a run that changes from step to step.
 
     Attributes:
-        whole: the model with all its weights.
+        full_model: the model with unsharded weights.
         learner: the optimiser, the schedule and the number of steps done.
         position: in the data.
         averages: of the weights.
@@ -61,7 +61,7 @@ class TrainingState:
         log: of the run.
     """
 
-    whole: WholeModel
+    full_model: FullModel
     learner: Learner
     position: Position
     averages: Averages
@@ -74,7 +74,7 @@ class TrainingState:
         Args:
             settings: of the run.
             tokenizers: of the model.
-            origin: to be compared when a run resumes from this checkpoint.
+            origin: is compared when a run resumes from this checkpoint.
 
         Raises:
             CheckpointError: in all processes, if it cannot be written; the checkpoints before it are unchanged.
@@ -82,7 +82,7 @@ class TrainingState:
         accelerator = self.learner.accelerator
         folder = state_folder(settings.run.folder, self.learner.step)
         random_states = gather_object([random_state(accelerator)])
-        model, moments = self.whole.up_to_date(), self._moments()
+        model, moments = self.full_model.gather(), self._moments()
 
         def write(aside: Path) -> None:
             save_model(aside, model, tokenizers)
@@ -101,12 +101,12 @@ class TrainingState:
         on_main_process(accelerator, replace)
 
     def _moments(self) -> dict[str, torch.Tensor]:
-        """Return the state of the optimiser on the main process, by number of the parameter and name; every process
-        calls it."""
+        """Return the unsharded state of the optimiser on the main process, by number of the parameter and name; every
+        process calls it."""
         moments = {}
         for index, values in self.learner.optimizer.state_dict()["state"].items():
             for name, value in values.items():
-                tensor = whole(value.detach())
+                tensor = full_tensor(value.detach())
                 if self.learner.accelerator.is_main_process:
                     moments[f"{index}.{name}"] = tensor.cpu().contiguous()
         return moments
@@ -122,7 +122,7 @@ class TrainingState:
             "schedule": learner.schedule.state_dict(),
             "scaler": None if scaler is None else scaler.state_dict(),
             "skips": {"in_a_row": skips.in_a_row, "total": skips.total},
-            "parts": learner.accumulation.parts,
+            "parts": learner.accumulation.splits,
             "best": {
                 "step": best.step,
                 "scores": None if best.scores is None else best.scores.as_record(),
@@ -132,14 +132,14 @@ class TrainingState:
         }
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Resume from a checkpoint; every process calls it. All parts have to be new, though they may be prepared for
-        several processes already."""
+        """Load a checkpoint; every process calls it. The learner must not have taken a step yet; it may be distributed
+        already."""
         folder, state = checkpoint.folder, checkpoint.state
-        self.whole.set_weights(lambda model: load_weights(model, folder))
+        self.full_model.set_weights(lambda model: load_weights(model, folder))
         self._restore_optimizer(folder, state)
         self.learner.step = state["step"]
         self.learner.skips.in_a_row, self.learner.skips.total = state["skips"]["in_a_row"], state["skips"]["total"]
-        self.learner.accumulation.go_on_with(state["parts"])
+        self.learner.accumulation.resume(state["parts"])
         for name, value in state["position"].items():
             setattr(self.position, name, value)
         best = state["best"]
@@ -155,8 +155,10 @@ class TrainingState:
         parameters = list(self.learner.model.parameters())
         for key, value in load_file(folder / OPTIMIZER_FILE).items():
             index, _, name = key.partition(".")
-            share = share_of(value, parameters[int(index)]) if value.ndim else value  # all count the same steps
-            moments.setdefault(int(index), {})[name] = share.clone()  # the file may go away
+            shard = (
+                shard_of(value, parameters[int(index)]) if value.ndim else value
+            )  # the number of steps is the same in all
+            moments.setdefault(int(index), {})[name] = shard.clone()  # the file may be removed
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
         schedule.load_state_dict(state["schedule"])
         for group, rate in zip(optimizer.param_groups, schedule.get_last_lr(), strict=True):
@@ -165,8 +167,8 @@ class TrainingState:
             self.learner.accelerator.scaler.load_state_dict(state["scaler"])
 
     def _restore_random_state(self, folder: Path) -> None:
-        """Restore the generators of each process. Where there was another number of processes, none of the saved
-        generators fits, and all are seeded with the step."""
+        """Restore the random generators of each process. For another number of processes, seed all of them with the
+        step instead."""
         accelerator = self.learner.accelerator
         states = json.loads((folder / RANDOM_FILE).read_text(encoding="utf-8"))
         if len(states) == accelerator.num_processes:
@@ -180,7 +182,7 @@ def _write_json(file: Path, content: Any) -> None:
 
 
 def random_state(accelerator: Accelerator) -> dict[str, Any]:
-    """Return the generators of this process: Python's, NumPy's, PyTorch's, and that of its device."""
+    """Return the states of the random generators of this process: Python, NumPy, PyTorch and the device."""
     device = accelerator.device.type
     numpy_state: dict[str, Any] = dict(np.random.get_state(legacy=False))
     generator = numpy_state["state"]
@@ -193,7 +195,7 @@ def random_state(accelerator: Accelerator) -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any], accelerator: Accelerator) -> None:
-    """Set the generators of this process to what `random_state` returned."""
+    """Set the random generators of this process to the states that `random_state` returned."""
     version, numbers, gauss_next = state["python"]
     random.setstate((version, tuple(numbers), gauss_next))
     numpy_state = state["numpy"]

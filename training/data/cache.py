@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from ..system.files import damage_of, is_of_the_system, write_folder, write_manifest
+from ..system.files import damage_of, is_system_error, write_folder, write_manifest
 from .cleaning import CleaningReport, FoundRows
 from .corpus import Corpus, TextSource
 from .encoding import EncodedPairs, encode_usable
@@ -86,7 +86,7 @@ def _ensure(folder: Path, write: Callable[[Path], None]) -> None:
                 print(f"warning: {folder}: {damage}; writing it again", file=sys.stderr)
             write_folder(folder, write_all)
     except Exception as error:
-        if not is_of_the_system(error):
+        if not is_system_error(error):
             raise
         raise ValueError(
             f"cannot write the cache {folder}: {error}; free disk space, or choose another cache_dir (null for none)"

@@ -1,1 +1,1 @@
-"""The model that learns, and the steps it takes."""
+"""Prepare the model for training and take optimiser steps."""

@@ -1,7 +1,7 @@
-"""Low-rank adapters (Hu et al., 2021, *LoRA*) through PEFT: W + (alpha / r) B A, of which A and B alone are trained.
+"""Train low-rank adapters (Hu et al., 2021, *LoRA*) with PEFT: W + (alpha / r) B A, where only A and B are trained.
 
-The adapters are put into the model itself, which stays what it was to all who train, measure and translate with it.
-PEFT is imported where it is needed: whoever trains no adapter needs none.
+Adapters are injected into the model, so training, evaluation and translation use it as before. PEFT is imported only
+where adapters are trained.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PREFIX = "base_model.model."  # of weights in the files of PEFT
 
 
 def adapter_problems(model: nn.Module, targets: Sequence[str]) -> Iterator[str]:
-    """What is wrong with the layers that adapters are asked for, one line each, naming those that can have one."""
+    """Yield what is wrong with the names of layers to adapt, one line each, with the names to choose from."""
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and ".layers." in name]
     if list(targets) == [ALL_LINEAR]:
         return
@@ -38,12 +38,12 @@ def adapter_problems(model: nn.Module, targets: Sequence[str]) -> Iterator[str]:
 
 
 def is_peft_missing() -> bool:
-    """Whether PEFT would have to be installed first."""
+    """Return whether PEFT is not installed."""
     return importlib.util.find_spec("peft") is None
 
 
 def add_adapter(model: nn.Module, settings: FineTuningArguments) -> None:
-    """Put fresh adapters into a model, which change nothing yet (B is zero), and leave them alone to be trained."""
+    """Inject new adapters into a model, which change nothing yet (B is zero), and freeze everything else."""
     from peft import LoraConfig, inject_adapter_in_model
 
     targets = settings.lora_target_modules
@@ -60,13 +60,13 @@ def add_adapter(model: nn.Module, settings: FineTuningArguments) -> None:
 
 
 def has_adapter(model: Any) -> bool:
-    """Whether `add_adapter` has been here."""
+    """Return whether the model has LoRA adapters."""
     return hasattr(model, "peft_config")
 
 
 @torch.no_grad()
 def merged_weights(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The weights that the model would have without adapters to compute the same."""
+    """Return the weights with which the model without adapters computes the same."""
     merged = {}
     for name, value in model.state_dict().items():
         if ".lora_" in name:
@@ -83,7 +83,7 @@ def merged_weights(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def save_adapter(model: Any, folder: Path) -> None:
-    """Write the adapters as PEFT does: `PeftModel.from_pretrained` puts them on the model that training began from."""
+    """Write the adapters as PEFT does: `PeftModel.from_pretrained` loads them on top of the base model."""
     folder.mkdir(parents=True, exist_ok=True)
     dataclasses.replace(model.peft_config[NAME], inference_mode=True).save_pretrained(str(folder))
     weights = {PREFIX + name: value.detach().cpu().contiguous() for name, value in _weights(model).items()}
@@ -91,17 +91,17 @@ def save_adapter(model: Any, folder: Path) -> None:
 
 
 def load_adapter(model: nn.Module, folder: Path) -> None:
-    """Read the adapters that `save_adapter` wrote into a model that has such ones."""
+    """Load the adapters that `save_adapter` wrote into a model that has adapters."""
     from peft import set_peft_model_state_dict
 
     weights = {name.removeprefix(PREFIX): value for name, value in load_file(folder / ADAPTER_WEIGHTS).items()}
-    assert weights.keys() == _weights(model).keys(), "the settings are those that it was written with"
+    assert weights.keys() == _weights(model).keys(), "the adapter was saved with the same settings"
     set_peft_model_state_dict(model, weights, adapter_name=NAME)
 
 
 def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
     from peft import get_peft_model_state_dict
 
-    # Otherwise it may ask the Hub whether somebody has changed the vocabulary.
+    # Otherwise it may request the configuration of the base model from the Hub.
     weights: dict[str, torch.Tensor] = get_peft_model_state_dict(model, adapter_name=NAME, save_embedding_layers=False)
     return weights

@@ -1,5 +1,5 @@
-"""Averages of weights: over the last evaluated models (Vaswani et al., 2017, section 6.1), and over all steps with
-exponentially falling weight (EMA; Polyak and Juditsky, 1992, in the form of `tf.train.ExponentialMovingAverage`).
+"""Average weights: over the last evaluated models (Vaswani et al., 2017, section 6.1), and over all steps with
+exponentially decaying weight (EMA; Polyak and Juditsky, 1992, in the form of `tf.train.ExponentialMovingAverage`).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ Weights = dict[str, torch.Tensor]
 
 
 class Averages:
-    """The averages that a run keeps of a model's weights, in fp32.
+    """Averages of the weights of a model, in fp32.
 
     Args:
-        model: whose weights change; those that are not trained stay out.
-        ema_decay: d of `update`; 0 for no such average.
-        last: how many evaluated models `mean` is over; 1 for no such mean.
+        model: to average; frozen weights are left out.
+        ema_decay: d of `update`; 0 for no EMA.
+        last: number of evaluated models that `mean` averages; 1 for none.
     """
 
     def __init__(self, model: nn.Module, ema_decay: float = 0.0, last: int = 1) -> None:
@@ -37,10 +37,10 @@ class Averages:
         return {name: each.detach().to(device, torch.float32, copy=True) for name, each in self.weights.items()}
 
     def follow(self, optimizer: torch.optim.Optimizer) -> None:
-        """Update after every step of an optimiser, not after steps that it skips."""
+        """Update after every step that an optimiser takes, not after skipped ones."""
 
         def after_step(optimizer: torch.optim.Optimizer, *_: object) -> None:
-            # The loss scaler of fp16 has a fused optimiser skip the step by itself, and tells it so by this.
+            # With the loss scaler of fp16, a fused optimiser skips the step itself if this is set.
             overflow = getattr(optimizer, "found_inf", None)
             if overflow is None or not overflow.item():
                 self.update()
@@ -50,16 +50,16 @@ class Averages:
 
     @torch.no_grad()
     def update(self) -> None:
-        """shadow = d_t * shadow + (1 - d_t) * weights, where d_t = min(d, (1 + t) / (10 + t)) after t updates: early
-        weights, which know nothing, are soon forgotten."""
+        """Set shadow to d_t * shadow + (1 - d_t) * weights, d_t = min(d, (1 + t) / (10 + t)) after t updates, so
+        that early weights are soon forgotten."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         for name, shadow in self.shadow.items():
             shadow.lerp_(self.weights[name].detach().to(shadow.dtype), 1 - decay)
         self.updates += 1
 
     @contextlib.contextmanager
-    def to_be_evaluated(self) -> Iterator[None]:
-        """The model with the weights that count: those of the EMA, if there is one. Note them for `mean` afterwards."""
+    def evaluated_weights(self) -> Iterator[None]:
+        """Give the model the weights of the EMA, if there is one, in this context, and record them for `mean`."""
         with self._in_place(self.shadow):
             yield
             if self.evaluated.maxlen:
@@ -67,7 +67,8 @@ class Averages:
 
     @contextlib.contextmanager
     def mean(self) -> Iterator[bool]:
-        """The model with the mean weights of the last evaluated models; gives False if there are not several."""
+        """Give the model the mean weights of the last evaluated models in this context; yield False if there are fewer
+        than two."""
         models = list(self.evaluated)
         several = len(models) > 1
         names = self.weights if several else ()
@@ -76,7 +77,7 @@ class Averages:
 
     @contextlib.contextmanager
     def _in_place(self, others: Weights) -> Iterator[None]:
-        """The model with other weights; its own are there again afterwards, bit for bit."""
+        """Give the model other weights in this context; its own are restored afterwards, bit for bit."""
         own = {name: self.weights[name].detach().clone() for name in others}
         self._set(others)
         try:
@@ -90,7 +91,7 @@ class Averages:
             self.weights[name].copy_(value)
 
     def save(self, folder: Path) -> None:
-        """Write what a later process needs to go on, if there is anything."""
+        """Write the averages, if there are any, for a run that resumes."""
         tensors = {f"ema.{name}": value.cpu() for name, value in self.shadow.items()}
         for number, weights in enumerate(self.evaluated):
             tensors |= {f"{number}.{name}": value for name, value in weights.items()}
@@ -98,13 +99,13 @@ class Averages:
             save_file(tensors | {"updates": torch.tensor(self.updates)}, folder / AVERAGES_FILE)
 
     def restore(self, folder: Path) -> None:
-        """Go on from what `save` wrote."""
+        """Load the averages that `save` wrote."""
         path = folder / AVERAGES_FILE
         tensors = load_file(path) if path.is_file() else {}
         parts: dict[str, Weights] = {}
         for key, value in tensors.items():
             part, _, name = key.partition(".")
-            parts.setdefault(part, {})[name] = value.clone()  # the file may go away
+            parts.setdefault(part, {})[name] = value.clone()  # the file may be removed
         for name, value in parts.pop("ema", {}).items():
             self.shadow[name].copy_(value)
         self.updates = int(parts.pop("updates")[""]) if "updates" in parts else 0

@@ -1,4 +1,4 @@
-"""The model that training begins with: a fresh one, or one that is there and goes on."""
+"""Make a new model, or load the base model to fine-tune."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from .freezing import freeze
 
 
 class BaseModel(NamedTuple):
-    """What a run begins from, ready to train."""
+    """The model to fine-tune, prepared for training, with its tokenizers and its folder."""
 
     model: SineformerForConditionalGeneration
     tokenizers: Tokenizers
     folder: Path
 
     def digest(self) -> str:
-        """The SHA-256 of the weights, as they were found."""
+        """Return the SHA-256 of the weight files."""
         files = [*self.folder.glob("*.safetensors"), *self.folder.glob("*.bin")]
         checksums = "".join(map(checksum, sorted(files)))
         return hashlib.sha256(checksums.encode()).hexdigest()
 
 
-def fresh_model(settings: Settings, tokenizers: Tokenizers) -> SineformerForConditionalGeneration:
-    """A fresh model for these vocabularies, with its generation parameters."""
+def new_model(settings: Settings, tokenizers: Tokenizers) -> SineformerForConditionalGeneration:
+    """Return a new model for these vocabularies, with its generation parameters."""
     special = {
         "pad_token_id": tokenizers.target.pad_token_id,
         "bos_token_id": tokenizers.target.bos_token_id,
@@ -61,13 +61,13 @@ def fresh_model(settings: Settings, tokenizers: Tokenizers) -> SineformerForCond
 def _set_search(generation: GenerationConfig, evaluation: EvaluationArguments) -> None:
     generation.num_beams, generation.length_penalty = evaluation.num_beams, evaluation.length_penalty
     if evaluation.num_beams == 1:
-        # transformers saves no settings of a search with beams where there is none.
+        # transformers refuses to save settings of beam search for a greedy search.
         generation.length_penalty, generation.early_stopping = 1.0, None
 
 
 def load_base_model(settings: Settings, accelerator: Accelerator) -> BaseModel | None:
-    """The model that the settings begin from, with parts frozen or adapters added, in every process; None for a fresh
-    one.
+    """Return the base model of the settings, with modules frozen or adapters added; None to train a new model. Every
+    process calls it.
 
     Raises:
         CheckpointError: it cannot be loaded.
@@ -75,14 +75,14 @@ def load_base_model(settings: Settings, accelerator: Accelerator) -> BaseModel |
     finetuning = settings.finetuning
     if finetuning.model_name_or_path is None:
         return None
-    on_main_process(accelerator, lambda: _find(finetuning))  # downloads it; the others find it there
+    on_main_process(accelerator, lambda: _find(finetuning))  # downloads it for all
     folder = _find(finetuning)
     model, tokenizers = _load(folder, settings)
     if finetuning.lora_r > 0:
         add_adapter(model, finetuning)
     tied = freeze(model, finetuning.freeze)
     if tied:
-        accelerator.print(f"frozen too, for being the same matrix: {', '.join(tied)}")
+        accelerator.print(f"also frozen, because their weights are tied: {', '.join(tied)}")
     return BaseModel(model, tokenizers, folder)
 
 
@@ -94,7 +94,7 @@ def _find(finetuning: FineTuningArguments) -> Path:
 
 
 def _load(folder: Path, settings: Settings) -> tuple[Any, Tokenizers]:
-    """The model with the dropout and the generation parameters of the settings, and its tokenizers."""
+    """Return the model, with the dropout and the generation parameters of the settings, and its tokenizers."""
     own = keys_with(Fact.MAY_DIFFER, ModelArguments)
     config = load_config(folder, **{key: getattr(settings.model, key) for key in own})
     config._attn_implementation = settings.model.attn_implementation

@@ -1,12 +1,12 @@
-"""A training step: forward, backward, norm of the gradient, Adam, schedule.
+"""Take training steps: forward, backward, norm of the gradient, Adam, schedule.
 
-The loss of a step is the mean over all its target tokens, in whatever micro-batches and processes they are. Two things
-would spoil that and are undone or avoided here: DistributedDataParallel averages gradients over processes, so the loss
+The loss of a step is the mean over all its target tokens in all micro-batches and processes. Two library defaults would
+change that: DistributedDataParallel averages gradients over processes, so the loss
 is multiplied by their number; `Accelerator.backward` divides by its number of accumulation steps, so it is made with
 one, and `no_sync` accumulates instead (accumulation.py, which also handles a shortage of memory).
 
-A step whose loss or gradient is infinite or not a number is skipped: it counts like any other, its batches are used up,
-and the schedule advances. The weights and the moments of Adam stay as they are.
+A step whose loss or gradient is infinite or not a number is skipped: it counts like any other, its batches are used,
+and the schedule advances. The weights and the moments of Adam do not change.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from ..data.batching import MicroBatch
 from ..data.loading import Data
 from ..monitoring.run_log import Skipped, StepReport
 from ..settings.arguments import OptimisationArguments, Settings
-from ..system.sharding import WholeModel, whole
+from ..system.sharding import FullModel, full_tensor
 from .accumulation import Accumulation
 from .averaging import Averages
-from .freezing import trained_share
+from .freezing import parameter_summary
 from .optimizer import build_optimizer, build_schedule
 
 
@@ -56,11 +56,11 @@ class Skips:
     total: int = 0
 
     def check(self, step: int, skipped: Skipped, record: Path) -> None:
-        """End the run if continuing is no use.
+        """End the run if it cannot recover.
 
         Args:
             step: the number of the skipped step.
-            skipped: what is known of it.
+            skipped: its loss, gradient and examples.
             record: the file that lists every skipped step.
 
         Raises:
@@ -70,13 +70,13 @@ class Skips:
             state = "The weights are not finite: the step before was too large"
         elif self.in_a_row > self.limit:
             state = (
-                f"Of the last {self.in_a_row} steps none could be taken (max_skipped_steps: {self.limit}), and the "
-                "weights are those before them"
+                f"The last {self.in_a_row} steps were all skipped (max_skipped_steps: {self.limit}); the weights are "
+                "those before them"
             )
         else:
             return
         raise NonFiniteError(
-            f"step {step}: {skipped}. {state}. The lines of kind 'skipped' in {record} name all examples concerned. "
+            f"step {step}: {skipped}. {state}. The lines of kind 'skipped' in {record} name their examples. "
             "A lower learning_rate, more warmup_steps, max_grad_norm: 1 or mixed_precision: no may help."
         )
 
@@ -89,14 +89,14 @@ class Learner:
         accelerator: made without gradient accumulation of its own.
         model: as `accelerator.prepare` returned it.
         optimizer: as `accelerator.prepare` returned it.
-        schedule: advanced once per step, whatever the number of processes.
+        schedule: advanced once per step, for any number of processes.
         label_smoothing: of the training loss.
-        max_grad_norm: gradients are scaled down to it; 0 for never.
+        max_grad_norm: largest norm of the gradient; 0 for no limit.
         r_drop: weight of the consistency of two passes (`duplicate_batch`); 0 for one pass.
-        name_example: how error messages call an example of the training data.
+        name_example: returns the name of a training example in error messages.
         step: optimiser steps done, skipped ones included.
         skips: the steps that were skipped.
-        accumulation: adds up the gradient of a step over micro-batches that fit into memory.
+        accumulation: accumulates the gradient of a step over micro-batches that fit into memory.
     """
 
     accelerator: Accelerator
@@ -132,22 +132,22 @@ class Learner:
             target_tokens: real target tokens of the step in all micro-batches of all processes.
 
         Raises:
-            MemoryShortageError: memory does not suffice for the smallest micro-batches.
+            MemoryShortageError: the smallest micro-batches do not fit into memory.
         """
-        parts_before = self.accumulation.parts
-        parts, losses = self.accumulation.add_gradients(self.add_gradient, micro_batches, target_tokens)
+        splits_before = self.accumulation.splits
+        splits, losses = self.accumulation.add_gradients(self.add_gradient, micro_batches, target_tokens)
         loss = self.accelerator.reduce(torch.stack(losses).sum(), reduction="sum")
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.max_grad_norm or math.inf)
-        loss_value, norm_value = torch.stack([loss, whole(norm)]).tolist()  # the one synchronisation of a step
+        loss_value, norm_value = torch.stack([loss, full_tensor(norm)]).tolist()  # the only synchronisation of a step
         report = StepReport(loss_value, norm_value, target_tokens)
-        if self.accumulation.parts > parts_before:
-            report.parts = self.accumulation.parts
+        if self.accumulation.splits > splits_before:
+            report.parts = self.accumulation.splits
         if self._is_finite(report):
             self.optimizer.step()
             if math.isfinite(report.gradient_norm):
                 self.skips.in_a_row = 0
         else:
-            report.skipped = self._skip(report, parts, losses)
+            report.skipped = self._skip(report, splits, losses)
         self.schedule.step()
         self.optimizer.zero_grad()
         self.step += 1
@@ -156,22 +156,22 @@ class Learner:
     def _is_finite(self, report: StepReport) -> bool:
         if math.isfinite(report.gradient_norm):
             return math.isfinite(report.loss)
-        # With fp16, gradients overflow now and then: the loss scaler skips that step and lowers the scale. Where it has
-        # come below 1, it is not the scale that makes them overflow.
+        # With fp16, gradients overflow sometimes: the loss scaler skips that step and lowers the scale. Below a scale
+        # of 1, the scale is not the cause.
         scaler = self.accelerator.scaler
         return math.isfinite(report.loss) and scaler is not None and scaler.get_scale() >= 1
 
-    def _skip(self, report: StepReport, parts: list[MicroBatch], losses: list[torch.Tensor]) -> Skipped:
+    def _skip(self, report: StepReport, splits: list[MicroBatch], losses: list[torch.Tensor]) -> Skipped:
         if self.accelerator.scaler is not None:
-            self.accelerator.scaler.update()  # it waits for one after gradients were looked at
+            self.accelerator.scaler.update()  # required after it has unscaled gradients
         harmful = [
-            part.examples
-            for part, loss in zip(parts, losses, strict=True)
+            split.examples
+            for split, loss in zip(splits, losses, strict=True)
             if not math.isfinite(loss.item()) or math.isfinite(report.loss)
         ]
         examples = sorted(itertools.chain(*gather_object(harmful)))
-        shares = (each.to_local() if isinstance(each, DTensor) else each for each in self.model.parameters())
-        finite_weights = all(gather_object([all(bool(share.isfinite().all()) for share in shares)]))
+        shards = (each.to_local() if isinstance(each, DTensor) else each for each in self.model.parameters())
+        finite_weights = all(gather_object([all(bool(shard.isfinite().all()) for shard in shards)]))
         self.skips.in_a_row += 1
         self.skips.total += 1
         counts = self.skips.in_a_row, self.skips.total
@@ -181,27 +181,26 @@ class Learner:
 
 
 def duplicate_batch(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return a batch `[B, ...]` with the same again behind it, `[2 B, ...]`, for R-Drop (Liang et al., 2021).
+    """Return a batch `[B, ...]` followed by its copy, `[2 B, ...]`, for R-Drop (Liang et al., 2021).
 
-    Dropout makes the two passes differ, and the loss draws their predictions together (`modeling/loss.py`). Both go
-    through the model as one batch, as in the authors' code, so that each of several processes exchanges its gradients
-    once.
+    Dropout makes the two passes differ, and the loss pulls their predictions together (`modeling/loss.py`). Both pass
+    through the model as one batch, as in the authors' code, so that several processes reduce their gradients once.
     """
     return {name: torch.cat([value, value]) for name, value in inputs.items()}
 
 
 class PreparedLearner(NamedTuple):
-    """What learns in a run, and the two ways to see its weights.
+    """The learner of a run, its unsharded model and the averages of its weights.
 
     Attributes:
         learner: takes steps.
-        whole: the model with all its weights, wherever they are.
-        averages: of the weights of the steps.
-        size: number of parameters and of those trained, in words.
+        full_model: the model with unsharded weights.
+        averages: of the weights.
+        size: number of all and of trained parameters, in words.
     """
 
     learner: Learner
-    whole: WholeModel
+    full_model: FullModel
     averages: Averages
     size: str
 
@@ -213,10 +212,10 @@ def prepare_learner(
     batches: Batches,
     data: Data,
 ) -> PreparedLearner:
-    """Distribute a model, the same in every process, over them; give it an optimiser, a schedule and averages."""
-    how, size = settings.optimisation, trained_share(model)
+    """Distribute a model, equal in every process, and make its optimiser, schedule and averages."""
+    how, size = settings.optimisation, parameter_summary(model)
     model.to(accelerator.device)
-    whole_model = WholeModel(model, accelerator)
+    full_model = FullModel(model, accelerator)
     optimizer = build_optimizer(model, how.learning_rate)
     planned_steps = how.planned_steps(batches.steps_per_epoch)
     schedule = build_schedule(optimizer, how.warmup_steps, how.lr_scheduler_type, planned_steps, model.config.d_model)
@@ -224,7 +223,7 @@ def prepare_learner(
     prepared.train()
     averages = Averages(model, how.ema_decay, how.average_checkpoints)
     averages.follow(optimizer)
-    # Until here all processes had one seed, for one model. Dropout differs from process to process.
+    # So far all processes had the same seed, for the same model. Dropout must differ between processes.
     set_seed(settings.run.seed, device_specific=True)
     learner = Learner(
         accelerator,
@@ -237,4 +236,4 @@ def prepare_learner(
         name_example=data.train.location,
         skips=Skips(how.max_skipped_steps),
     )
-    return PreparedLearner(learner, whole_model, averages, size)
+    return PreparedLearner(learner, full_model, averages, size)

@@ -1,4 +1,4 @@
-"""The training loop: epochs, evaluations, checkpoints, and when to stop. A step itself is in learner.py."""
+"""Run the training loop: epochs, evaluations, checkpoints, and when to stop. A step is in learner.py."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .learner import Learner
 
 @dataclass
 class Limits:
-    """When training ends and when it pauses for an evaluation or a checkpoint; None: never for that reason."""
+    """When training ends, and when it evaluates and saves; None: not for that reason."""
 
     max_steps: int | None = None
     num_epochs: int | None = None
@@ -32,7 +32,7 @@ class Limits:
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
-        """Return the limits that a run is to keep."""
+        """Return the limits in the settings of a run."""
         how, run = settings.optimisation, settings.run
         pauses = settings.evaluation.eval_steps, run.save_steps, run.save_minutes
         return cls(how.max_steps, how.num_epochs, how.max_minutes, *pauses)
@@ -40,12 +40,12 @@ class Limits:
 
 @dataclass
 class Position:
-    """How far a run is.
+    """The position of a run in its data.
 
     Attributes:
-        epoch: the one under way, from 0.
+        epoch: the current one, from 0.
         steps: done in this epoch.
-        evaluated_at: optimiser steps that were done at the last evaluation; -1 before the first.
+        evaluated_at: optimiser steps done at the last evaluation; -1 before the first.
     """
 
     epoch: int = 0
@@ -54,12 +54,12 @@ class Position:
 
 
 class Agreement(NamedTuple):
-    """What all processes know alike before a step: its target tokens and its positions in all of them, and whether any
-    of them is out of time, wants a checkpoint or was asked to stop."""
+    """Values summed over all processes before a step: target tokens, positions, and whether any process is out of time,
+    has a checkpoint due or was asked to stop."""
 
     target_tokens: int
     fill: Fill
-    late: bool
+    out_of_time: bool
     save: bool
     stop: bool
 
@@ -72,14 +72,14 @@ def grouped(batches: Iterable[MicroBatch], size: int) -> Iterator[list[MicroBatc
 
 
 class Trainer:
-    """Takes steps over the data, from a position until a limit is reached.
+    """Take steps over the data, from a position until a limit is reached.
 
     Args:
         learner: takes the steps.
-        batches: of this process. Reading them draws from no generator that the model's dropout draws from: a run that
-            resumes in the middle of an epoch begins it once more than one that was never stopped.
+        batches: of this process. Reading them must not use the random generators of the model's dropout: a run that
+            resumes within an epoch starts reading it once more than an uninterrupted run.
         limits: when to stop, to evaluate and to save.
-        log: where steps are reported, and how long the run has taken.
+        log: receives the steps, and knows how long the run has taken.
         stop_asked: whether a signal asked this process to stop.
 
     Attributes:
@@ -106,16 +106,15 @@ class Trainer:
         """Train to the end.
 
         Args:
-            evaluate: called with the number of steps done whenever an evaluation is due, and at the end unless it just
-                was; training stops when it returns False.
-            save: called whenever a checkpoint is due, and at the end, with `position` where a run that starts from
-                the checkpoint resumes.
+            evaluate: called with the number of steps done whenever an evaluation is due, and at the end; training stops
+                when it returns False.
+            save: called whenever a checkpoint is due, and at the end; `position` is where a run resumes from it.
 
         Raises:
             Stopped: a signal came in any process; everything done is saved.
             NonFiniteError: too many steps in a row had to be skipped.
         """
-        # Again: a run that resumes has set the step meanwhile.
+        # Set again: a resumed run has changed the step since.
         self.saved_step, self.saved_at = self.learner.step, time.monotonic()
         try:
             for save_is_due in self._pauses():
@@ -134,8 +133,8 @@ class Trainer:
             raise
 
     def _pauses(self) -> Iterator[bool]:
-        """Take steps. Yield before the first and after each, and where else an evaluation or a checkpoint may be due:
-        whether a checkpoint is."""
+        """Take steps. Yield before the first, after each, and wherever else an evaluation or a checkpoint may be due;
+        the value is whether a checkpoint is."""
         self._open_epoch()
         yield False  # a run that was stopped before an evaluation resumes with it
         while not self._at_the_end():
@@ -148,8 +147,8 @@ class Trainer:
                 self._stop_if(agreed.stop)
                 if agreed.save:
                     yield True
-                self.time_is_up = agreed.late
-                if agreed.late or self.batches.ends(self.position.steps, agreed.target_tokens):
+                self.time_is_up = agreed.out_of_time
+                if agreed.out_of_time or self.batches.ends(self.position.steps, agreed.target_tokens):
                     yield False
                     break
                 learning_rate = float(self.learner.schedule.get_last_lr()[0])
@@ -185,24 +184,24 @@ class Trainer:
         return due or self._at_the_end()
 
     def _save_once(self, save: Callable[[], None]) -> None:
-        """Save unless it is done for this step."""
+        """Save unless this step is saved."""
         if self.learner.step > self.saved_step:
             save()
             self.saved_step, self.saved_at = self.learner.step, time.monotonic()
 
     def _stop_if(self, asked: bool) -> None:
         if asked:
-            raise Stopped(f"stopped after step {self.learner.step} by a signal; go on with --resume")
+            raise Stopped(f"stopped after step {self.learner.step} by a signal; continue with --resume")
 
     def _agree(self, group: list[MicroBatch]) -> Agreement:
         limits, now = self.limits, time.monotonic()
-        late = limits.max_minutes is not None and self.log.seconds() >= 60 * limits.max_minutes
+        out_of_time = limits.max_minutes is not None and self.log.seconds() >= 60 * limits.max_minutes
         save = limits.save_minutes is not None and now - self.saved_at >= 60 * limits.save_minutes
         tokens = sum(int((batch.inputs["labels"] != IGNORED).sum()) for batch in group)
         filled = tokens + sum(int(batch.inputs["attention_mask"].sum()) for batch in group)
         positions = sum(batch.inputs["input_ids"].numel() + batch.inputs["labels"].numel() for batch in group)
-        mine = [tokens, filled, positions, late, save, self.stop_asked()]
+        mine = [tokens, filled, positions, out_of_time, save, self.stop_asked()]
         device = self.learner.accelerator.device
-        all_of_us = self.learner.accelerator.reduce(torch.tensor(mine, device=device), reduction="sum").tolist()
-        target_tokens, all_filled, all_positions, *flags = all_of_us
+        sums = self.learner.accelerator.reduce(torch.tensor(mine, device=device), reduction="sum").tolist()
+        target_tokens, all_filled, all_positions, *flags = sums
         return Agreement(target_tokens, Fill(all_filled, all_positions), *map(bool, flags))

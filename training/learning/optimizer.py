@@ -11,7 +11,7 @@ from ..settings.schedules import SCHEDULES
 
 
 def build_optimizer(model: nn.Module, learning_rate: float) -> Adam:
-    """Adam with beta_1 = 0.9, beta_2 = 0.98 and epsilon = 1e-9 (section 5.3).
+    """Return Adam with beta_1 = 0.9, beta_2 = 0.98 and epsilon = 1e-9 (section 5.3).
 
     Fused, it updates all parameters in one kernel; on a CPU that is several times faster than one call per parameter.
     """
@@ -26,7 +26,7 @@ def build_schedule(
     planned_steps: int | None = None,
     d_model: int | None = None,
 ) -> LambdaLR:
-    """Return a schedule to be advanced after each step; the first step, t = 1, already has a learning rate above zero.
+    """Return a schedule to advance after each step; the first step, t = 1, has a learning rate above zero.
 
     Args:
         optimizer: its learning rate is the peak of the schedule; the factor of equation (3) for "noam".

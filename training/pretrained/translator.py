@@ -16,7 +16,7 @@ from transformers.utils.logging import disable_progress_bar
 from ..data.readers.rows import decode, is_unicode
 from ..data.readers.text_files import raw_lines, split_lines
 from ..data.tokenizer import Tokenizers
-from ..system.files import file_problem, open_aside
+from ..system.files import file_problem, open_atomic
 from .loading import PretrainedError, find_model, load_model
 
 STANDARD_INPUT = "standard input"
@@ -110,7 +110,7 @@ def open_output(path: Path | None) -> Iterator[TextIO]:
         raise TranslationError(problem)
     try:
         with (
-            open_aside(path, f".{os.getpid()}") as stream,
+            open_atomic(path, f".{os.getpid()}") as stream,
             io.TextIOWrapper(stream, encoding="utf-8", newline="\n") as text,
         ):
             yield text

@@ -1,1 +1,1 @@
-"""The machine: files and folders, processes, signals, accelerators."""
+"""Use the machine: files and folders, processes, signals, accelerators."""

@@ -1,4 +1,4 @@
-"""Behave as a shell expects of a command: its paths, its end by a signal or a closed pipe, and what it lacks."""
+"""Run the scripts as shell commands: paths, exit by a signal or a closed pipe, missing extras."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 class _EndedBySignal(BaseException):
-    """A signal asks for the end; what is open is closed and cleared away on the way."""
+    """Raised by a signal, so that open contexts close and temporary files are removed."""
 
     def __init__(self, number: int) -> None:
         self.number = number
 
 
 def run_command(main: Callable[[], int | None], clear_up: bool = True) -> int:
-    """Run the `main` of a script and return its exit status; end as other commands do when they are told to.
+    """Run the `main` of a script and return its exit status.
 
-    A signal, Ctrl-C among them, and a reader that is gone (`| head`) end this process without a word, by the signal
-    that ends any command then. Output that finds no room on its disk is an error.
+    A signal such as Ctrl-C and a closed pipe (`| head`) end this process without output, by the signal itself, as with
+    other commands. A full disk is an error.
 
     Args:
         main: returns the exit status; None for success.
-        clear_up: whether temporary files are removed first if a signal ends the process. Python does that between two
-            of its own steps only, so not for processes that wait for each other.
+        clear_up: whether SIGTERM and SIGHUP first remove temporary files. Python does that only between two of its
+            own instructions, so it does not work for processes that wait for each other.
     """
     if sys.stderr is None:  # closed by the caller; `print` would take standard output in its place
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
@@ -47,7 +47,7 @@ def run_command(main: Callable[[], int | None], clear_up: bool = True) -> int:
             return main() or 0
         finally:
             if sys.stdout is not None:
-                sys.stdout.flush()  # here, where an error can be told, and not when Python ends
+                sys.stdout.flush()  # an error can be reported here, but not when Python exits
     except KeyboardInterrupt:
         return _end_by(signal.SIGINT)
     except _EndedBySignal as ended:
@@ -65,15 +65,15 @@ def run_command(main: Callable[[], int | None], clear_up: bool = True) -> int:
 
 
 def _end(number: int, _: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_DFL)  # a second one ends at once
+    signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
     raise _EndedBySignal(number)
 
 
 def _end_by(number: int) -> int:
-    """End this process by a signal, so that the shell sees what ended it and stops a loop after Ctrl-C."""
+    """End this process by a signal, so that the shell sees the cause and stops a loop after Ctrl-C."""
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
-    return 128 + number  # where the signal is blocked
+    return 128 + number  # if the signal is blocked
 
 
 def _is_reader_gone() -> bool:
@@ -86,7 +86,7 @@ def _is_reader_gone() -> bool:
 
 
 def _discard_output() -> None:
-    """Send what is left of standard output to nowhere: Python writes it at its end, and would fail once more."""
+    """Redirect standard output to /dev/null: Python writes its buffer at exit, and would fail again."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, STANDARD_OUTPUT)
     os.close(nowhere)
@@ -94,7 +94,7 @@ def _discard_output() -> None:
 
 @contextlib.contextmanager
 def needs_extra(name: str) -> Iterator[None]:
-    """End with one line that names an extra of Sineformer if an import in this context finds a library missing."""
+    """Exit with one line that names the extra of Sineformer if a library is missing in this context."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -106,17 +106,17 @@ def needs_extra(name: str) -> Iterator[None]:
 
 
 def path(text: str) -> Path:
-    """Return the path that a flag names, for argparse. `~` is the home folder also where the shell leaves it alone."""
+    """Return the path that a flag names, for argparse; expands `~` where the shell did not."""
     return Path(path_or_name(text))
 
 
 def path_or_name(text: str) -> str:
-    """Return the path that a flag names, as `path` does, or the id of something on the Hub, which has no `~`."""
+    """Return the path that a flag names, as `path` does, or a Hub id, which has no `~`."""
     return os.path.expanduser(text)
 
 
 def positive(text: str) -> int:
-    """Return an integer from 1 up, for argparse."""
+    """Return a positive integer, for argparse."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")

@@ -1,4 +1,4 @@
-"""Write files and folders that survive a crash: each appears complete or not at all, and folders have checksums."""
+"""Write files and folders atomically, so that a crash leaves none incomplete; write and verify checksums."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ CHUNK = 1 << 20
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint, or another file of a run, cannot be written or cannot be used; the message names the mend."""
+    """A checkpoint, or another file of a run, cannot be written or cannot be used; the message names the fix."""
 
 
 @contextlib.contextmanager
 def writing(what: str) -> Iterator[None]:
-    """Raise a `CheckpointError` that says what could not be written, and why, where the disk does not take it."""
+    """Raise a `CheckpointError` that says what could not be written, and why, after an error of the disk."""
     try:
         yield
     except Exception as error:
-        if not is_of_the_system(error):
+        if not is_system_error(error):
             raise
         raise CheckpointError(
-            f"cannot write {what}: {error}. Earlier checkpoints are as they were; mend this and go on with --resume"
+            f"cannot write {what}: {error}. Earlier checkpoints are unchanged; fix this and continue with --resume"
         ) from error
 
 
-def is_of_the_system(error: Exception) -> bool:
-    """Whether an error comes from the disk or the like. safetensors and tokenizers pass on what the system says as
-    errors of their own, in this form."""
+def is_system_error(error: Exception) -> bool:
+    """Return whether an error comes from the operating system. safetensors and tokenizers raise it as an error of their
+    own, with this text."""
     return isinstance(error, OSError) or "(os error " in str(error)
 
 
 def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Make `folder` by writing beside it, flushing and renaming: whoever sees the name sees the whole content.
+    """Make `folder` by writing beside it, flushing and renaming, so that it is complete as soon as it exists.
 
     Args:
         folder: replaced if it exists.
-        write: writes the content into the empty folder that it is given.
+        write: receives an empty folder, and writes the content there.
     """
     aside = folder.with_name(folder.name + WRITING)
     shutil.rmtree(aside, ignore_errors=True)
@@ -62,30 +62,30 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
 
 
 def write_file(file: Path, content: str | bytes) -> None:
-    """Write a file, text as UTF-8, that is there as it was before or complete."""
-    with open_aside(file) as stream:
+    """Write a file, text as UTF-8; after a crash it is unchanged or complete."""
+    with open_atomic(file) as stream:
         stream.write(content.encode() if isinstance(content, str) else content)
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copy a file to a place, where it appears complete or not at all; a link there is replaced, and not followed."""
+    """Copy a file; `target` appears complete or not at all, and a link there is replaced, not followed."""
     with source.open("rb") as content, _replacing(target) as stream:
         shutil.copyfileobj(content, stream)
 
 
 @contextlib.contextmanager
-def open_aside(file: Path, mark: str = "") -> Iterator[BinaryIO]:
-    """Give a stream into a file that appears, or changes, only when this context ends without an error.
+def open_atomic(file: Path, mark: str = "") -> Iterator[BinaryIO]:
+    """Yield a stream into a file that appears or changes only when this context ends without an error.
 
-    Of a link, the file changes that it leads to. A device or a pipe is written to at once.
+    A link is followed. A device or a pipe is written to directly.
 
     Args:
         file: to write.
-        mark: of this process, where others may write the same file. Without it, the next to write the file takes up
-            what a crash left beside it.
+        mark: distinguishes this process from others that may write the same file. Without it, the next write replaces
+            the temporary file that a crash left.
 
     Raises:
-        OSError: the file cannot be written; `file_problem` tells so beforehand, but for what a disk has no room for.
+        OSError: the file cannot be written; `file_problem` finds it beforehand, except for a full disk.
     """
     if file.exists() and not file.is_file():
         with file.open("wb") as stream:
@@ -110,14 +110,14 @@ def _replacing(file: Path, mark: str = "") -> Iterator[BinaryIO]:
 
 
 def real_path(path: Path) -> Path:
-    """Return what a path leads to, from the root and without links."""
+    """Return the absolute path without links."""
     return Path(os.path.realpath(path))
 
 
 def file_problem(file: Path) -> str | None:
     """Return why a file cannot be written, with the fix; None if it can.
 
-    It is tried: permissions do not tell of a file system that is read-only, nor of a name that is too long.
+    Tries it: permissions do not show a read-only file system or a name that is too long.
     """
     place = real_path(file)
     if file.is_dir():
@@ -157,13 +157,13 @@ def folder_problem(folder: Path) -> str | None:
         return f"{folder} cannot be written: {error.strerror}; name another folder, or change the permissions"
     finally:
         for each in reversed(made):
-            with contextlib.suppress(OSError):  # another process has put something there by now
+            with contextlib.suppress(OSError):  # another process has written something there
                 each.rmdir()
     return None
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder, or what a crash has left of it; whoever sees its name sees the whole content until then."""
+    """Remove a folder, or what a crash has left of it; it is complete as long as it has its name."""
     aside = folder.with_name(folder.name + REMOVING)
     shutil.rmtree(aside, ignore_errors=True)
     if folder.exists():
@@ -173,14 +173,14 @@ def remove_folder(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a crash left in `folder` of folders being written or removed."""
+    """Remove folders in `folder` that a crash left partly written or removed."""
     for suffix in (WRITING, REMOVING):
         for leftover in folder.glob(f"*{suffix}"):
             shutil.rmtree(leftover)
 
 
 def flush(path: Path) -> None:
-    """Have the system put a file, or the names in a folder, on the disk."""
+    """Flush a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -194,13 +194,13 @@ def _flush_tree(folder: Path) -> None:
 
 
 def write_manifest(folder: Path) -> None:
-    """Write the SHA-256 of every file of a folder into `manifest.json` there, to be called last."""
+    """Write the SHA-256 of every file of a folder into `manifest.json` there; call it last."""
     checksums = {file.relative_to(folder).as_posix(): checksum(file) for file in sorted(_files(folder))}
     (folder / MANIFEST).write_text(json.dumps({"sha256": checksums}, indent=2) + "\n", encoding="utf-8")
 
 
 def damage_of(folder: Path) -> str | None:
-    """What is wrong with a folder that had a manifest, in words; None if it is whole."""
+    """Return what is wrong with a folder that has a manifest, in words; None if it is complete."""
     try:
         checksums = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"]
         for name, expected in checksums.items():
@@ -220,7 +220,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def checksum(file: Path) -> str:
-    """The SHA-256 of a file."""
+    """Return the SHA-256 of a file."""
     digest = hashlib.sha256()
     with file.open("rb") as content:
         while chunk := content.read(CHUNK):

@@ -18,23 +18,23 @@ ADAPTER_FILES = (ADAPTER_WEIGHTS, "adapter_config.json")
 
 
 def state_folder(output_dir: Path, step: int) -> Path:
-    """Where the checkpoint of a step is."""
+    """Return the folder of the checkpoint of a step."""
     return output_dir / CHECKPOINTS / f"{STATE}{step}"
 
 
 def state_folders(output_dir: Path) -> list[Path]:
-    """The checkpoints that a run can go on from, the latest first."""
+    """Return the folders of the checkpoints to resume from, the latest first."""
     found = ((_step_of(path), path) for path in (output_dir / CHECKPOINTS).glob(f"{STATE}*"))
     return [path for step, path in sorted(found, reverse=True) if step >= 0]
 
 
 def best_folder(output_dir: Path, step: int, is_mean: bool = False) -> Path:
-    """Return the folder of a best model. The mean of several models, which no checkpoint follows, has another one than
-    the last of them, which a run that resumes from the checkpoint of that step needs."""
+    """Return the folder of a best model. The mean of several models has a separate folder, because a run that resumes
+    from the checkpoint of that step needs the model without averaging."""
     return output_dir / CHECKPOINTS / (f"{BEST}{step}-mean" if is_mean else f"{BEST}{step}")
 
 
 def _step_of(folder: Path) -> int:
-    """The step in the name of a checkpoint; -1 if there is none, as while it is being written."""
+    """Return the step in the name of a checkpoint; -1 if there is none, as while it is being written."""
     number = folder.name.partition("-")[2]
     return int(number) if number.isdecimal() else -1

@@ -1,8 +1,8 @@
-"""How several processes of one run end: together, whatever happens to one of them.
+"""Set up Accelerate, report errors of several processes, and end all processes of a run together.
 
-A process that fails says why and leaves without looking back. Its connections close with it, so the others fail in
-what they share with it next: over gloo at once, over NCCL when the launcher ends them. They are not at fault and keep
-back, so that the error of the first is what the launcher shows last.
+A failing process prints its error and exits without a shutdown handshake. The others then fail in their next collective
+call (over gloo at once, over NCCL when the launcher ends them); they wait before reporting, so that the launcher shows
+the original error.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from accelerate.utils import (
 
 from .files import CheckpointError
 from .launch import uses_deepspeed, uses_fsdp
-from .sharding import insist_on
+from .sharding import force_distributed_type
 from .zero import ZeroAccelerator
 
-# The others wait as long for the main process while it trains tokenizers, saves or publishes. A machine that is cut off
-# without a word is noticed only after it.
+# The others wait this long for the main process while it trains tokenizers, saves or publishes. A lost connection to
+# another machine is noticed only after this time.
 LONGEST_WAIT = timedelta(hours=2)
-# In which a launcher ends what is left of a run after one process has failed.
+# Within this time after one process has failed, a launcher ends the others.
 LAUNCHER_SECONDS = 10.0
-# In which it does so where the first process of the machine has the same error to tell.
+# The same where the first process of the machine reports the same error.
 SAME_ERROR_SECONDS = 2.0
-# In which the others see a file that one machine has written: network file systems remember for a while what they have
-# looked for in vain, NFS up to a minute.
+# Within this time, the other machines see a file that one has written: network file systems cache that a file is
+# missing, NFS up to a minute.
 SHARED_DISK_SECONDS = 60.0
 
 Result = TypeVar("Result")
@@ -52,13 +52,13 @@ class LaunchError(ValueError):
 
 
 def build_accelerator(mixed_precision: str, use_cpu: bool) -> Accelerator:
-    """Return where and in which precision the run computes, and what of it is sharded (sharding.py, zero.py), for a
-    launch without problems (launch.py)."""
+    """Return an accelerator with the device, precision and sharding (sharding.py, zero.py) of the run. The launch must
+    have no problems (launch.py)."""
     options = {
-        # Accelerate joins several processes on CPUs to one run only if told so; otherwise each would train alone.
+        # Without it, Accelerate would not connect several processes on CPUs, and each would train alone.
         "cpu": use_cpu or not torch.accelerator.is_available(),
         "kwargs_handlers": [
-            # The only buffers are tables of positions: constant, and larger in a process that has seen longer text.
+            # The only buffers are position tables: constant, and larger in a process that has seen longer text.
             DistributedDataParallelKwargs(broadcast_buffers=False),
             InitProcessGroupKwargs(timeout=LONGEST_WAIT),
         ],
@@ -67,30 +67,30 @@ def build_accelerator(mixed_precision: str, use_cpu: bool) -> Accelerator:
         return ZeroAccelerator(mixed_precision, **options)
     accelerator = Accelerator(mixed_precision=mixed_precision, **options)
     if uses_fsdp():
-        _expect_shares(accelerator)
+        _set_up_fsdp(accelerator)
     return accelerator
 
 
-def _expect_shares(accelerator: Accelerator) -> None:
+def _set_up_fsdp(accelerator: Accelerator) -> None:
     if accelerator.distributed_type == DistributedType.MULTI_CPU:
-        insist_on(accelerator, DistributedType.FSDP)
+        force_distributed_type(accelerator, DistributedType.FSDP)
         accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()
     accelerator.state.fsdp_plugin.auto_wrap_policy = None  # sharding.py does it
 
 
 def is_one_of_several() -> bool:
-    """Whether this process was started as one of several of a run."""
+    """Return whether this process is one of several of a run."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def say_once(text: str) -> None:
-    """Tell what every process of the run knows."""
+def print_once(text: str) -> None:
+    """Print a message that all processes have, in the first process only."""
     if os.environ.get("RANK", "0") == "0":
         print(text, file=sys.stderr)
 
 
-def say_error(text: str) -> None:
-    """Tell why this process ends. One error that all processes of a machine meet is told once if a launcher watches."""
+def print_error(text: str) -> None:
+    """Print why this process ends. If all processes of a machine have the same error, a launcher shows it once."""
     if is_one_of_several():
         _note_for_launcher(text, time.time())
         if os.environ.get("LOCAL_RANK", "0") != "0":
@@ -98,18 +98,18 @@ def say_error(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def say_unexpected_error(error: Exception) -> None:
-    """Tell why this process, one of several, ends, by an error that has no message of its own."""
+def print_unexpected_error(error: Exception) -> None:
+    """Print why this process, one of several, ends after an error that is not one of ours."""
     if not _is_loss_of_another(error):
-        say_error("".join(traceback.format_exception(error)).rstrip())
+        print_error("".join(traceback.format_exception(error)).rstrip())
         return
     text = (
-        f"process {os.environ.get('RANK')} ends because another process of the run has ended, whose own error tells "
-        f"why; --resume goes on from the latest checkpoint ({str(error).partition('. ')[0]})"
+        f"process {os.environ.get('RANK')} ends because another process of the run has ended; see the error of that "
+        f"process. --resume continues from the latest checkpoint ({str(error).partition('. ')[0]})"
     )
     if _has_launcher():
         _note_for_launcher(text, time.time() + LAUNCHER_SECONDS)
-        time.sleep(LAUNCHER_SECONDS)  # it ends this process now, and reports the other
+        time.sleep(LAUNCHER_SECONDS)  # it ends this process meanwhile, and reports the other
     print(text, file=sys.stderr, flush=True)
 
 
@@ -131,10 +131,10 @@ def _note_for_launcher(text: str, seconds: float) -> None:
             json.dump({"message": report}, stream)
 
 
-def leave(status: int) -> int:
-    """End this process if it is one of several; returns the exit status otherwise.
+def end_process(status: int) -> int:
+    """End this process if it is one of several; return the exit status otherwise.
 
-    An ordinary exit takes connections down in good order and may wait, for ever, for a process that has failed.
+    An ordinary exit closes connections by a handshake, which may wait forever for a process that has failed.
     """
     if is_one_of_several():
         sys.stdout.flush()
@@ -143,9 +143,8 @@ def leave(status: int) -> int:
     return status
 
 
-def part() -> None:
-    """Let all processes of a run that has come to its end leave together, the main one last: none that still waits for
-    something of it finds it gone."""
+def final_barrier() -> None:
+    """Wait until all processes have finished; the main process exits last, since others may still need it."""
     state = PartialState()
     if state.num_processes == 1:
         return
@@ -158,8 +157,8 @@ def part() -> None:
 
 
 def on_main_process(accelerator: Accelerator, call: Callable[[], Result]) -> Result:
-    """Return on all processes what `call` returns on the main one, without need of a common disk. An error of that call
-    that says what is wrong, a `CheckpointError` or `ValueError`, is raised on all."""
+    """Call `call` on the main process and return its result on all, without a shared disk. A `CheckpointError` or
+    `ValueError` of the call is raised on all."""
     outcome: list[Any] = [None, None]
     if accelerator.is_main_process:
         try:
@@ -174,23 +173,23 @@ def on_main_process(accelerator: Accelerator, call: Callable[[], Result]) -> Res
 
 
 def check_same_data(accelerator: Accelerator, digests: dict[str, str]) -> None:
-    """Make sure that all processes have the same data, or they would wait for each other's batches for ever, and begin
-    from the same model.
+    """Check that all processes have the same data, without which they would wait for each other forever, and the same
+    initial model.
 
     Raises:
-        LaunchError: in all of them, naming what differs.
+        LaunchError: in all processes, naming the splits that differ.
     """
     all_digests: list[dict[str, str]] = gather_object([digests])
     differing = [name for name in digests if any(each[name] != digests[name] for each in all_digests)]
     if differing:
-        raise LaunchError(f"the processes do not have the same data or model; what differs: {', '.join(differing)}")
+        raise LaunchError(f"the processes have different data or models: {', '.join(differing)}")
 
 
 def check_same_disk(accelerator: Accelerator, file: Path) -> None:
-    """Make sure that all processes see what the main one writes: they read checkpoints and the best model there.
+    """Check that all processes see the files of the main process, where they read checkpoints and the best model.
 
     Raises:
-        CheckpointError: in all of them, if `file`, which is written, is not there for some.
+        CheckpointError: in all processes, if some do not see `file`, which has been written.
     """
     deadline = time.monotonic() + SHARED_DISK_SECONDS
     while not file.is_file() and time.monotonic() < deadline:
@@ -199,5 +198,5 @@ def check_same_disk(accelerator: Accelerator, file: Path) -> None:
     if missing:
         raise CheckpointError(
             f"output_dir: processes {', '.join(map(str, missing))} do not see {file}, which process 0 has written; "
-            "give a folder on a disk that all machines share"
+            "choose a folder on a disk that all machines share"
         )

@@ -1,7 +1,7 @@
-"""Weights, gradients and moments in shares, one for each process (FSDP2), and whole again for what needs them whole.
+"""Shard a model over the processes (FSDP2), and gather full weights for evaluation and checkpoints.
 
-A run shards itself, by layers, where Accelerate would also split what is used at both ends of the model: a weight tied
-between them then belongs to two groups, which PyTorch refuses from 2.13 on and gives a wrong gradient before.
+The model is sharded here, by layers, and not by Accelerate, whose groups would separate modules with tied weights: a
+tied weight then belongs to two groups, which PyTorch refuses from 2.13 on and gives a wrong gradient before.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
-def insist_on(accelerator: Accelerator, kind: DistributedType) -> None:
-    """Have Accelerate spread the model over processes on CPUs too, where it would pass over the request in silence."""
-    # It makes the one state anew from the other whenever anybody asks for it.
+def force_distributed_type(accelerator: Accelerator, kind: DistributedType) -> None:
+    """Have Accelerate distribute the model on CPUs too, where it would silently ignore the request."""
+    # Each of the two states is set again from the other whenever it is read.
     PartialState().distributed_type = accelerator.state.distributed_type = kind
 
 
 def shard(model: Any, accelerator: Accelerator) -> None:
-    """Leave each process its share of every weight, as the settings of Accelerate say; every process calls it."""
+    """Shard every weight over the processes, with the options of Accelerate; every process calls it."""
     plugin = accelerator.state.fsdp_plugin
     options = {
         "mesh": init_device_mesh(accelerator.device.type, (accelerator.num_processes,)),
@@ -39,27 +39,26 @@ def shard(model: Any, accelerator: Accelerator) -> None:
     fully_shard(model, **options)
 
 
-def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor put together from its shares, if it is one in shares; every process calls it."""
+def full_tensor(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the unsharded tensor; every process calls it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def share_of(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """The share of a whole tensor, the same in all processes, that this process has of a tensor `like` it."""
+def shard_of(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Return this process's shard of an unsharded tensor, equal in all processes, placed as the tensor `like`."""
     if not isinstance(like, DTensor):
         return tensor
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
-class WholeModel:
-    """A model that computes without the other processes, whether the weights that learn are in shares or not.
+class FullModel:
+    """An unsharded copy of the model; the model itself if nothing is sharded.
 
-    Processes translate different sentences, in different numbers of steps: with weights in shares they would wait for
-    each other for ever.
+    Processes translate different sentences, in different numbers of steps: with sharded weights they would wait for
+    each other forever.
 
     Args:
-        model: the one that learns; spread over the processes here if Accelerate was told so. Otherwise it is its own
-            whole, and no memory is spent.
+        model: the one that is trained; sharded here if the launch asks for FSDP.
         accelerator: of the run.
     """
 
@@ -70,17 +69,17 @@ class WholeModel:
             shard(model, accelerator)
 
     @torch.no_grad()
-    def up_to_date(self) -> Any:
-        """The whole model with the weights of now; every process calls it."""
+    def gather(self) -> Any:
+        """Return the unsharded model with the current weights; every process calls it."""
         if self.twin is not self.model:
             for mine, theirs in zip(self.twin.parameters(), self.model.parameters(), strict=True):
-                mine.copy_(whole(theirs))
+                mine.copy_(full_tensor(theirs))
         return self.twin
 
     @torch.no_grad()
     def set_weights(self, load: Callable[[Any], None]) -> None:
-        """Have `load` set the weights of the whole model, the same in all processes, and those that learn."""
+        """Set the weights by calling `load` on the unsharded model, equally in all processes."""
         load(self.twin)
         if self.twin is not self.model:
             for mine, theirs in zip(self.twin.parameters(), self.model.parameters(), strict=True):
-                theirs.copy_(share_of(mine, theirs))
+                theirs.copy_(shard_of(mine, theirs))

@@ -1,4 +1,4 @@
-"""Stopping by a signal: the first is noted, and training ends after its step; the second ends the process at once."""
+"""Stop training by a signal: after the first, training ends after its step; the second ends the process at once."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 
 STOPPED = 75  # exit status "try again" (EX_TEMPFAIL of sysexits.h)
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# A launcher passes Ctrl-C on to processes that have it from the terminal already: within this time it is one request.
+# A launcher forwards Ctrl-C to processes that got it from the terminal already: within this time it is one request.
 SAME_REQUEST_SECONDS = 1.0
 
 
 class Stopped(Exception):
-    """A signal ended the run before its time; a checkpoint of all it had done is saved."""
+    """A signal stopped the run; the checkpoint of its last step is saved."""
 
 
 class StopSignals:
-    """While this context is open, SIGTERM and SIGINT ask for the end instead of bringing it about.
+    """While this context is open, SIGTERM and SIGINT request a stop instead of ending the process.
 
     Attributes:
-        asked_at: when the first signal came, in monotonic seconds; None: none yet.
+        asked_at: when the first signal came, in monotonic seconds; None before it.
     """
 
     def __init__(self) -> None:
@@ -38,14 +38,14 @@ class StopSignals:
             signal.signal(number, handler)
 
     def asked(self) -> bool:
-        """Whether training shall end."""
+        """Return whether training should stop."""
         return self.asked_at is not None
 
     def _note(self, number: int, _: FrameType | None) -> None:
         now = time.monotonic()
         if self.asked_at is None:
             self.asked_at = now
-            text = f"{signal.Signals(number).name}: ends after this step, with a checkpoint; once more ends at once\n"
+            text = f"{signal.Signals(number).name}: stops after this step, with a checkpoint; once more ends at once\n"
             # Not `print`: the signal may come in the middle of one.
             os.write(2, text.encode())
         elif now - self.asked_at > SAME_REQUEST_SECONDS:

@@ -1,15 +1,15 @@
-"""Gradients and the moments of Adam in shares, one for each process, by DeepSpeed (ZeRO stage 2; Rajbhandari et al.,
-2020, section 5.2).
+"""Shard gradients and the moments of Adam over the processes with DeepSpeed (ZeRO stage 2; Rajbhandari et al., 2020,
+section 5.2).
 
-    backward --adds up over micro-batches and processes--> shares of the gradient --> Adam on shares --> whole weights
+    backward --sum over micro-batches and processes--> gradient shards --> Adam on shards --> full weights
 
-Every process has the whole weights, in fp32 as under DistributedDataParallel, so whoever reads them need not know of
-shares. Adam has a copy of those that it updates: whoever sets weights has to go on with `load_state_dict`. bf16 is
-autocast in training; validation, which takes the model itself, is in fp32.
+Every process has the full weights, in fp32 as under DistributedDataParallel, so code that reads them needs no change.
+Adam has a copy of the weights that it updates: call `load_state_dict` after setting weights. bf16 is autocast in
+training; validation, which takes the model itself, is in fp32.
 
-Left alone, DeepSpeed would count micro-batches, clip the gradient (at 1, where nothing is said) and take steps, and
-Accelerate would have it do so within `backward`. A run decides all that itself, after it has seen loss and gradient of
-all processes; here it gets an accelerator and an optimiser that do what they are asked, and nothing else.
+By default, DeepSpeed counts micro-batches, clips the gradient (at 1 if nothing is set) and takes steps, and Accelerate
+has it do so within `backward`. The training loop decides all that, from the loss and gradient of all processes; so the
+accelerator and the optimiser here do only what they are called for.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DeepSpeedPlugin, DistributedType
 
-from .sharding import insist_on
+from .sharding import force_distributed_type
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def zero_plugin(mixed_precision: str) -> DeepSpeedPlugin:
-    """All that DeepSpeed is told. Whatever could change what is learnt is off here, for the recipe has it."""
+    """Return the configuration of DeepSpeed. All that could change the result is off: the recipe decides it."""
     plugin = DeepSpeedPlugin(zero_stage=2)
     plugin.deepspeed_config |= {
         "train_micro_batch_size_per_gpu": 1,
@@ -44,16 +44,16 @@ def zero_plugin(mixed_precision: str) -> DeepSpeedPlugin:
         "torch_autocast": {
             "enabled": mixed_precision == "bf16",
             "dtype": "bfloat16",
-            "lower_precision_safe_modules": [],  # whose gradients would be added up in bf16
+            "lower_precision_safe_modules": [],  # their gradients would be summed in bf16
         },
-        # Elements that are added up at once; they take this much memory more, in fp32, during a backward pass.
+        # Elements reduced at once; a backward pass needs additional memory for them, in fp32.
         "zero_optimization": {"stage": 2, "reduce_bucket_size": 2**25},
     }
     return plugin
 
 
 class ZeroAccelerator(Accelerator):
-    """An accelerator whose gradients and moments of Adam are in shares.
+    """An accelerator with sharded gradients and moments of Adam.
 
     Args:
         mixed_precision: "no" or "bf16".
@@ -66,23 +66,23 @@ class ZeroAccelerator(Accelerator):
         import deepspeed
 
         logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
-        warnings.filterwarnings("ignore", "`torch.distributed.", FutureWarning)  # of what DeepSpeed calls
-        deepspeed.ops.__compatible_ops__ = {}  # on a CPU it would compile one, for minutes, that nothing here uses
+        warnings.filterwarnings("ignore", "`torch.distributed.", FutureWarning)  # from calls of DeepSpeed
+        deepspeed.ops.__compatible_ops__ = {}  # on a CPU it would compile an unused one, for minutes
         plugin = zero_plugin(mixed_precision)
         super().__init__(mixed_precision="no", deepspeed_plugin=plugin, **options)
         if self.distributed_type == DistributedType.MULTI_CPU:
-            insist_on(self, DistributedType.DEEPSPEED)
+            force_distributed_type(self, DistributedType.DEEPSPEED)
             self.state.deepspeed_plugins = plugin
         self.engine: Any = None
 
     def prepare(self, model: Any, optimizer: torch.optim.Optimizer) -> tuple[Any, ZeroOptimizer]:
-        """What computes the model, and what updates it."""
+        """Return the engine, which computes the model, and its optimiser."""
         self.engine, _ = super().prepare(model, optimizer)
         return self.engine, ZeroOptimizer(self.engine)
 
     @contextlib.contextmanager
     def no_sync(self, model: Any) -> Iterator[None]:
-        """Micro-batches that are not the last of their step. DeepSpeed adds up over processes all the same."""
+        """Mark micro-batches that are not the last of their step. DeepSpeed reduces over processes all the same."""
         self.engine.set_gradient_accumulation_boundary(False)
         try:
             yield
@@ -90,31 +90,31 @@ class ZeroAccelerator(Accelerator):
             self.engine.set_gradient_accumulation_boundary(True)
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Add the gradient of a micro-batch, averaged over processes, to the shares; takes no step."""
+        """Add the gradient of a micro-batch, averaged over processes, to the shards; take no step."""
         self.engine.backward(loss)
 
     def clip_grad_norm_(self, parameters: Iterable[torch.Tensor], max_norm: float) -> torch.Tensor:
-        """As `torch.nn.utils.clip_grad_norm_` for the whole gradient; gives its norm before."""
-        shares = [share for group in self.engine.optimizer.averaged_gradients.values() for share in group]
-        norm = self.reduce(torch.nn.utils.get_total_norm(shares).square(), reduction="sum").sqrt()
-        torch._foreach_mul_(shares, (max_norm / (norm + 1e-6)).clamp(max=1.0))
+        """Clip the full gradient as `torch.nn.utils.clip_grad_norm_` does; return its norm before."""
+        shards = [shard for group in self.engine.optimizer.averaged_gradients.values() for shard in group]
+        norm = self.reduce(torch.nn.utils.get_total_norm(shards).square(), reduction="sum").sqrt()
+        torch._foreach_mul_(shards, (max_norm / (norm + 1e-6)).clamp(max=1.0))
         return norm
 
 
 class ZeroOptimizer:
-    """Adam on shares, with a state as that of Adam on whole weights.
+    """Adam on shards, with the state dict of Adam on full weights.
 
     Args:
         engine: of DeepSpeed.
     """
 
     def __init__(self, engine: Any) -> None:
-        self.engine, self.shares = engine, engine.optimizer
+        self.engine, self.shards = engine, engine.optimizer
         self.adam: torch.optim.Optimizer = engine.optimizer.optimizer
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """Those of Adam; their weights are those of the shares."""
+        """Return those of Adam, whose weights are the shards."""
         return self.adam.param_groups
 
     def step(self) -> None:
@@ -122,39 +122,39 @@ class ZeroOptimizer:
         self.engine.step()
 
     def zero_grad(self) -> None:
-        """Forget gradients, whether `step` has used them or not; as DeepSpeed does after those that overflow."""
-        self.shares.zero_grad()
-        for gradients in (self.shares.averaged_gradients, self.shares.all_grad_tensors):
+        """Clear the gradients, also those that no `step` has used, as DeepSpeed does after an overflow."""
+        self.shards.zero_grad()
+        for gradients in (self.shards.averaged_gradients, self.shards.all_grad_tensors):
             gradients.update(dict.fromkeys(gradients))
 
     def state_dict(self) -> dict[str, Any]:
-        """The moments of whole weights, by number of the weight, in the main process; every process calls it."""
+        """Return the unsharded moments, by number of the weight, in the main process; every process calls it."""
         from deepspeed.utils import safe_get_full_optimizer_state
 
         is_main = torch.distributed.get_rank() == 0
         moments: dict[int, dict[str, torch.Tensor]] = {}
-        of_shares = list(self.adam.state.values())
+        states = list(self.adam.state.values())
         weights = [(index, each) for index, each in enumerate(self.engine.parameters()) if each.requires_grad]
-        for (index, weight), name in itertools.product(weights if of_shares else (), _MOMENTS):
-            # One after the other: all together may not fit into the memory of the device.
+        for (index, weight), name in itertools.product(weights if states else (), _MOMENTS):
+            # One at a time: all together may not fit into the memory of the device.
             moment = safe_get_full_optimizer_state(weight, name)
             if is_main:
-                moments.setdefault(index, {"step": of_shares[0]["step"].clone()})[name] = moment.cpu()
+                moments.setdefault(index, {"step": states[0]["step"].clone()})[name] = moment.cpu()
         return {"state": moments, "param_groups": self.adam.state_dict()["param_groups"]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from moments of whole weights, the same in all processes, and from weights that were set before; to be
-        called before the first step."""
+        """Load unsharded moments, equal in all processes, and take over the current weights; call it before the first
+        step."""
         from deepspeed.utils import safe_set_full_optimizer_state
 
-        self.shares.refresh_fp32_params()
+        self.shards.refresh_fp32_params()
         if not state["state"]:
             return
         (weights,) = self.param_groups[0]["params"]
         fresh = {name: torch.zeros_like(weights) for name in _MOMENTS}
         fresh["step"] = next(iter(state["state"].values()))["step"]
         self.adam.load_state_dict({"state": {0: fresh}, "param_groups": self.adam.state_dict()["param_groups"]})
-        self.shares._lazy_init_hp_params_optimizer_state()
+        self.shards._lazy_init_hp_params_optimizer_state()
         for index, weight in enumerate(self.engine.parameters()):
             for name in _MOMENTS if weight.requires_grad else ():
                 safe_set_full_optimizer_state(weight, state["state"][index][name], name)

@@ -28,7 +28,7 @@ def test_the_metric_decides_and_between_equals_the_loss(metric: str, better: Sco
     assert not is_better(better, better, metric)
 
 
-def test_an_output_folder_loses_only_what_would_mix_with_the_new_run(tmp_path: Path) -> None:
+def test_only_files_that_would_mix_with_the_new_run_are_removed(tmp_path: Path) -> None:
     for name in ("checkpoints/step-3", "target_tokenizer", "tensorboard"):
         (tmp_path / name).mkdir(parents=True)
     for name in ("metrics.jsonl", "thesis.txt"):
@@ -38,20 +38,20 @@ def test_an_output_folder_loses_only_what_would_mix_with_the_new_run(tmp_path: P
     assert not list((tmp_path / "checkpoints").iterdir())
 
 
-def test_checkpoints_are_listed_from_the_latest_and_half_written_ones_are_none(tmp_path: Path) -> None:
+def test_checkpoints_are_listed_from_the_latest_without_incomplete_ones(tmp_path: Path) -> None:
     for name in ("step-9", "step-100", "step-20", "step-200.writing", "step-1.removing", "best-300"):
         (tmp_path / "checkpoints" / name).mkdir(parents=True)
     assert state_folders(tmp_path) == [state_folder(tmp_path, step) for step in (100, 20, 9)]
 
 
 def make_checkpoint(output_dir: Path, step: int, best: int) -> None:
-    """A checkpoint of which only the state of its best model matters."""
+    """Write a checkpoint with only the state of its best model."""
     folder = state_folder(output_dir, step)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "trainer_state.json").write_text(json.dumps({"best": {"step": best, "scores": {"bleu": 1.0}}}))
 
 
-def test_the_last_checkpoints_stay_with_the_best_models_they_need(tmp_path: Path) -> None:
+def test_the_last_checkpoints_are_kept_with_their_best_models(tmp_path: Path) -> None:
     for step, best in ((10, 5), (20, 15), (30, 28)):
         make_checkpoint(tmp_path, step, best)
     for name in ("best-5", "best-15", "best-25", "best-28"):
@@ -61,7 +61,7 @@ def test_the_last_checkpoints_stay_with_the_best_models_they_need(tmp_path: Path
     assert names == {"step-20", "step-30", "best-15", "best-28"}
 
 
-def test_the_mean_leaves_alone_the_best_model_of_its_last_step(tmp_path: Path) -> None:
+def test_the_mean_does_not_replace_the_best_model_of_its_last_step(tmp_path: Path) -> None:
     make_checkpoint(tmp_path, 30, 30)
     for is_mean in (False, True):
         best_folder(tmp_path, 30, is_mean).mkdir()

@@ -1,4 +1,4 @@
-"""A run that a signal stopped, and all ways to go on with it, right and wrong; in this process."""
+"""Test resuming a run that a signal stopped, with valid and invalid settings; in this process."""
 
 import json
 import os
@@ -33,7 +33,7 @@ SETTINGS = {
 
 
 def train(folder: Path, *flags: str) -> int:
-    """Train with `SETTINGS`, or what `flags` give in their place."""
+    """Train with `SETTINGS`, overridden by `flags`."""
     given = {flag.removeprefix("--") for flag in flags}
     kept = [word for key, value in SETTINGS.items() if key not in given for word in (f"--{key}", value)]
     return main([*kept, "--output_dir", str(folder), *flags])
@@ -62,7 +62,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def stopped_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Stopped after step 6, where an evaluation was due."""
+    """Return the folder of a run stopped after step 6, where an evaluation was due."""
     folder = tmp_path_factory.mktemp("stopped") / "run"
     assert run_and_stop_at(folder, 6) == STOPPED == 75
     return folder
@@ -70,7 +70,7 @@ def stopped_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def stopped(stopped_once: Path, tmp_path: Path) -> Path:
-    """A copy of it for one test."""
+    """Return a copy of the stopped run for one test."""
     return Path(shutil.copytree(stopped_once, tmp_path / "run"))
 
 
@@ -79,7 +79,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def assert_refused(folder: Path, capsys: pytest.CaptureFixture[str], status: int, *flags: str) -> str:
-    """The run does not start and leaves the folder as it is; returns what it says."""
+    """Check that the run does not start and does not change the folder; return its error."""
     before = contents(folder)
     assert train(folder, *flags) == status
     assert contents(folder) == before
@@ -110,10 +110,10 @@ def names_of(folder: Path) -> set[str]:
     return {path.name for path in (folder / "checkpoints").iterdir()}
 
 
-def test_the_help_tells_the_status_of_a_stopped_run_and_how_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_says_the_status_of_a_stopped_run_and_how_to_resume_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert f"\n    {STOPPED}   a signal stopped it, and `--resume` goes on with it" in shown
+    assert f"\n    {STOPPED}   a signal stopped it, and `--resume` continues it" in shown
     for flag in ("--resume ", "--save_steps ", "--save_minutes ", "--save_total_limit "):
         assert flag in shown
 
@@ -125,17 +125,17 @@ def test_a_signal_stops_after_the_step_with_a_checkpoint_and_its_own_status(stop
     assert not (stopped / "model.safetensors").exists()
 
 
-def test_a_stopped_run_goes_on_as_if_it_had_not_been(stopped: Path, undisturbed: Path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(stopped: Path, undisturbed: Path) -> None:
     assert train(stopped, "--resume") == 0
     assert_ends_like(stopped, undisturbed)
 
 
-def test_checkpoints_do_not_change_what_is_learnt(tmp_path: Path, undisturbed: Path) -> None:
+def test_checkpoints_do_not_change_the_result(tmp_path: Path, undisturbed: Path) -> None:
     assert train(tmp_path / "run", "--save_steps", "null", "--save_minutes", "null") == 0
     assert metrics(tmp_path / "run") == metrics(undisturbed)
 
 
-def test_a_named_checkpoint_is_taken_and_the_later_ones_go(stopped: Path, undisturbed: Path) -> None:
+def test_a_named_checkpoint_is_resumed_and_later_ones_are_removed(stopped: Path, undisturbed: Path) -> None:
     named = stopped / "checkpoints" / "step-4"
     assert run_and_stop_at(stopped, 5, "--resume", str(named)) == 75
     assert names_of(stopped) == {"step-4", "step-5", "best-3"}
@@ -143,17 +143,15 @@ def test_a_named_checkpoint_is_taken_and_the_later_ones_go(stopped: Path, undist
     assert_ends_like(stopped, undisturbed)
 
 
-def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
+def test_a_damaged_checkpoint_is_skipped_with_a_warning(
     stopped: Path, undisturbed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     damage(stopped / "checkpoints" / "step-6" / "model.safetensors")
     assert train(stopped, "--resume") == 0
     shown = capsys.readouterr().err
     latest, before = stopped / "checkpoints" / "step-6", stopped / "checkpoints" / "step-4"
-    assert (
-        f"warning: checkpoint {latest}: model.safetensors does not match its checksum; taking the one before" in shown
-    )
-    assert f"going on from {before}" in shown
+    assert f"warning: checkpoint {latest}: model.safetensors does not match its checksum; using the one before" in shown
+    assert f"resuming from {before}" in shown
     assert_ends_like(stopped, undisturbed)
 
 
@@ -167,10 +165,10 @@ def test_damage_to_any_file_counts(stopped: Path, capsys: pytest.CaptureFixture[
     assert f"step-6: {file} does not match its checksum" in capsys.readouterr().err
 
 
-def test_without_a_whole_checkpoint_nothing_is_touched(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_complete_checkpoint_nothing_is_changed(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
     damage(stopped / "checkpoints" / "best-3" / "model.safetensors")
     error = assert_refused(stopped, capsys, 1, "--resume")
-    assert "error: no checkpoint is whole; remove them and start again, or restore one of them" in error
+    assert "error: no checkpoint is complete; remove them and start again, or restore one of them" in error
     for name in ("step-4", "step-6"):
         assert f"{name}: its best model, best-3: model.safetensors does not match its checksum" in error
 
@@ -193,17 +191,17 @@ def test_a_checkpoint_of_another_version_is_refused(stopped: Path, capsys: pytes
     (folder / "trainer_state.json").write_text(json.dumps(state | {"format": 1}))
     (folder / "manifest.json").unlink()
     write_manifest(folder)
-    assert "step-6 is of another version of this package" in assert_refused(stopped, capsys, 1, "--resume")
+    assert "step-6 was written by another version of this package" in assert_refused(stopped, capsys, 1, "--resume")
 
 
 def test_a_changed_recipe_is_refused_with_all_that_differs(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
     error = assert_refused(stopped, capsys, 1, "--resume", "--seed", "5", "--dropout", "0.3")
-    assert "is of a run with other settings; set these back, or choose another output_dir" in error
+    assert "is of a run with other settings; change them back, or choose another output_dir" in error
     assert "\n  dropout: was 0.1, is 0.3\n" in error
     assert "\n  seed: was 1, is 5\n" in error
 
 
-def test_changed_data_is_refused_by_the_name_of_its_split(
+def test_changed_data_are_refused_with_the_name_of_the_split(
     stopped: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sineformer.training.data import loading
@@ -216,10 +214,10 @@ def test_changed_data_is_refused_by_the_name_of_its_split(
 
     monkeypatch.setattr(loading, "load_split", without_one)
     error = assert_refused(stopped, capsys, 1, "--resume")
-    assert f"the data is not what {stopped / 'checkpoints' / 'step-6'} was trained on; changed: validation." in error
+    assert f"the data differ from those of {stopped / 'checkpoints' / 'step-6'}; changed: validation." in error
 
 
-def test_the_end_and_the_pace_may_change(stopped: Path, undisturbed: Path) -> None:
+def test_limits_and_intervals_may_change(stopped: Path, undisturbed: Path) -> None:
     flags = ["--max_steps", "10", "--eval_steps", "5", "--logging_steps", "1", "--num_beams", "2", "--patience", "9"]
     assert train(stopped, "--resume", *flags) == 0
     assert [line["step"] for line in metrics(stopped) if line["kind"] == "validation"] == [3, 10]
@@ -227,7 +225,7 @@ def test_the_end_and_the_pace_may_change(stopped: Path, undisturbed: Path) -> No
 
 
 @pytest.mark.parametrize("kind", ["linear", "cosine"])
-def test_another_last_step_would_change_a_schedule_that_ends_at_zero(
+def test_another_last_step_is_refused_with_a_schedule_that_depends_on_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
     folder = tmp_path / "run"
@@ -245,9 +243,9 @@ def test_a_step_has_to_keep_its_number_of_batches(stopped: Path, capsys: pytest.
 
 def test_a_new_run_does_not_replace_checkpoints_unasked(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
     error = assert_refused(stopped, capsys, 2)
-    assert f"output_dir: {stopped} has checkpoints of a run; add --resume to go on with it" in error
+    assert f"output_dir: {stopped} has checkpoints of a run; add --resume to continue it" in error
     error = assert_refused(stopped, capsys, 2, "--resume", "--overwrite_output_dir")
-    assert "resume_from_checkpoint, overwrite_output_dir: go on with what is there or replace it" in error
+    assert "resume_from_checkpoint, overwrite_output_dir: resume the run or replace it" in error
 
 
 def test_resuming_before_the_first_checkpoint_is_starting(tmp_path: Path, undisturbed: Path) -> None:
@@ -256,13 +254,13 @@ def test_resuming_before_the_first_checkpoint_is_starting(tmp_path: Path, undist
     assert_ends_like(folder, undisturbed)
 
 
-def test_a_folder_with_something_else_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_with_other_files_is_not_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "thesis.txt").write_text("x")
     error = assert_refused(tmp_path, capsys, 1, "--resume")
-    assert f"{tmp_path} holds files, but no run to go on with" in error
+    assert f"{tmp_path} holds files, but no run to resume" in error
 
 
-def test_a_finished_run_stays_as_it_is(undisturbed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_run_is_not_changed(undisturbed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = contents(undisturbed)
     assert train(undisturbed, "--resume") == 0
     assert f"the run in {undisturbed} has finished" in capsys.readouterr().err
@@ -272,7 +270,7 @@ def test_a_finished_run_stays_as_it_is(undisturbed: Path, capsys: pytest.Capture
     assert "max_steps: changed, but the run" in error
 
 
-def test_a_run_that_was_killed_while_it_cleared_up_does_so_when_asked_to_go_on(
+def test_a_run_killed_during_its_clean_up_finishes_it_when_resumed(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sineformer.training.run.report", report)  # this test goes with pictures
@@ -297,7 +295,7 @@ def test_a_run_that_replaces_a_finished_one_has_not_finished(
     assert_ends_like(folder, undisturbed)
 
 
-def test_a_full_disk_ends_the_run_with_one_message_and_whole_checkpoints(
+def test_a_full_disk_ends_the_run_with_one_message_and_complete_checkpoints(
     stopped: Path, undisturbed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -318,7 +316,7 @@ def test_a_full_disk_ends_the_run_with_one_message_and_whole_checkpoints(
 
 
 def as_nobody(call: Callable[[], Any]) -> Any:
-    """Call without the rights of root, whom no permission stops."""
+    """Call without the rights of root, to which permissions do not apply."""
     if os.geteuid() != 0:
         return call()
     os.seteuid(65_534)

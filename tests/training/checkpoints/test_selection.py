@@ -1,4 +1,4 @@
-"""The best model of a run: which one it is, where it is kept, and when training stops for want of a better one."""
+"""Test the choice of the best model, its folder, and patience."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,7 +8,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from sineformer.training.checkpoints.checkpoint import end_checkpoints
+from sineformer.training.checkpoints.checkpoint import remove_checkpoints
 from sineformer.training.checkpoints.selection import Best, Selection
 from sineformer.training.data.tokenizer import load_tokenizers
 from sineformer.training.evaluation.evaluator import Scores
@@ -16,11 +16,11 @@ from sineformer.training.learning.averaging import Averages
 from sineformer.training.monitoring.run_log import RunLog
 from sineformer.training.preflight import read_settings
 from sineformer.training.system.files import damage_of
-from sineformer.training.system.sharding import WholeModel
+from sineformer.training.system.sharding import FullModel
 
 
 def scores(bleu: float) -> Scores:
-    return Scores(1.0, bleu, 20.0, 0.0, "", "", 1, 1)
+    return Scores(1.0, {"bleu": bleu, "chrf": 20.0}, {}, 1, 1)
 
 
 def test_evaluations_without_improvement_are_counted_in_a_row() -> None:
@@ -32,7 +32,7 @@ def test_evaluations_without_improvement_are_counted_in_a_row() -> None:
 
 
 class Choice:
-    """A selection among models of which BLEU is said beforehand."""
+    """Return a selection among models with given BLEU."""
 
     def __init__(self, folder: Path, model: Any, tokenizers: Any, *flags: str) -> None:
         accelerator, self.bleu, self.measured = Accelerator(cpu=True), 0.0, []
@@ -41,7 +41,7 @@ class Choice:
         settings = read_settings(["--output_dir", str(folder), "--max_steps", "9", "--best_metric", "bleu", *flags])
         folder.mkdir(exist_ok=True)
         self.selection = Selection(settings, evaluator, validation, RunLog(accelerator, folder, 1, 9, None))
-        self.model, self.averages = WholeModel(model, accelerator), Averages(model, last=2)
+        self.model, self.averages = FullModel(model, accelerator), Averages(model, last=2)
 
     def _measure(self, model: Any, *_: Any) -> tuple[Scores, list[str]]:
         self.measured.append(model.model.shared.weight.detach().clone())
@@ -56,7 +56,7 @@ def names_of(folder: Path) -> set[str]:
     return {path.name for path in (folder / "checkpoints").iterdir()}
 
 
-def test_the_best_model_is_copied_into_the_output_folder_and_all_checkpoints_end(
+def test_the_best_model_is_copied_into_the_output_folder_and_checkpoints_are_removed(
     tmp_path: Path, small_model: Any, small_tokenizers: Any
 ) -> None:
     choice = Choice(tmp_path, small_model, small_tokenizers)
@@ -66,7 +66,7 @@ def test_the_best_model_is_copied_into_the_output_folder_and_all_checkpoints_end
     (tmp_path / "config.json").write_text("of an earlier run")
     choice.selection.publish()
     assert damage_of(choice.selection.folder) is None, "until the run has ended, resuming from a checkpoint needs it"
-    end_checkpoints(tmp_path)
+    remove_checkpoints(tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
     assert {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json"} <= names
     assert {"modeling_sineformer.py", "configuration_sineformer.py"} <= names
@@ -76,7 +76,7 @@ def test_the_best_model_is_copied_into_the_output_folder_and_all_checkpoints_end
 
 
 @pytest.mark.parametrize(("flags", "expected"), [(["--patience", "2"], [True, True, True, False]), ([], [True] * 4)])
-def test_training_stops_after_as_many_evaluations_as_patience_says(
+def test_training_stops_after_patience_evaluations(
     tmp_path: Path, small_model: Any, small_tokenizers: Any, flags: list[str], expected: list[bool]
 ) -> None:
     choice = Choice(tmp_path, small_model, small_tokenizers, *flags)
@@ -85,7 +85,7 @@ def test_training_stops_after_as_many_evaluations_as_patience_says(
     assert choice.selection.is_patient is expected[-1]
 
 
-def test_the_mean_of_several_models_has_a_folder_of_its_own(
+def test_the_mean_of_several_models_has_a_separate_folder(
     tmp_path: Path, small_model: Any, small_tokenizers: Any
 ) -> None:
     choice = Choice(tmp_path, small_model, small_tokenizers)

@@ -1,4 +1,4 @@
-"""The state of a training, saved and restored."""
+"""Test saving and restoring the training state."""
 
 import copy
 import json
@@ -26,17 +26,17 @@ from sineformer.training.monitoring.run_log import Fill, RunLog, StepReport
 from sineformer.training.preflight import read_settings
 from sineformer.training.system.files import damage_of
 from sineformer.training.system.output_folder import state_folder
-from sineformer.training.system.sharding import WholeModel
+from sineformer.training.system.sharding import FullModel
 
 ORIGIN = Origin(processes=1, batches_per_step=2, data={"train": "this text"})
 
 
 def draw() -> list[Any]:
-    """One number of every generator, one of a kind that leaves half of a draw behind."""
+    """Draw one number from every generator; the normal ones keep half of a draw."""
     return [random.random(), random.gauss(0, 1), np.random.rand(), np.random.randn(), torch.rand(()).item()]
 
 
-def test_every_generator_goes_on_where_it_was() -> None:
+def test_every_random_generator_resumes() -> None:
     accelerator = Accelerator(cpu=True)
     draw()
     state = json.loads(json.dumps(random_state(accelerator)))
@@ -46,7 +46,7 @@ def test_every_generator_goes_on_where_it_was() -> None:
 
 
 class Machine:
-    """A training of a small model on fixed batches."""
+    """Training of a small model on fixed batches."""
 
     def __init__(self, folder: Path, model: Any, pairs: Any, tokenizers: Any) -> None:
         accelerator = Accelerator(cpu=True)
@@ -60,8 +60,8 @@ class Machine:
         self.settings = read_settings(["--output_dir", str(folder / "run"), "--max_steps", "10"])
         nothing: Any = None
         selection = Selection(self.settings, nothing, nothing, log)
-        whole = WholeModel(model, accelerator)
-        self.state = TrainingState(whole, self.learner, Position(), averages, selection, log)
+        full_model = FullModel(model, accelerator)
+        self.state = TrainingState(full_model, self.learner, Position(), averages, selection, log)
         self.pairs, self.tokenizers = pairs, tokenizers
 
     def step(self) -> StepReport:
@@ -71,27 +71,27 @@ class Machine:
         return report
 
     def save(self) -> Checkpoint:
-        """Write a checkpoint; returns it as it is read."""
+        """Write a checkpoint and read it."""
         self.state.save(self.settings, self.tokenizers, ORIGIN)
         return Checkpoint.read(state_folder(self.settings.run.folder, self.learner.step))
 
 
 @pytest.fixture
 def machines(tmp_path: Path, small_model: Any, small_text: Any, small_tokenizers: Any, report: Any) -> list[Machine]:
-    """Two alike, with a log in common."""
+    """Return two equal trainings with a common log."""
     pairs = encode_pairs(small_text, small_tokenizers, 100, report)
     models = (copy.deepcopy(small_model), small_model)
     return [Machine(tmp_path, model, pairs, small_tokenizers) for model in models]
 
 
-def test_what_is_restored_goes_on_bit_for_bit(machines: list[Machine], tmp_path: Path) -> None:
+def test_a_restored_state_resumes_bit_for_bit(machines: list[Machine], tmp_path: Path) -> None:
     first, second = machines
     for _ in range(4):
         first.step()
     first.state.position.epoch, first.state.position.steps, first.state.position.evaluated_at = 2, 5, 3
     scores = Scores(1.0, {"bleu": 0.1 + 0.2, "chrf": 3.0}, {"bleu": "b", "chrf": "c"}, 4, 1)
     first.state.selection.best.judge(3, scores, "bleu")
-    first.learner.skips.in_a_row, first.learner.skips.total, first.learner.accumulation.parts = 2, 7, 4
+    first.learner.skips.in_a_row, first.learner.skips.total, first.learner.accumulation.splits = 2, 7, 4
     checkpoint = first.save()
     kept = (tmp_path / "metrics.jsonl").read_text()
     expected = [first.step() for _ in range(3)]
@@ -102,11 +102,11 @@ def test_what_is_restored_goes_on_bit_for_bit(machines: list[Machine], tmp_path:
     assert second.state.selection.best == first.state.selection.best
     assert second.learner.step == 4
     assert (second.learner.skips.in_a_row, second.learner.skips.total) == (2, 7)
-    assert second.learner.accumulation.parts == 4
-    assert second.learner.schedule.get_last_lr() != [0.01], "the schedule goes on too"
+    assert second.learner.accumulation.splits == 4
+    assert second.learner.schedule.get_last_lr() != [0.01], "the schedule resumes too"
     assert [second.step() for _ in range(3)] == expected
-    weights = first.state.whole.model.state_dict()
-    assert all(torch.equal(value, weights[name]) for name, value in second.state.whole.model.state_dict().items())
+    weights = first.state.full_model.model.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in second.state.full_model.model.state_dict().items())
     assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 6
     averages = [each.state.averages.shadow for each in machines]
     assert all(torch.equal(value, averages[1][name]) for name, value in averages[0].items())
@@ -124,7 +124,7 @@ def test_a_checkpoint_holds_everything_in_one_folder(machines: list[Machine]) ->
     assert files == model | state | {"training_args.yaml", "manifest.json"}
 
 
-def test_another_number_of_processes_begins_with_other_random_numbers_than_the_run_did(
+def test_another_number_of_processes_resumes_with_other_random_numbers(
     machines: list[Machine],
 ) -> None:
     first, second = machines
@@ -138,7 +138,7 @@ def test_another_number_of_processes_begins_with_other_random_numbers_than_the_r
     assert draw() == drawn
 
 
-def test_a_log_that_lost_lines_goes_on_with_a_warning(
+def test_a_log_that_lost_lines_resumes_with_a_warning(
     machines: list[Machine], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = machines[0].state.log
@@ -148,12 +148,12 @@ def test_a_log_that_lost_lines_goes_on_with_a_warning(
 
 
 @pytest.mark.parametrize("distributed_type", [DistributedType.FSDP, DistributedType.DEEPSPEED])
-def test_in_shares_no_cut_is_taken_over_since_processes_could_compute_unequal_numbers_of_parts(
+def test_sharded_runs_do_not_restore_splits_since_processes_could_differ_in_their_number(
     machines: list[Machine], monkeypatch: pytest.MonkeyPatch, distributed_type: DistributedType
 ) -> None:
     accumulation = machines[0].learner.accumulation
-    accumulation.go_on_with(4)
-    assert accumulation.parts == 4
+    accumulation.resume(4)
+    assert accumulation.splits == 4
     monkeypatch.setattr(Accelerator, "distributed_type", distributed_type)
-    accumulation.go_on_with(4)
-    assert accumulation.parts == 1
+    accumulation.resume(4)
+    assert accumulation.splits == 1

@@ -1,4 +1,4 @@
-"""What a resumed run reads, and what it does not do again."""
+"""Test what a resumed run reads, and what it does not repeat."""
 
 import shutil
 import signal
@@ -90,7 +90,7 @@ def test_the_state_of_a_checkpoint_and_its_settings_are_read_once(
     train_and_stop(tmp_path / "run")
     reads = count_reads(monkeypatch)
     monkeypatch.setattr("sineformer.training.run.Trainer.run", lambda self, *_: None)
-    monkeypatch.setattr("sineformer.training.run.Run.finish", lambda self: None)
+    monkeypatch.setattr("sineformer.training.run.Selection.finish", lambda self, *_: None)
     assert train(tmp_path / "run", "--resume") == 0
     assert reads["step-3/trainer_state.json"] == 1
     assert reads["step-3/training_args.yaml"] == 1

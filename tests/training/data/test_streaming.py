@@ -299,11 +299,14 @@ SAMPLE = ["--tokenizer_sample", "100"]
 @pytest.mark.parametrize(
     ("flags", "problem"),
     [
-        ([*BASE, *SAMPLE, "--cache_dir", "cache"], "streaming, cache_dir: a stream is not kept"),
-        ([*BASE, *SAMPLE, "--on_bad_rows", "refuse"], "streaming, on_bad_rows: bad rows of a stream come out while"),
-        (BASE, "tokenizer_sample: say on how many pairs of the stream the vocabulary is trained"),
+        ([*BASE, *SAMPLE, "--cache_dir", "cache"], "streaming, cache_dir: a stream is not cached"),
+        (
+            [*BASE, *SAMPLE, "--on_bad_rows", "refuse"],
+            "streaming, on_bad_rows: bad rows of a stream are found only while",
+        ),
+        (BASE, "tokenizer_sample: set the number of pairs of the stream to train"),
         ([*BASE[:2], "--num_epochs", "2", *BASE[4:], *SAMPLE, "--lr_scheduler_type", "linear"], "max_steps: set it"),
-        ([*BASE[:4], "--stream_workers", "1"], "stream_workers: only for a stream"),
+        ([*BASE[:4], "--stream_workers", "1"], "stream_workers: only for streaming"),
         *(
             (
                 [*BASE, *SAMPLE, "--dataset", "some/data", "--train_split", split],

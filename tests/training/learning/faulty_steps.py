@@ -1,4 +1,4 @@
-"""A program for tests: five steps of two micro-batches, shared by the processes there are.
+"""Take, as a program for tests, five steps of two micro-batches, shared by the processes there are.
 
     python faulty_steps.py FILE        or by `accelerate launch`
 
@@ -28,7 +28,7 @@ LAYERS = {"encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2
 
 
 def micro_batch(examples: range) -> MicroBatch:
-    """Examples of eight tokens on each side."""
+    """Return examples of eight tokens on each side."""
     generator = torch.Generator().manual_seed(examples.start)
     sides = torch.randint(4, 30, (2, len(examples), 8), generator=generator)
     inputs = {"input_ids": sides[0], "attention_mask": torch.ones_like(sides[0]), "labels": sides[1]}
@@ -36,7 +36,7 @@ def micro_batch(examples: range) -> MicroBatch:
 
 
 def make_faulty(learner: Learner) -> None:
-    """Have the second micro-batch fail as the head of this file says."""
+    """Have the second micro-batch fail as described at the top of this file."""
     add_gradient = learner.add_gradient
 
     def faulty(batch: MicroBatch, target_tokens: int) -> torch.Tensor:
@@ -49,7 +49,7 @@ def make_faulty(learner: Learner) -> None:
 
 
 def main(file: Path) -> None:
-    """Take the steps, and write what came out."""
+    """Take the steps, and write the results."""
     accelerator = Accelerator(cpu=True)
     torch.manual_seed(0)
     model: Any = SineformerForConditionalGeneration(SineformerConfig(vocab_size=30, **SIZES, **LAYERS))
@@ -57,7 +57,7 @@ def main(file: Path) -> None:
     schedule = build_schedule(optimizer, 2)
     prepared, prepared_optimizer = accelerator.prepare(model, optimizer)
     learner = Learner(accelerator, prepared, prepared_optimizer, schedule)
-    learner.accumulation.careful = isinstance(prepared, DistributedDataParallel)
+    learner.accumulation.manual_reduce = isinstance(prepared, DistributedDataParallel)
     make_faulty(learner)
     added_up: list[int] = []
     add_up = Accumulation._add_up

@@ -1,4 +1,4 @@
-"""Memory that runs out in the middle of a step."""
+"""Test memory shortages within a step."""
 
 import contextlib
 import copy
@@ -31,7 +31,7 @@ def limit_memory(learner: Learner, positions: int, message: str | None = None) -
     learner.add_gradient = add_gradient_in_little_memory  # type: ignore[method-assign]
 
 
-def test_a_micro_batch_is_cut_into_nearly_equal_parts_but_never_into_pieces_of_examples() -> None:
+def test_a_micro_batch_is_split_nearly_equally_between_examples() -> None:
     inputs = {"input_ids": torch.arange(10).view(5, 2), "labels": torch.arange(15).view(5, 3)}
     batch = MicroBatch([7, 3, 9, 4, 0], inputs)
     parts = batch.split(4)
@@ -41,7 +41,7 @@ def test_a_micro_batch_is_cut_into_nearly_equal_parts_but_never_into_pieces_of_e
     assert [part.examples for part in batch.split(8)] == [[7], [3], [9], [4], [0]]
 
 
-def test_a_step_out_of_memory_and_those_after_it_are_those_of_smaller_batches_from_the_beginning(
+def test_a_step_out_of_memory_and_later_ones_equal_those_of_smaller_batches(
     small_model: Any, make_learner: Any, make_batches: Any, take_step: Any
 ) -> None:
     outcomes = []
@@ -51,7 +51,7 @@ def test_a_step_out_of_memory_and_those_after_it_are_those_of_smaller_batches_fr
         model = copy.deepcopy(small_model)
         learner = make_learner(model, label_smoothing=0.1)
         limit_memory(learner, memory)
-        learner.accumulation.parts = parts
+        learner.accumulation.splits = parts
         reports = [take_step(learner, batches) for _ in range(3)]
         outcomes.append(([(each.loss, each.gradient_norm) for each in reports], model.state_dict()))
         assert [each.parts for each in reports] == ([2, None, None] if parts == 1 else [None] * 3)
@@ -60,7 +60,7 @@ def test_a_step_out_of_memory_and_those_after_it_are_those_of_smaller_batches_fr
     assert all(torch.equal(value, expected_weights[name]) for name, value in weights.items())
 
 
-def test_parts_get_smaller_until_they_fit(
+def test_splits_get_smaller_until_they_fit(
     small_model: Any, make_learner: Any, make_batches: Any, take_step: Any
 ) -> None:
     batches = make_batches([8])
@@ -80,7 +80,7 @@ def test_an_example_that_does_not_fit_alone_is_named_with_what_may_help(
 ) -> None:
     learner = make_learner(small_model, name_example=lambda index: f"train.en:{index + 1}")
     limit_memory(learner, 0)
-    expected = r"on one example alone, train\.en:1: 1 x \d+ source and 1 x \d+ target positions\. A lower max_length"
+    expected = r"on a single example, train\.en:1: 1 x \d+ source and 1 x \d+ target positions\. A lower max_length"
     with pytest.raises(MemoryShortageError, match=expected):
         take_step(learner, make_batches([4]))
 
@@ -88,7 +88,7 @@ def test_an_example_that_does_not_fit_alone_is_named_with_what_may_help(
 @pytest.mark.parametrize(
     "message", ["CUDA out of memory. Tried to allocate 2 GiB", "MPS backend out of memory (20 GB)"]
 )
-def test_shortages_of_memory_are_known_by_their_message_too(
+def test_memory_shortages_are_also_recognised_by_their_message(
     small_model: Any, make_learner: Any, make_batches: Any, take_step: Any, message: str
 ) -> None:
     batches = make_batches([4])
@@ -104,7 +104,7 @@ def test_other_errors_pass(small_model: Any, make_learner: Any, make_batches: An
         take_step(learner, make_batches([4]))
 
 
-def test_the_log_tells_from_which_step_on_batches_are_computed_in_parts(
+def test_the_log_says_from_which_step_on_batches_are_split(
     tmp_path: Path, small_model: Any, make_trainer: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trainer = make_trainer(small_model, Limits(max_steps=3))
@@ -113,7 +113,7 @@ def test_the_log_tells_from_which_step_on_batches_are_computed_in_parts(
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     shortages = [(line["step"], line["parts"]) for line in lines if line["kind"] == "out_of_memory"]
     assert shortages[0][0] == 1, "a batch has up to 200 positions"
-    assert shortages[-1][1] == trainer.learner.accumulation.parts
+    assert shortages[-1][1] == trainer.learner.accumulation.splits
     shown = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
     assert shown == [
         f"warning: step {step} ran out of memory; from now on every batch is split into {parts} micro-batches, with "
@@ -123,7 +123,7 @@ def test_the_log_tells_from_which_step_on_batches_are_computed_in_parts(
 
 
 class TwoProcesses:
-    """What accumulation asks of Accelerate, as the second of two processes that no longer wait for each other."""
+    """A substitute for Accelerate, as seen by the second of two processes, without waiting for the other."""
 
     num_processes, process_index = 2, 1
     device = torch.device("cpu")
@@ -132,7 +132,7 @@ class TwoProcesses:
         return contextlib.nullcontext()
 
 
-def test_where_other_processes_wait_already_the_error_says_how_to_go_on() -> None:
+def test_where_other_processes_wait_the_error_says_how_to_continue() -> None:
     def add_gradient(batch: MicroBatch, target_tokens: int) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
@@ -145,7 +145,7 @@ def test_where_other_processes_wait_already_the_error_says_how_to_go_on() -> Non
 
 
 @pytest.mark.slow
-def test_two_processes_skip_and_begin_anew_together_when_one_of_them_fails(tmp_path: Path) -> None:
+def test_two_processes_skip_and_retry_together_when_one_of_them_fails(tmp_path: Path) -> None:
     program = str(Path(__file__).with_name("faulty_steps.py"))
     settings = str(Path(__file__).parents[3] / "training" / "accelerate" / "multi_cpu.yaml")
     launch = ["-m", "accelerate.commands.launch", "--config_file", settings]

@@ -1,4 +1,4 @@
-"""Low-rank adapters: the model of a run with the adapter merged, and the adapter for itself."""
+"""Test low-rank adapters: the published model with merged adapter, and the adapter alone."""
 
 import json
 import subprocess
@@ -52,7 +52,7 @@ def base(make_model_folder: Callable[[Path, int], Path], tmp_path_factory: pytes
 
 @pytest.fixture(scope="module")
 def tuned(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The output folder of a run with adapters."""
+    """Return the output folder of a run with adapters."""
     folder = tmp_path_factory.mktemp("tuned") / "tuned"
     settings = [word for key, value in RUN.items() for word in (f"--{key}", value)]
     assert main([*settings, "--model_name_or_path", str(base), "--output_dir", str(folder)]) == 0
@@ -69,7 +69,7 @@ def logits(model: Any) -> torch.Tensor:
 
 
 def adapted(base: Path, **settings: Any) -> Any:
-    """The base with adapters that change something."""
+    """Return the base model with adapters that are not zero."""
     model = load(base)
     add_adapter(model, FineTuningArguments(model_name_or_path=str(base), lora_r=3, **settings))
     torch.manual_seed(1)
@@ -79,7 +79,7 @@ def adapted(base: Path, **settings: Any) -> Any:
     return model.eval()
 
 
-def test_the_published_model_computes_what_the_adapter_on_its_base_does(base: Path, tuned: Path) -> None:
+def test_the_published_model_equals_the_base_with_its_adapter(base: Path, tuned: Path) -> None:
     config = json.loads((tuned / "adapter" / "adapter_config.json").read_text())
     assert (config["base_model_name_or_path"], config["r"], config["lora_alpha"]) == (str(base), 4, 8)
     assert {path.name for path in (tuned / "adapter").iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
@@ -122,7 +122,7 @@ def test_merging_leaves_the_model_in_training_as_it_is(base: Path, tmp_path: Pat
     assert not torch.allclose(logits(plain), logits(load(base)), atol=1e-2)
 
 
-def test_a_checkpoint_goes_on_with_the_same_adapters_bit_for_bit(base: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_resumes_with_the_same_adapters_bit_for_bit(base: Path, tmp_path: Path) -> None:
     model, fresh = adapted(base), adapted(base)
     for parameter in fresh.parameters():
         if parameter.requires_grad:
@@ -157,9 +157,9 @@ def test_layers_that_cannot_be_adapted_are_named(base: Path) -> None:
         f"{wrong} 'proj'; {known}",
         f"{wrong} 'lm_head'; {known}",
         "lora_dropout: must be in [0, 1), got 1.0",
-        "freeze, lora_r: with adapters, all of the model stays as it is; leave out freeze",
+        "freeze, lora_r: with adapters, the complete model is frozen; remove freeze",
     ]
-    with pytest.raises(RecipeError, match="lora_r: only for a model that is there; say with model_name_or_path which"):
+    with pytest.raises(RecipeError, match="lora_r: only for fine-tuning; set model_name_or_path"):
         read_settings(flags[2:])
 
 
@@ -172,7 +172,7 @@ def test_without_peft_the_error_says_what_to_install(base: Path, monkeypatch: py
 
 
 @pytest.mark.slow
-def test_runs_without_adapters_do_without_peft() -> None:
+def test_runs_without_adapters_do_not_import_peft() -> None:
     program = "import sys; import sineformer.training.train; print('peft' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -1,4 +1,4 @@
-"""Runs that begin from a model that is there: a folder, one on the Hub, a converted one."""
+"""Test fine-tuning of a model from a folder, from the Hub, and of a converted one."""
 
 import json
 import shutil
@@ -40,7 +40,7 @@ SIZES_OF_BASE = {"dropout": "0.2", "num_beams": "3", "length_penalty": "0.8", "m
 
 
 def train(folder: Path, settings: dict[str, str], *flags: str) -> int:
-    """Train with these settings, or what `flags` give in their place."""
+    """Train with these settings, overridden by `flags`."""
     given = {flag.removeprefix("--") for flag in flags}
     kept = [word for key, value in settings.items() if key not in given for word in (f"--{key}", value)]
     return main([*kept, "--output_dir", str(folder), *flags])
@@ -48,7 +48,7 @@ def train(folder: Path, settings: dict[str, str], *flags: str) -> int:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that was trained for a moment."""
+    """Return the folder of a briefly trained model."""
     folder = tmp_path_factory.mktemp("base") / "base.model"
     assert train(folder, SIZES | RUN | SIZES_OF_BASE) == 0
     return folder
@@ -56,7 +56,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tuned(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that began from it."""
+    """Return the folder of a run that fine-tuned it."""
     folder = tmp_path_factory.mktemp("tuned") / "tuned"
     assert train(folder, RUN, "--model_name_or_path", str(base)) == 0
     return folder
@@ -72,13 +72,13 @@ def recipe_of(folder: Path) -> dict[str, Any]:
 
 
 def problems(*flags: str) -> list[str]:
-    """What is wrong with a fine-tuning."""
+    """Return the problems of fine-tuning with these flags."""
     with pytest.raises(RecipeError) as caught:
         read_settings(["--output_dir", "unused", "--max_steps", "1", *flags])
     return caught.value.problems
 
 
-def test_a_run_goes_on_where_the_model_was(base: Path, tuned: Path) -> None:
+def test_fine_tuning_starts_from_the_base_model(base: Path, tuned: Path) -> None:
     assert losses(tuned, "train")[0] < losses(base, "train")[0] - 0.5
     assert losses(tuned, "validation")[-1] < losses(base, "validation")[-1]
     config = SineformerConfig.from_pretrained(tuned)
@@ -91,7 +91,7 @@ def test_the_tokenizer_and_the_generation_parameters_stay_as_they_are(base: Path
     assert json.loads((tuned / "generation_config.json").read_text())["num_beams"] == 3
 
 
-def test_the_record_tells_the_settings_of_the_model_and_repeats_the_run(base: Path, tuned: Path, tmp_path) -> None:
+def test_the_record_has_the_settings_of_the_model_and_repeats_the_run(base: Path, tuned: Path, tmp_path) -> None:
     recipe = recipe_of(tuned)
     taken_over = {"d_model": 16, "dropout": 0.2, "vocab_size": 400, "num_beams": 3, "length_penalty": 0.8}
     assert {key: recipe[key] for key in taken_over} == taken_over
@@ -101,22 +101,22 @@ def test_the_record_tells_the_settings_of_the_model_and_repeats_the_run(base: Pa
     assert (tmp_path / "again" / "model.safetensors").read_bytes() == (tuned / "model.safetensors").read_bytes()
 
 
-def test_the_card_tells_what_a_local_model_was_called_but_no_id(base: Path, tuned: Path) -> None:
+def test_the_card_names_a_local_model_without_an_id(base: Path, tuned: Path) -> None:
     card = ModelCard.load(tuned / "README.md")
     assert "Fine-tuned from the local model `base.model`, with its tokenizer." in card.text
     assert card.data.get("base_model") is None
     assert "Fine-tuned" not in (base / "README.md").read_text()
 
 
-def test_keys_that_contradict_the_model_are_errors_and_others_not(base: Path) -> None:
+def test_only_keys_that_contradict_the_model_are_errors(base: Path) -> None:
     same = [word for key, value in SIZES.items() for word in (f"--{key}", value)]
     flags = ["--model_name_or_path", str(base)]
     read_settings(["--output_dir", "unused", "--max_steps", "1", *flags, *same])
     found = problems(*flags, "--d_model", "32", "--vocab_size", "8000", "--target_vocab_size", "400")
     assert found == [
-        f"d_model: {base} has 16, got 32; leave it out, the model decides",
-        f"vocab_size: {base} has 400, got 8000; leave it out, the model decides",
-        f"target_vocab_size: {base} has none, got 400; leave it out, the model decides",
+        f"d_model: {base} has 16, got 32; remove it, the model decides",
+        f"vocab_size: {base} has 400, got 8000; remove it, the model decides",
+        f"target_vocab_size: {base} has none, got 400; remove it, the model decides",
     ]
 
 
@@ -139,7 +139,7 @@ def test_separate_vocabularies_stay_separate(base: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("separate", [False, True])
-def test_a_converted_marian_model_goes_on_with_its_own_tokenizer(
+def test_a_converted_marian_model_is_fine_tuned_with_its_own_tokenizer(
     make_marian: Callable[..., Path], marian_text: dict[str, list[str]], tmp_path: Path, separate: bool
 ) -> None:
     folder, data = tmp_path / "converted", tmp_path / "data"
@@ -186,7 +186,7 @@ def test_a_model_of_the_hub_is_recorded_with_its_commit(base: Path, hub_client: 
     assert found.startswith("model_name_or_path: user/to-tune is not a folder, and cannot be downloaded from the Hub:")
 
 
-def test_what_is_no_sineformer_is_one_clear_error(base: Path, tmp_path: Path) -> None:
+def test_a_model_that_is_not_a_sineformer_is_one_clear_error(base: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "marian"}')
     cases = {
         str(tmp_path): "is a model of type 'marian'; this needs one of type 'sineformer'",
@@ -196,7 +196,7 @@ def test_what_is_no_sineformer_is_one_clear_error(base: Path, tmp_path: Path) ->
     for name, expected in cases.items():
         assert problems("--model_name_or_path", name) == [f"model_name_or_path: {name} {expected}"]
     (found,) = problems("--model_name_or_path", str(base), "--model_revision", "main")
-    assert found == f"model_revision: only models on the Hub have revisions, and {base} is a folder; leave it out"
+    assert found == f"model_revision: only models on the Hub have revisions, and {base} is a folder; remove it"
 
 
 def test_without_a_network_the_error_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,23 +235,20 @@ def test_a_run_does_not_write_over_the_model_it_begins_from(base: Path) -> None:
 
 def test_keys_of_fine_tuning_need_a_model() -> None:
     found = problems("--freeze", "encoder", "--model_revision", "main")
-    assert found == [
-        f"{key}: only for a model that is there; say with model_name_or_path which"
-        for key in ("model_revision", "freeze")
-    ]
+    assert found == [f"{key}: only for fine-tuning; set model_name_or_path" for key in ("model_revision", "freeze")]
 
 
 @pytest.mark.parametrize("flags", [("--freeze", "encoder"), ("--lora_r", "2")])
-def test_part_of_a_sharded_model_is_not_trained(
+def test_freezing_and_adapters_are_refused_with_fsdp(
     base: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, str]
 ) -> None:
     for variable, value in {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(variable, value)
     found = problems("--model_name_or_path", str(base), *flags)
-    assert [each.startswith("freeze, lora_r: only where every process has the whole model") for each in found] == [True]
+    assert [each.startswith("freeze, lora_r: do not work with FSDP") for each in found] == [True]
 
 
-def test_weights_in_half_precision_are_trained_in_full(base: Path, tmp_path: Path) -> None:
+def test_weights_in_half_precision_are_trained_in_fp32(base: Path, tmp_path: Path) -> None:
     model, tokenizers = load_model(base, torch.bfloat16)
     save_model(tmp_path / "half", model, tokenizers)
     assert {value.dtype for value in load_file(tmp_path / "half" / "model.safetensors").values()} == {torch.bfloat16}

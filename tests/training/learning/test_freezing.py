@@ -1,4 +1,4 @@
-"""Parts of a model that training leaves as they are."""
+"""Test freezing modules of a model."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from sineformer import SineformerConfig, SineformerForConditionalGeneration
-from sineformer.training.learning.freezing import freeze, problems_of_parts, trained_share
+from sineformer.training.learning.freezing import freeze, freeze_problems, parameter_summary
 from sineformer.training.learning.optimizer import build_optimizer
 
 
@@ -26,7 +26,7 @@ SEPARATE = {"share_encoder_decoder_embeddings": False, "tie_word_embeddings": Fa
 
 
 @pytest.mark.parametrize("part", ["encoder.layers.1", "model.encoder.layers.1", "encoder.layers.1*"])
-def test_a_part_is_all_that_is_below_its_name(part: str) -> None:
+def test_a_module_is_frozen_with_all_its_submodules(part: str) -> None:
     model = make_model(encoder_layers=11)
     assert freeze(model, [part]) == []
     expected = {"1"} if part[-1] == "1" else {"1", "10"}
@@ -34,7 +34,7 @@ def test_a_part_is_all_that_is_below_its_name(part: str) -> None:
     assert len(frozen_names(model)) == 16 * len(expected)
 
 
-def test_patterns_and_single_parameters_are_parts_too() -> None:
+def test_patterns_and_single_parameters_can_be_frozen() -> None:
     model = make_model()
     freeze(model, ["decoder.layers.*.fc1", "encoder.layers.0.fc2.bias"])
     weights = {f"model.decoder.layers.{layer}.fc1.{kind}" for layer in (0, 1) for kind in ("weight", "bias")}
@@ -58,12 +58,12 @@ def test_untied_matrices_are_frozen_one_by_one() -> None:
     assert frozen_names(model) == {"model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight"}
 
 
-def test_parts_that_are_not_there_are_named_with_those_that_are() -> None:
+def test_unknown_names_are_reported_with_known_ones() -> None:
     model = make_model()
-    (problem,) = problems_of_parts(model, ["encoder", "encodr"])
+    (problem,) = freeze_problems(model, ["encoder", "encodr"])
     assert problem == (
         "the model has no part 'encodr'; it has embeddings, encoder, decoder, lm_head, encoder.layers.0, "
-        "encoder.layers.1, decoder.layers.0, decoder.layers.1, and what is in them"
+        "encoder.layers.1, decoder.layers.0, decoder.layers.1, and their submodules"
     )
     with pytest.raises(ValueError, match=r"no part 'encoder\.layers\.7'"):
         freeze(model, ["encoder.layers.7"])
@@ -71,12 +71,12 @@ def test_parts_that_are_not_there_are_named_with_those_that_are() -> None:
 
 
 def test_nothing_left_to_train_is_an_error() -> None:
-    with pytest.raises(ValueError, match="encoder, decoder is all of the model, and nothing is left to train"):
+    with pytest.raises(ValueError, match="encoder, decoder is the complete model, and nothing is left to train"):
         freeze(make_model(), ["encoder", "decoder"])
     freeze(make_model(tie_word_embeddings=False), ["encoder", "decoder"])
 
 
-def test_frozen_parameters_stay_bit_for_bit_and_have_no_state_in_the_optimiser() -> None:
+def test_frozen_parameters_do_not_change_and_have_no_optimiser_state() -> None:
     model = make_model()
     freeze(model, ["encoder"])
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -94,9 +94,9 @@ def test_frozen_parameters_stay_bit_for_bit_and_have_no_state_in_the_optimiser()
     assert len(optimizer.state) == len(trained)
 
 
-def test_the_trained_share_counts_tied_matrices_once() -> None:
+def test_the_parameter_summary_counts_tied_matrices_once() -> None:
     model = make_model()
     total = sum(each.numel() for each in model.parameters())
-    assert trained_share(model) == f"{total:,} parameters"
+    assert parameter_summary(model) == f"{total:,} parameters"
     freeze(model, ["embeddings"])
-    assert trained_share(model) == f"{total:,} parameters, {total - 400:,} of them ({1 - 400 / total:.1%}) trained"
+    assert parameter_summary(model) == f"{total:,} parameters, {total - 400:,} of them ({1 - 400 / total:.1%}) trained"

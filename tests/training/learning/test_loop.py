@@ -14,7 +14,7 @@ from sineformer.training.system.signals import Stopped
 MakeTrainer = Callable[..., Trainer]
 
 
-def test_uneven_micro_batches_learn_exactly_what_one_batch_learns(
+def test_uneven_micro_batches_equal_one_batch(
     small_model: Any, make_learner: Any, make_batches: Any, take_step: Any
 ) -> None:
     reports, weights = [], []
@@ -66,7 +66,7 @@ def test_gradients_are_clipped_to_the_norm_and_reported_unclipped(
     assert report.gradient_norm > 0.1
 
 
-def test_groups_are_full_but_perhaps_the_last() -> None:
+def test_all_groups_but_the_last_are_full() -> None:
     batches = [MicroBatch([index], {}) for index in range(5)]
     assert [[batch.examples[0] for batch in group] for group in grouped(batches, 2)] == [[0, 1], [2, 3], [4]]
 
@@ -104,13 +104,13 @@ def test_without_eval_steps_every_epoch_is_evaluated_at_its_end(small_model: Any
     assert seen == np.cumsum(ends).tolist()
 
 
-def test_training_stops_when_the_evaluation_says_so(small_model: Any, make_trainer: MakeTrainer) -> None:
+def test_training_stops_when_the_evaluation_returns_false(small_model: Any, make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(small_model, Limits(max_steps=9, eval_steps=2))
     trainer.run(lambda step: step < 4)
     assert trainer.learner.step == 4
 
 
-def test_the_clock_ends_training_with_an_evaluation(small_model: Any, make_trainer: MakeTrainer) -> None:
+def test_the_time_limit_ends_training_with_an_evaluation(small_model: Any, make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(small_model, Limits(max_steps=10**6, max_minutes=0.005))
     seen: list[int] = []
     trainer.run(lambda step: seen.append(step) or True)  # type: ignore[func-returns-value]
@@ -118,7 +118,7 @@ def test_the_clock_ends_training_with_an_evaluation(small_model: Any, make_train
     assert seen == sorted(set(seen))
 
 
-def test_checkpoints_come_after_so_many_steps_and_at_the_end_with_the_evaluation_of_their_step(
+def test_checkpoints_are_written_every_n_steps_and_at_the_end_after_the_evaluation(
     small_model: Any, make_trainer: MakeTrainer
 ) -> None:
     trainer = make_trainer(small_model, Limits(max_steps=7, eval_steps=4, save_steps=2))
@@ -127,20 +127,20 @@ def test_checkpoints_come_after_so_many_steps_and_at_the_end_with_the_evaluation
     assert saved == [(2, -1), (4, 4), (6, 4), (7, 7)]
 
 
-def test_checkpoints_come_after_so_many_minutes(small_model: Any, make_trainer: MakeTrainer) -> None:
+def test_checkpoints_are_written_every_n_minutes(small_model: Any, make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(small_model, Limits(max_steps=4, save_minutes=1e-9))
     saved: list[int] = []
     trainer.run(lambda step: True, lambda: saved.append(trainer.learner.step))
     assert saved == [1, 2, 3, 4]
 
 
-def test_a_stop_saves_before_an_evaluation_and_going_on_begins_with_it(
+def test_a_stop_saves_before_an_evaluation_and_resuming_begins_with_it(
     small_model: Any, make_trainer: MakeTrainer
 ) -> None:
     trainer = make_trainer(small_model, Limits(max_steps=9, eval_steps=3))
     trainer.stop_asked = lambda: trainer.learner.step == 6
     seen: list[str] = []
-    with pytest.raises(Stopped, match="stopped after step 6 by a signal; go on with --resume"):
+    with pytest.raises(Stopped, match="stopped after step 6 by a signal; continue with --resume"):
         trainer.run(
             lambda step: not seen.append(f"evaluate {step}"), lambda: seen.append(f"save {trainer.learner.step}")
         )
@@ -159,7 +159,7 @@ def test_an_evaluation_before_the_checkpoint_is_not_repeated(small_model: Any, m
     assert seen == [6]
 
 
-def test_a_run_goes_on_from_the_middle_and_from_the_end_of_an_epoch(
+def test_a_run_resumes_from_the_middle_and_from_the_end_of_an_epoch(
     small_model: Any, make_trainer: MakeTrainer
 ) -> None:
     def examples_of(trainer: Trainer, log: list[Any]) -> None:
@@ -188,7 +188,7 @@ def test_a_run_goes_on_from_the_middle_and_from_the_end_of_an_epoch(
         assert rest == whole[step:]
 
 
-def test_training_learns_the_text_by_heart(small_model: Any, pairs: EncodedPairs, make_trainer: MakeTrainer) -> None:
+def test_training_memorises_the_text(small_model: Any, pairs: EncodedPairs, make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(small_model, Limits(max_steps=60))
     batch = Seq2SeqCollator(0)([pairs[index] for index in range(len(pairs))])
 

@@ -22,7 +22,7 @@ def test_the_first_step_already_learns_and_the_peak_is_at_the_end_of_warm_up() -
 
 
 def rates_of(schedule: Any, steps: int) -> list[float]:
-    """The learning rate before each of n steps, and after the last."""
+    """Return the learning rate before each of n steps, and after the last."""
     rates = []
     for _ in range(steps + 1):
         rates.append(schedule.get_last_lr()[0])
@@ -60,14 +60,14 @@ def test_noam_is_equation_3_times_the_learning_rate() -> None:
     assert rates == pytest.approx(expected, rel=1e-12)
 
 
-def test_a_warm_up_longer_than_the_run_goes_on_rising() -> None:
+def test_a_warm_up_longer_than_the_run_rises_to_its_end() -> None:
     for kind in ("linear", "cosine"):
         rates = rates_of(build_schedule(adam(), 10, kind, planned_steps=4), 3)
         assert rates == pytest.approx([0.05, 0.1, 0.15, 0.2]), kind
 
 
 @pytest.mark.parametrize("kind", ["linear", "cosine", "noam", "exponential"])
-def test_a_schedule_that_is_unknown_or_lacks_what_it_needs_is_refused(kind: str) -> None:
+def test_an_unknown_schedule_or_one_without_its_arguments_is_refused(kind: str) -> None:
     with pytest.raises(ValueError, match=f"no schedule '{kind}' for planned_steps None and d_model None"):
         build_schedule(adam(), 5, kind)
 

@@ -1,4 +1,4 @@
-"""R-Drop in the training loop."""
+"""Test R-Drop in the training loop."""
 
 import copy
 from typing import Any
@@ -33,7 +33,7 @@ def make_learner(model: Any, r_drop: float) -> Learner:
     return Learner(accelerator, model, accelerator.prepare(optimizer), schedule, 0.1, r_drop=r_drop)
 
 
-def test_a_batch_comes_twice_one_after_the_other() -> None:
+def test_a_batch_is_followed_by_its_copy() -> None:
     assert duplicate_batch({"labels": torch.tensor([[1, 2], [3, 4]])})["labels"].tolist() == [
         [1, 2],
         [3, 4],
@@ -42,7 +42,7 @@ def test_a_batch_comes_twice_one_after_the_other() -> None:
     ]
 
 
-def test_without_dropout_r_drop_learns_what_one_pass_learns(small_model: Any, pairs: EncodedPairs) -> None:
+def test_without_dropout_r_drop_equals_one_pass(small_model: Any, pairs: EncodedPairs) -> None:
     batches = [batch_of(pairs, [0, 1, 2]), batch_of(pairs, [3])]
     reports = [
         make_learner(copy.deepcopy(small_model), r_drop).update(batches, tokens_of(batches)) for r_drop in (0, 4)

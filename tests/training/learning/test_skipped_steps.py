@@ -1,4 +1,4 @@
-"""Steps whose loss or gradient is not finite: what they leave alone, what they count as, and when they end the run."""
+"""Test steps whose loss or gradient is not finite: state, counts, and when they end the run."""
 
 import copy
 import itertools
@@ -56,7 +56,7 @@ def test_a_skipped_step_leaves_weights_and_moments_and_counts_as_a_step(
     assert learner.schedule.get_last_lr() != rate
 
 
-def test_after_a_skipped_step_learning_goes_on_as_if_its_batches_had_not_been(
+def test_after_a_skipped_step_training_continues_as_without_its_batches(
     small_model: Any, make_learner: Any, make_batches: Any, take_step: Any
 ) -> None:
     weights = []
@@ -75,7 +75,7 @@ def test_after_a_skipped_step_learning_goes_on_as_if_its_batches_had_not_been(
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
-def test_a_gradient_that_is_not_finite_concerns_all_batches_of_its_step(
+def test_a_non_finite_gradient_names_all_batches_of_its_step(
     small_model: Any, make_learner: Any, make_batches: Any, take_step: Any
 ) -> None:
     learner = make_learner(small_model)
@@ -87,7 +87,7 @@ def test_a_gradient_that_is_not_finite_concerns_all_batches_of_its_step(
 
 
 @pytest.mark.parametrize(("limit", "last"), [(0, 3), (2, 5)])
-def test_one_skipped_step_too_many_ends_the_run_and_the_log_names_the_examples_of_all(
+def test_one_skipped_step_too_many_ends_the_run_and_the_log_names_all_examples(
     tmp_path: Path, small_model: Any, make_trainer: Any, capsys: pytest.CaptureFixture[str], limit: int, last: int
 ) -> None:
     trainer = make_trainer(small_model, Limits(max_steps=9), skips=Skips(limit), name_example=lambda i: f"a.en:{i}")
@@ -97,8 +97,8 @@ def test_one_skipped_step_too_many_ends_the_run_and_the_log_names_the_examples_o
         trainer.run(lambda step: True)
     message = str(caught.value)
     assert message.startswith(f"step {last}: the loss is inf, the gradient norm ")
-    assert f"Of the last {limit + 1} steps none could be taken (max_skipped_steps: {limit})" in message
-    assert f"The lines of kind 'skipped' in {tmp_path / 'metrics.jsonl'} name all" in message
+    assert f"The last {limit + 1} steps were all skipped (max_skipped_steps: {limit})" in message
+    assert f"The lines of kind 'skipped' in {tmp_path / 'metrics.jsonl'} name their examples" in message
     lines = lines_of(tmp_path, "skipped")
     assert [line["step"] for line in lines[before:]] == list(range(3, last + 1))
     assert [line["in_a_row"] for line in lines[before:]] == list(range(1, limit + 2))
@@ -121,7 +121,7 @@ def test_weights_that_are_not_finite_end_the_run_at_once(tmp_path: Path, small_m
 
 
 def scale_losses(learner: Learner, model: Any, monkeypatch: pytest.MonkeyPatch) -> torch.amp.GradScaler:
-    """Accelerate takes fp16 on a GPU alone; its scaler works anywhere."""
+    """Give the learner the loss scaler of fp16, which Accelerate makes only on a GPU."""
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
     monkeypatch.setattr(Accelerator, "mixed_precision", "fp16")
     learner.accelerator.scaler, learner.accelerator.native_amp = scaler, True
@@ -136,11 +136,11 @@ def test_gradients_that_overflow_whatever_the_scale_of_fp16_end_the_run(
     trainer = make_trainer(small_model, Limits(max_steps=9), skips=Skips(limit=2))
     scale_losses(trainer.learner, small_model, monkeypatch)
     small_model.lm_head.weight.register_hook(lambda gradient: gradient * math.nan)
-    with pytest.raises(NonFiniteError, match=r"^step 5: .* Of the last 3 steps none could be taken"):
+    with pytest.raises(NonFiniteError, match=r"^step 5: .* The last 3 steps were all skipped"):
         trainer.run(lambda step: True)
 
 
-def test_the_loss_scaler_of_fp16_copes_with_gradients_alone_and_outlives_a_skipped_step(
+def test_the_loss_scaler_of_fp16_handles_gradients_and_works_after_a_skipped_step(
     small_model: Any, make_learner: Any, make_batches: Any, take_step: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learner = make_learner(small_model)
@@ -171,7 +171,7 @@ def test_an_infinite_loss_counts_whatever_the_scale_of_fp16_and_an_overflow_afte
     assert learner.skips == Skips(in_a_row=1, total=1)
 
 
-def test_a_long_list_of_examples_is_cut_where_people_read_it() -> None:
+def test_a_long_list_of_examples_is_shortened_in_messages() -> None:
     skipped = Skipped(math.nan, math.nan, [f"t:{line}" for line in range(12)], 1, 1, True)
     assert str(skipped).endswith(
         "12 examples are in the affected batches: " + ", ".join(skipped.examples[:10]) + ", ..."
@@ -210,7 +210,7 @@ def train(folder: Path, *flags: str, stop_at: int | None = None) -> int:
         return main([*arguments, "--output_dir", str(folder), *flags])
 
 
-def test_a_run_that_skips_steps_and_is_stopped_between_them_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+def test_a_run_stopped_between_skipped_steps_resumes_to_the_same_result(tmp_path: Path) -> None:
     undisturbed, stopped = tmp_path / "undisturbed", tmp_path / "stopped"
     assert train(undisturbed) == 0
     assert train(stopped, stop_at=2) == 75
@@ -232,7 +232,7 @@ def test_a_run_that_skips_steps_and_is_stopped_between_them_ends_as_if_it_had_no
     ]
 
 
-def test_a_report_sums_up_the_steps_that_were_taken(tmp_path: Path) -> None:
+def test_a_report_summarises_the_steps_taken(tmp_path: Path) -> None:
     log = RunLog(Accelerator(cpu=True), tmp_path, logging_steps=2, planned_steps=None, max_minutes=1.0)
     skipped = Skipped(math.nan, math.nan, ["a:1"], 1, 1, True)
     for number, loss in enumerate((4.0, math.nan, math.nan, math.nan, math.nan, 2.0), start=1):

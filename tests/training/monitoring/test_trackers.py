@@ -88,7 +88,7 @@ def test_none_starts_no_tracker(tmp_path: Path) -> None:
     ("trackers", "problem"),
     [
         (["mlflow"], "report_to: 'mlflow' is none of tensorboard, wandb or none"),
-        (["none", "tensorboard"], "report_to: none stands beside tensorboard; leave one out"),
+        (["none", "tensorboard"], "report_to: none is given with tensorboard; remove one"),
     ],
 )
 def test_an_unknown_tracker_is_a_problem_of_the_settings(tmp_path: Path, trackers: list[str], problem: str) -> None:
@@ -105,7 +105,7 @@ def test_a_tracker_that_is_not_installed_is_reported_before_training(
     with pytest.raises(RecipeError) as caught:
         settings_of(tmp_path, "tensorboard", "wandb")
     assert caught.value.problems == [
-        "report_to: wandb is not installed; pip install wandb, or take it out of report_to"
+        "report_to: wandb is not installed; pip install wandb, or remove it from report_to"
     ]
 
 

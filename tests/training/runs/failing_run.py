@@ -37,7 +37,7 @@ def no_data(*_: Any) -> Data:
 
 
 def other_data(*arguments: Any) -> Data:
-    """Read what the other processes do not."""
+    """Read other data than the other processes."""
     data = load_data(*arguments)
     data.held_out["validation"].text.targets[0] += "?"
     return data
@@ -49,12 +49,12 @@ ENDS: dict[str, tuple[Any, str]] = {
     "killed at finish": (selection.Selection, "finish"),
     "killed at publish": (selection, "_copy"),
     "killed at card": (selection, "write_model_card"),
-    "killed at end": (selection, "end_checkpoints"),
+    "killed at end": (selection, "remove_checkpoints"),
 }
 
 
 def arrange_end(way: str) -> None:
-    """Have this process be killed after its last step."""
+    """Kill this process after its last step."""
     place, name = ENDS[way]
     call = getattr(place, name)
 
@@ -67,7 +67,7 @@ def arrange_end(way: str) -> None:
 
 
 def arrange_failure(way: str) -> None:
-    """Have this process fail: with its data, in its second step, or after its last one."""
+    """Make this process fail: with its data, in its second step, or after its last one."""
     if way in ("no data", "other data"):
         runs.load_data = {"no data": no_data, "other data": other_data}[way]
         return

@@ -1,4 +1,4 @@
-"""A program for tests: it has imported everything and starts runs as forks of itself, seconds faster than afresh.
+"""Start runs for tests as forks of a process that has imported everything, seconds faster than new processes.
 
     python preloaded_runs.py LOG [MODULE ...]
 
@@ -35,12 +35,12 @@ from sineformer.training.evaluation import evaluator as evaluation
 from sineformer.training.learning.learner import Learner
 from sineformer.training.monitoring.run_log import StepReport
 from sineformer.training.pretrained.loading import load_model
-from sineformer.training.system.processes import part
+from sineformer.training.system.processes import final_barrier
 from sineformer.training.train import main
 
 
 def note_examples(file: str, rank: int) -> None:
-    """Have every optimiser step leave its examples in a file."""
+    """Write the examples of every optimiser step to a file."""
     update = Learner.update
 
     def noted(self: Learner, micro_batches: list[MicroBatch], target_tokens: int) -> StepReport:
@@ -53,7 +53,7 @@ def note_examples(file: str, rank: int) -> None:
 
 
 def train(request: dict[str, Any], rank: int) -> int:
-    """One process of a run."""
+    """Run one process of a run."""
     os.environ |= request["environment"]
     note_examples(request["examples"], rank)
     if rank == request["failure"][0]:
@@ -62,7 +62,7 @@ def train(request: dict[str, Any], rank: int) -> int:
 
 
 def measure(request: dict[str, Any], rank: int) -> int:
-    """One of the processes that measure a model, on sets of several sizes."""
+    """Run one of the processes that measure a model, on sets of several sizes."""
     evaluation.LOSS_POSITIONS = 60  # otherwise each set would be one batch
     model, tokenizers = load_model(Path(request["model"]), torch.float32)
     collator = Seq2SeqCollator(tokenizers.source.pad_token_id)
@@ -76,12 +76,12 @@ def measure(request: dict[str, Any], rank: int) -> int:
             scores, translations = evaluator.measure(model, data, beams)
             found.append((scores.as_record(), translations))
     Path(f"{request['found']}.{rank}").write_text(json.dumps(found), encoding="utf-8")
-    part()
+    final_barrier()
     return 0
 
 
 def be_process(rank: int, port: int, request: dict[str, Any], log: int) -> NoReturn:
-    """What a fork does: one process of a run, to its end."""
+    """Run one process to its end, in a fork."""
     os.dup2(log, 1)
     os.dup2(log, 2)
     status = 99
@@ -114,7 +114,7 @@ def start(request: dict[str, Any], log: int) -> list[int]:
 
 
 def serve(log: int) -> None:
-    """Answer requests until there are none."""
+    """Answer requests until the input ends."""
     statuses: dict[int, int | None] = {}
     for line in sys.stdin:
         request = json.loads(line)

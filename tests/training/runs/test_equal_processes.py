@@ -1,4 +1,4 @@
-"""Runs and evaluations that come to the same numbers with one process and with several."""
+"""Test that one and several processes give the same numbers, in training and evaluation."""
 
 import signal
 from collections.abc import Callable
@@ -14,7 +14,7 @@ NO_DROPOUT = ["--dropout", "0", "--attention_dropout", "0"]
 
 @pytest.fixture
 def learn(runs: Any, tmp_path: Path) -> Callable[..., Path]:
-    """A function that lets some processes learn, four batches a step in all; returns the folder of the run."""
+    """Return a function that trains with n processes, four batches per step in total; it returns the folder."""
 
     def learn_together(processes: int, *flags: str) -> Path:
         folder = tmp_path / f"processes-{processes}"
@@ -27,9 +27,7 @@ def learn(runs: Any, tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.mark.slow
-def test_two_and_four_processes_take_the_steps_of_one_on_the_same_global_batch(
-    runs: Any, learn: Callable[..., Path]
-) -> None:
+def test_two_and_four_processes_take_the_same_steps_as_one(runs: Any, learn: Callable[..., Path]) -> None:
     flags = ["--validation_size", "21", "--test_size", "13", "--max_steps", "12", "--eval_steps", "6"]
     alone, two, four = (learn(processes, *flags, "--logging_steps", "1") for processes in (1, 2, 4))
     assert [line["kind"] for line in runs.metrics(alone)].count("train") == 12
@@ -44,8 +42,8 @@ def test_two_and_four_processes_take_the_steps_of_one_on_the_same_global_batch(
 
 
 @pytest.mark.slow
-def test_any_number_of_processes_measures_a_model_to_the_last_digit_the_same(runs: Any, tmp_path: Path) -> None:
-    """Sets of 21, 13, 3 and 1 sentences, the last two with nothing to do for some processes."""
+def test_any_number_of_processes_gives_exactly_the_same_scores(runs: Any, tmp_path: Path) -> None:
+    """Sets of 21, 13, 3 and 1 sentences; the last two leave some processes without work."""
     enough = ["--max_steps", "150", "--d_model", "32", "--encoder_ffn_dim", "64", "--learning_rate", "0.01"]
     runs.start(tmp_path / "model", *enough, "--dropout", "0", "--eval_steps", "75", "--save_steps", "150")
     assert runs.end() == [0], runs.log.read_text()
@@ -81,13 +79,13 @@ def test_another_number_of_processes_takes_the_same_batches(runs: Any, tmp_path:
 
 
 @pytest.mark.slow
-def test_two_processes_tune_as_one_does(runs: Any, fine_tuning: list[str], learn: Callable[..., Path]) -> None:
+def test_two_processes_fine_tune_as_one_does(runs: Any, fine_tuning: list[str], learn: Callable[..., Path]) -> None:
     flags = [{"0.1": "0"}.get(word, word) for word in fine_tuning]
     runs.assert_close(learn(1, *flags, "--max_steps", "10"), learn(2, *flags, "--max_steps", "10"))
 
 
 @pytest.mark.slow
-def test_two_processes_learn_with_every_option_what_one_learns(
+def test_two_processes_equal_one_with_every_option(
     runs: Any, every_option: list[str], learn: Callable[..., Path]
 ) -> None:
     runs.assert_close(learn(1, *every_option), learn(2, *every_option))
@@ -97,7 +95,7 @@ SHARES = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
 
 
 @pytest.mark.slow
-def test_weights_in_shares_learn_as_whole_ones_and_survive_a_kill(runs: Any, tmp_path: Path) -> None:
+def test_sharded_weights_train_as_unsharded_ones_and_survive_a_kill(runs: Any, tmp_path: Path) -> None:
     alone, shares, killed, taken_over = (tmp_path / name for name in ("alone", "shares", "killed", "taken_over"))
     flags = ["--max_steps", "7", *NO_DROPOUT, "--gradient_accumulation_steps"]
     runs.start(alone, *flags, "4")

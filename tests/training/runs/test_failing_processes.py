@@ -1,4 +1,4 @@
-"""Processes of a run that end together, whatever happens to one of them."""
+"""Test that all processes of a run end together when one fails."""
 
 import signal
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-LOST = "ends because another process of the run has ended, whose own error tells why"
+LOST = "ends because another process of the run has ended; see the error of that process"
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ LOST = "ends because another process of the run has ended, whose own error tells
         (0, "exits", 3, ""),
     ],
 )
-def test_a_process_that_fails_ends_the_other_which_says_so_in_one_line(
+def test_a_failing_process_ends_the_other_with_one_line(
     runs: Any, tmp_path: Path, rank: int, way: str, status: int, message: str
 ) -> None:
     runs.start(tmp_path / "run", "--max_steps", "3", processes=2, failure=(rank, way))
@@ -34,20 +34,20 @@ def test_a_process_that_fails_ends_the_other_which_says_so_in_one_line(
 def test_processes_with_different_data_do_not_begin(runs: Any, tmp_path: Path) -> None:
     runs.start(tmp_path / "run", "--max_steps", "3", processes=2, failure=(1, "other data"))
     assert runs.end() == [1, 1], runs.log.read_text()
-    assert "error: the processes do not have the same data or model; what differs: validation\n" in runs.log.read_text()
+    assert "error: the processes have different data or models: validation\n" in runs.log.read_text()
     assert not (tmp_path / "run").exists()
 
 
-def test_what_the_main_process_alone_sees_ends_all_with_one_message(runs: Any, tmp_path: Path) -> None:
+def test_an_error_of_the_main_process_ends_all_with_one_message(runs: Any, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").touch()
     runs.start(tmp_path, "--max_steps", "1", "--resume", processes=2)
     log = runs.log
     assert runs.end() == [1, 1], log.read_text()
-    assert f"error: {tmp_path} holds files, but no run to go on with" in log.read_text()
+    assert f"error: {tmp_path} holds files, but no run to resume" in log.read_text()
     assert LOST not in log.read_text()
 
 
-def test_that_a_run_has_finished_is_for_the_main_process_to_see(runs: Any, tmp_path: Path) -> None:
+def test_the_main_process_decides_whether_a_run_has_finished(runs: Any, tmp_path: Path) -> None:
     runs.start(tmp_path / "run", "--max_steps", "1", processes=2)
     assert runs.end() == [0, 0], runs.log.read_text()
     runs.start(tmp_path / "run", "--max_steps", "1", "--resume", processes=2)

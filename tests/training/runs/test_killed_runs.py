@@ -1,4 +1,4 @@
-"""Runs that are killed again and again, resumed, and compared with one that was left alone."""
+"""Test killed and resumed runs against an uninterrupted one."""
 
 import os
 import random
@@ -38,7 +38,7 @@ def kill(runs: Any, output_dir: Path, way: str, dice: random.Random) -> None:
 
 
 def survive(runs: Any, output_dir: Path, ways: list[str], *flags: str, processes: int = 1) -> int:
-    """Kill a run in all these ways, then let it end; returns how many saves were cut off."""
+    """Kill a run in all these ways, then let it end; return the number of interrupted saves."""
     dice, cut_off = random.Random(processes), 0
     for way in ways:
         runs.start(output_dir, "--resume", *flags, processes=processes)
@@ -51,7 +51,7 @@ def survive(runs: Any, output_dir: Path, ways: list[str], *flags: str, processes
     return cut_off
 
 
-def test_a_run_killed_three_times_ends_as_if_it_had_not_been(runs: Any, tmp_path: Path) -> None:
+def test_a_run_killed_three_times_equals_an_uninterrupted_one(runs: Any, tmp_path: Path) -> None:
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     runs.start(undisturbed, "--max_steps", "20")
     assert runs.end() == [0], runs.log.read_text()
@@ -59,9 +59,7 @@ def test_a_run_killed_three_times_ends_as_if_it_had_not_been(runs: Any, tmp_path
     runs.assert_same(killed, undisturbed)
 
 
-def test_a_fine_tuning_that_is_killed_ends_as_if_it_had_not_been(
-    runs: Any, fine_tuning: list[str], tmp_path: Path
-) -> None:
+def test_a_killed_fine_tuning_equals_an_uninterrupted_one(runs: Any, fine_tuning: list[str], tmp_path: Path) -> None:
     flags = ["--max_steps", "11", *fine_tuning]
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     runs.start(undisturbed, *flags)
@@ -76,7 +74,7 @@ def test_a_fine_tuning_that_is_killed_ends_as_if_it_had_not_been(
 @pytest.mark.parametrize(
     ("average", "best"), [(["--average_checkpoints", "3"], "validation_mean"), (["--ema_decay", "0.9"], "validation")]
 )
-def test_a_run_killed_wherever_it_comes_to_its_end_ends_as_if_it_had_not_been(
+def test_a_run_killed_anywhere_at_its_end_equals_an_uninterrupted_one(
     runs: Any, average: list[str], best: str, tmp_path: Path
 ) -> None:
     # With so high a learning rate the mean of models, which no checkpoint knows of, is the best.
@@ -89,7 +87,7 @@ def test_a_run_killed_wherever_it_comes_to_its_end_ends_as_if_it_had_not_been(
     for place in ("finish", "publish", "card", "end"):
         runs.start(killed, "--resume", *flags, failure=(0, f"killed at {place}"))
         assert runs.end() == [-signal.SIGKILL], f"{place}:\n{runs.log.read_text()}"
-        assert "taking the one before" not in runs.log.read_text(), "the last checkpoint is whole to the end"
+        assert "using the one before" not in runs.log.read_text(), "the last checkpoint is complete to the end"
     runs.start(killed, "--resume", *flags)
     assert runs.end() == [0], runs.log.read_text()
     runs.assert_same(killed, undisturbed)
@@ -97,7 +95,7 @@ def test_a_run_killed_wherever_it_comes_to_its_end_ends_as_if_it_had_not_been(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_run_killed_twenty_times_ends_as_if_it_had_not_been(runs: Any, tmp_path: Path, processes: int) -> None:
+def test_a_run_killed_twenty_times_equals_an_uninterrupted_one(runs: Any, tmp_path: Path, processes: int) -> None:
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     runs.start(undisturbed, "--max_steps", "100", processes=processes)
     assert runs.end() == [0] * processes, runs.log.read_text()
@@ -116,7 +114,7 @@ def test_a_signal_to_one_of_two_processes_stops_both_with_one_checkpoint(runs: A
     runs.wait_until(lambda: lines_in(stopped / "metrics.jsonl") >= 1)
     os.kill(runs.processes[1], signal.SIGTERM)
     assert runs.end() == [75, 75]
-    assert runs.log.read_text().count("by a signal; go on with --resume") == 1
+    assert runs.log.read_text().count("by a signal; continue with --resume") == 1
     runs.start(stopped, "--max_steps", "40", "--resume", processes=2)
     assert runs.end() == [0, 0], runs.log.read_text()
     runs.assert_same(stopped, undisturbed)

@@ -1,4 +1,4 @@
-"""Runs whose training data are in a cache or come as a stream: killed, stopped, resumed, and in several processes."""
+"""Test runs with cached and streamed training data: killed, stopped, resumed, and in several processes."""
 
 import os
 import signal
@@ -18,27 +18,27 @@ NOT_DRAWN = ["--dropout", "0", "--attention_dropout", "0"]
 
 
 def flags_of(way: str, tmp_path: Path) -> list[str]:
-    """Flags that say where the training data are while it trains."""
+    """Return the flags for the storage of the training data."""
     if way == "cache":
         return ["--train_size", "203", "--cache_dir", str(tmp_path / "cache")]
     return ["--train_size", "203", *STREAM, "--stream_workers", str(int(way == "stream_workers"))]
 
 
 def end(runs: Any, folder: Path, *flags: str, processes: int = 1) -> None:
-    """Have a run go on to its end."""
+    """Resume a run to its end."""
     runs.start(folder, *flags, processes=processes)
     assert runs.end() == [0] * processes, runs.log.read_text()
 
 
 def interrupt(runs: Any, folder: Path, checkpoint: int, number: int, *flags: str, processes: int = 1) -> list[int]:
-    """Send a signal to a run after a checkpoint; returns its exit statuses."""
+    """Send a signal to a run after a checkpoint; return its exit statuses."""
     runs.start(folder, *flags, processes=processes)
     assert runs.wait_until(lambda: (folder / "checkpoints" / f"step-{checkpoint}").exists()), runs.log.read_text()
     runs.send(number)
     return runs.end()
 
 
-def test_a_run_over_a_stream_that_is_killed_ends_as_if_it_had_not_been(runs: Any, tmp_path: Path) -> None:
+def test_a_killed_run_over_a_stream_equals_an_uninterrupted_one(runs: Any, tmp_path: Path) -> None:
     flags = ["--train_size", "60", *STREAM, *EPOCHS]
     end(runs, tmp_path / "undisturbed", *flags)
     assert interrupt(runs, tmp_path / "killed", 3, signal.SIGKILL, *flags) == [-signal.SIGKILL]
@@ -48,9 +48,7 @@ def test_a_run_over_a_stream_that_is_killed_ends_as_if_it_had_not_been(runs: Any
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("way", "processes"), [("cache", 1), ("stream", 2), ("stream_workers", 2)])
-def test_runs_that_are_killed_and_stopped_end_as_if_they_had_not_been(
-    runs: Any, tmp_path: Path, way: str, processes: int
-) -> None:
+def test_killed_and_stopped_runs_equal_uninterrupted_ones(runs: Any, tmp_path: Path, way: str, processes: int) -> None:
     flags, killed = [*flags_of(way, tmp_path), *EPOCHS], tmp_path / "killed"
     end(runs, tmp_path / "undisturbed", *flags, processes=processes)
     steps = [line["step"] for line in runs.metrics(tmp_path / "undisturbed") if line["kind"] == "train"]
@@ -77,7 +75,7 @@ def test_a_signal_to_the_workers_too_stops_with_a_checkpoint(runs: Any, tmp_path
 
 
 @pytest.mark.slow
-def test_the_cache_changes_nothing_that_is_learnt(runs: Any, tmp_path: Path) -> None:
+def test_the_cache_does_not_change_the_result(runs: Any, tmp_path: Path) -> None:
     end(runs, tmp_path / "memory", "--train_size", "203", *EPOCHS)
     for name in ("making", "finding"):
         end(runs, tmp_path / name, "--train_size", "203", *EPOCHS, "--cache_dir", str(tmp_path / "cache"))
@@ -86,7 +84,7 @@ def test_the_cache_changes_nothing_that_is_learnt(runs: Any, tmp_path: Path) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["cache", "stream", "stream_workers"])
-def test_two_processes_learn_what_one_does(runs: Any, tmp_path: Path, way: str) -> None:
+def test_two_processes_equal_one(runs: Any, tmp_path: Path, way: str) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     flags = [*flags_of(way, tmp_path), "--num_epochs", "2", *NOT_DRAWN, "--gradient_accumulation_steps"]
     end(runs, one, *flags, "4")
@@ -96,7 +94,7 @@ def test_two_processes_learn_what_one_does(runs: Any, tmp_path: Path, way: str) 
 
 @pytest.fixture
 def unequal(tmp_path: Path) -> list[str]:
-    """Flags for a dataset of two files, one of them six times as long as the other, of which each process has one."""
+    """Return flags for two files, one six times as long as the other; each process reads one."""
     pairs = load_split("train", 175, seed=5)
     (tmp_path / "data").mkdir()
     for name, part in (("train-0", pairs[:25]), ("train-1", pairs[25:]), ("validation", pairs[:6])):

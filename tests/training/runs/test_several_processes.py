@@ -1,4 +1,4 @@
-"""Runs of several processes, started by `accelerate launch` and joined by gloo."""
+"""Test runs of several processes, started by `accelerate launch` and connected by gloo."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 
 def launch(*program: str) -> "subprocess.CompletedProcess[str]":
-    """Start a program in two processes and wait until all of it has ended, or fail if it never does."""
+    """Start a program in two processes and wait until both have ended, or fail after a time limit."""
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(TWO_PROCESSES)]
     command = [*launcher, *program, *SMALL]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
@@ -33,7 +33,7 @@ def train(output_dir: Path, *flags: str) -> "subprocess.CompletedProcess[str]":
     return launch("-m", "sineformer.training.train", *flags, "--output_dir", str(output_dir))
 
 
-def test_only_one_of_the_processes_speaks(tmp_path: Path) -> None:
+def test_only_one_of_the_processes_prints(tmp_path: Path) -> None:
     done = train(tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("train: 300 sentence pairs read") == 1
@@ -59,7 +59,7 @@ def test_a_loss_that_is_not_finite_ends_all_processes_with_one_message(tmp_path:
 def test_a_process_that_fails_ends_the_run_and_the_launcher_shows_its_error_last(
     tmp_path: Path, way: str, exit_code: int, message: str
 ) -> None:
-    """Last: in the block with which the launcher's report ends, `Root Cause`, and nothing comes after that."""
+    """The block `Root Cause` is the last one of the launcher's report."""
     done = launch(str(FAILING_RUN), way, "1", "--output_dir", str(tmp_path / "run"))
     assert done.returncode != 0
     _, title, last = done.stderr.rpartition(ROOT_CAUSE)

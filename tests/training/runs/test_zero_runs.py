@@ -1,4 +1,4 @@
-"""Runs with gradients and moments in shares, by DeepSpeed."""
+"""Test runs with gradients and moments sharded by DeepSpeed."""
 
 import importlib.util
 import signal
@@ -24,7 +24,7 @@ pytestmark = [
 
 @pytest.fixture(scope="session")
 def runs(runs: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Starts runs, one at a time, that need not import DeepSpeed and what it imports: it takes longer than they do."""
+    """Start runs, one at a time, in a process that has imported DeepSpeed: the import takes longer than the runs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DS_ACCELERATOR", "cpu")
         imported = type(runs)(tmp_path_factory.mktemp("zero"), *IMPORTED)
@@ -46,9 +46,9 @@ def assert_same_weights(folder: Path, other: Path) -> None:
         torch.testing.assert_close(others[name], weights[name], rtol=0, atol=1e-5)
 
 
-def test_moments_in_shares_learn_as_whole_ones_and_survive_a_kill(runs: Any, tmp_path: Path) -> None:
+def test_sharded_moments_train_as_unsharded_ones_and_survive_a_kill(runs: Any, tmp_path: Path) -> None:
     alone, shares, killed = (tmp_path / name for name in ("alone", "shares", "killed"))
-    to_whole, from_whole = tmp_path / "to_whole", tmp_path / "from_whole"
+    to_full, from_full = tmp_path / "to_full", tmp_path / "from_full"
     flags = ["--max_grad_norm", "0.5", "--logging_steps", "1", *FLAGS]
     runs.start(alone, *flags, "6")
     assert runs.end() == [0], runs.log.read_text()
@@ -63,29 +63,29 @@ def test_moments_in_shares_learn_as_whole_ones_and_survive_a_kill(runs: Any, tmp
     runs.start(killed, *flags, "3", "--resume", processes=2, **SHARES)
     assert runs.end() == [0, 0], runs.log.read_text()
     runs.assert_same(killed, shares)
-    kill_after_a_checkpoint(runs, to_whole, *flags, "3", processes=2, **SHARES)
-    runs.start(to_whole, *flags, "6", "--resume")
+    kill_after_a_checkpoint(runs, to_full, *flags, "3", processes=2, **SHARES)
+    runs.start(to_full, *flags, "6", "--resume")
     assert runs.end() == [0], runs.log.read_text()
-    kill_after_a_checkpoint(runs, from_whole, *flags, "6", processes=1)
-    runs.start(from_whole, *flags, "3", "--resume", processes=2, **SHARES)
+    kill_after_a_checkpoint(runs, from_full, *flags, "6", processes=1)
+    runs.start(from_full, *flags, "3", "--resume", processes=2, **SHARES)
     assert runs.end() == [0, 0], runs.log.read_text()
-    for folder in (to_whole, from_whole):
+    for folder in (to_full, from_full):
         runs.assert_close(alone, folder)
         assert_same_weights(alone, folder)
 
 
 def test_a_step_whose_loss_is_infinite_in_one_process_is_skipped_by_all(runs: Any, tmp_path: Path) -> None:
-    whole, shares = tmp_path / "whole", tmp_path / "shares"
-    for folder, environment in ((whole, {}), (shares, SHARES)):
+    single, sharded = tmp_path / "single", tmp_path / "sharded"
+    for folder, environment in ((single, {}), (sharded, SHARES)):
         averages = ["--average_checkpoints", "2", "--eval_steps", "3"]
         runs.start(folder, *averages, *FLAGS, "3", processes=2, failure=(1, "overflows"), **environment)
         assert runs.end() == [0, 0], runs.log.read_text()
-    assert [line["step"] for line in runs.metrics(shares) if line["kind"] == "skipped"] == [2]
-    runs.assert_close(whole, shares)
-    assert_same_weights(whole, shares)
+    assert [line["step"] for line in runs.metrics(sharded) if line["kind"] == "skipped"] == [2]
+    runs.assert_close(single, sharded)
+    assert_same_weights(single, sharded)
 
 
-def test_moments_of_adapters_are_in_shares_in_bf16_too(runs: Any, base: Path, tmp_path: Path) -> None:
+def test_moments_of_adapters_are_sharded_in_bf16_too(runs: Any, base: Path, tmp_path: Path) -> None:
     alone, shares = tmp_path / "alone", tmp_path / "shares"
     adapters = ["--model_name_or_path", str(base), "--lora_r", "3", "--lora_target_modules", "all-linear"]
     adapters += ["--mixed_precision", "bf16", "--logging_steps", "1"]

@@ -90,8 +90,8 @@ def test_all_problems_are_reported_together_with_location_and_nearest_key(tmp_pa
         "label_smoothing: must be in [0, 1), got 1.5",
         "warmup_steps: must be at least 1, got 0",
         "train_files: only read with 'dataset: files'",
-        "nothing says when to stop",
-        "output_dir: say where the model goes",
+        "training would never end",
+        "output_dir: set the folder for the model",
     ]
     for text in expected:
         assert any(text in problem for problem in found), f"missing: {text}"

@@ -17,13 +17,13 @@ from sineformer.training.settings.recipe import RecipeError
         ("--lr_scheduler_type cosine --max_steps 9 --warmup_steps 9", "warmup_steps: cosine has to come down after"),
         ("--lr_scheduler_type noam --max_steps 9", "learning_rate: with noam it is a factor to equation (3), 1 in"),
         ("--max_steps 9 --r_drop -1", "r_drop: must not be negative, got -1.0"),
-        ("--max_steps 9 --shuffle_buffer 9", "shuffle_buffer: only for a stream; set streaming: true"),
+        ("--max_steps 9 --shuffle_buffer 9", "shuffle_buffer: only for streaming; set streaming: true"),
         ("--max_steps 9 --lora_alpha 9", "lora_alpha: only for adapters; set lora_r"),
         ("--max_steps 9 --lora_target_modules fc1", "lora_target_modules: only for adapters; set lora_r"),
         ("--max_steps 9 --bpe_dropout 1.1", "bpe_dropout: must be in [0, 1], got 1.1"),
         (
             "--max_steps 9 --bpe_dropout 0.1 --streaming true --tokenizer_sample 5",
-            "streaming, bpe_dropout: a stream is not held to be cut anew",
+            "streaming, bpe_dropout: a stream is not kept to be segmented again",
         ),
         ("--max_steps 9 --ema_decay 1", "ema_decay: must be in [0, 1), got 1.0"),
         ("--max_steps 9 --average_checkpoints 0", "average_checkpoints: must be at least 1, got 0"),
@@ -53,7 +53,7 @@ def test_valid_settings_are_accepted(tmp_path: Path, flags: str) -> None:
 
 def test_a_resumed_run_must_average_the_same_models() -> None:
     now = {"eval_steps": 20, "average_checkpoints": 2, "lr_scheduler_type": "inverse_sqrt"}
-    problem = "eval_steps: was 10, is 20; it says which models average_checkpoints is over"
+    problem = "eval_steps: was 10, is 20; it selects the models of average_checkpoints"
     assert list(_changes({**now, "eval_steps": 10}, now)) == [problem]
     alone = {**now, "average_checkpoints": 1}
     assert list(_changes({**alone, "eval_steps": 10}, alone)) == []
@@ -63,5 +63,5 @@ def test_a_resumed_run_must_average_the_same_models() -> None:
 def test_adapters_cannot_be_averaged(tmp_path: Path, flags: list[str]) -> None:
     with pytest.raises(RecipeError) as caught:
         read_settings(["--output_dir", str(tmp_path / "out"), "--max_steps", "9", "--lora_r", "4", *flags])
-    problem = "lora_r: averages of adapters are not those of the weights; leave out ema_decay and average_checkpoints"
+    problem = "lora_r: averages of adapters are not those of the weights; remove ema_decay and average_checkpoints"
     assert problem in caught.value.problems

@@ -1,4 +1,4 @@
-"""The settings for `accelerate launch`, as Accelerate itself reads them."""
+"""Test the configs for `accelerate launch`, read by Accelerate itself."""
 
 import threading
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from sineformer.training.settings.recipe import RecipeError
 from sineformer.training.system import launch, processes, zero
 from sineformer.training.system.files import CheckpointError
 from sineformer.training.system.processes import LONGEST_WAIT, build_accelerator, check_same_disk
-from sineformer.training.system.sharding import insist_on
+from sineformer.training.system.sharding import force_distributed_type
 
 FOLDER = Path(__file__).parents[3] / "training" / "accelerate"
 KINDS = {
@@ -39,14 +39,14 @@ def load(name: str) -> ClusterConfig:
 
 
 def environment(monkeypatch: pytest.MonkeyPatch, *flags: str) -> dict[str, Any]:
-    """What processes find in their environment that `accelerate launch` starts with these flags."""
+    """Return the environment of processes that `accelerate launch` starts with these flags."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     arguments = launch_command_parser().parse_args([*flags, "train.py"])
     arguments, *_ = _validate_launch_command(arguments)
     return prepare_multi_gpu_env(arguments)
 
 
-def test_each_is_read_as_what_it_says_and_there_is_no_other() -> None:
+def test_every_config_is_read_as_its_name_says() -> None:
     assert {path.name for path in FOLDER.iterdir()} == KINDS.keys()
     for name, kind in KINDS.items():
         config = load(name)
@@ -74,27 +74,27 @@ def test_several_machines_meet_at_the_first(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def no_accelerator() -> Any:
-    """A process in which Accelerate has not yet been told of anything."""
+    """Reset the state of Accelerate before and after a test."""
     AcceleratorState._reset_state(reset_partial_state=True)
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.mark.parametrize("kind", [DistributedType.FSDP, DistributedType.DEEPSPEED])
-def test_accelerate_does_not_forget_what_it_spreads_on_cpus(no_accelerator: None, kind: DistributedType) -> None:
+def test_accelerate_keeps_the_distributed_type_on_cpus(no_accelerator: None, kind: DistributedType) -> None:
     accelerator = Accelerator(cpu=True)
-    insist_on(accelerator, kind)
+    force_distributed_type(accelerator, kind)
     accelerator.prepare_optimizer(torch.optim.SGD([torch.zeros(1)], lr=1.0))  # asks for the state
     assert accelerator.distributed_type == kind
 
 
 @pytest.fixture
 def read(tmp_path: Path) -> Callable[..., Settings]:
-    """Reads the settings of a run with these flags, as they are read in a process of it."""
+    """Return a function that reads settings with these flags, as a process of a run does."""
     return lambda *flags: read_settings(["--output_dir", str(tmp_path), "--use_cpu", "--max_steps", "1", *flags])
 
 
-def test_weights_in_shares_are_asked_for_in_the_words_of_accelerate(
+def test_fsdp_is_requested_by_the_settings_of_accelerate(
     monkeypatch: pytest.MonkeyPatch, read: Callable[..., Settings]
 ) -> None:
     told = environment(monkeypatch, "--config_file", str(FOLDER / "fsdp2.yaml"))
@@ -106,14 +106,14 @@ def test_weights_in_shares_are_asked_for_in_the_words_of_accelerate(
         read()
     monkeypatch.setenv("FSDP_VERSION", "1")
     monkeypatch.setenv("FSDP_RESHARD_AFTER_FORWARD", "FULL_SHARD")
-    with pytest.raises(RecipeError, match="fsdp_version is 1; it has to be 2"):
+    with pytest.raises(RecipeError, match="fsdp_version is 1; it must be 2"):
         read()
 
 
 @pytest.mark.parametrize(
     "processes", [{"LOCAL_RANK": "0", "WORLD_SIZE": "1"}, {"WORLD_SIZE": "2"}, {"OMPI_COMM_WORLD_SIZE": "2"}]
 )
-def test_processes_that_accelerate_would_join_may_have_weights_in_shares(
+def test_a_single_launched_process_may_shard_weights(
     monkeypatch: pytest.MonkeyPatch, read: Callable[..., Settings], processes: dict[str, str]
 ) -> None:
     for variable, value in {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", **processes}.items():
@@ -121,9 +121,7 @@ def test_processes_that_accelerate_would_join_may_have_weights_in_shares(
     read()
 
 
-def test_ways_to_train_that_would_train_wrongly_are_refused(
-    monkeypatch: pytest.MonkeyPatch, read: Callable[..., Settings]
-) -> None:
+def test_unsupported_launches_are_refused(monkeypatch: pytest.MonkeyPatch, read: Callable[..., Settings]) -> None:
     monkeypatch.setenv("ACCELERATE_USE_MEGATRON_LM", "true")
     with pytest.raises(RecipeError, match=r"Megatron-LM is not supported; training/accelerate/fsdp2.yaml"):
         read()
@@ -131,7 +129,7 @@ def test_ways_to_train_that_would_train_wrongly_are_refused(
 
 @pytest.fixture
 def deepspeed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a process finds that `accelerate launch` starts, as one of two, with the settings for DeepSpeed."""
+    """Set the environment of one of two processes that `accelerate launch` starts with the config for DeepSpeed."""
     monkeypatch.setattr(launch, "find_spec", lambda name: name)
     monkeypatch.setattr(launch, "compare_versions", lambda name, operation, version: False)
     arguments = launch_command_parser().parse_args(["--config_file", str(FOLDER / "zero2.yaml"), "train.py"])
@@ -145,7 +143,7 @@ def deepspeed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
 
 
-def test_nothing_that_deepspeed_is_told_contradicts_the_recipe(
+def test_no_setting_of_deepspeed_contradicts_the_recipe(
     monkeypatch: pytest.MonkeyPatch, deepspeed: None, read: Callable[..., Settings]
 ) -> None:
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
@@ -160,14 +158,14 @@ def test_nothing_that_deepspeed_is_told_contradicts_the_recipe(
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
-        ("ACCELERATE_DEEPSPEED_ZERO_STAGE", "3", r"zero_stage is 3; it has to be 2\. training/accelerate/fsdp2.yaml"),
-        ("ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE", "cpu", "offload_optimizer_device and .* have to be none"),
-        ("ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_DEVICE", "nvme", "and offload_param_device have to be none"),
+        ("ACCELERATE_DEEPSPEED_ZERO_STAGE", "3", r"zero_stage is 3; it must be 2\. training/accelerate/fsdp2.yaml"),
+        ("ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE", "cpu", "offload_optimizer_device and .* must be none"),
+        ("ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_DEVICE", "nvme", "and offload_param_device must be none"),
         ("ACCELERATE_DEEPSPEED_CONFIG_FILE", "mine.json", "deepspeed_config_file is not read"),
         ("WORLD_SIZE", "1", "there is only one; give --num_processes"),
     ],
 )
-def test_what_is_told_of_deepspeed_and_not_done_is_refused(
+def test_settings_of_deepspeed_that_are_ignored_are_refused(
     monkeypatch: pytest.MonkeyPatch,
     deepspeed: None,
     read: Callable[..., Settings],
@@ -192,7 +190,7 @@ def test_recipes_that_deepspeed_cannot_follow_are_refused(
 @pytest.mark.parametrize(
     ("name", "found"), [("find_spec", lambda name: None), ("compare_versions", lambda name, operation, version: True)]
 )
-def test_where_deepspeed_is_not_installed_or_too_old_it_is_said_how_it_would_be(
+def test_a_missing_or_old_deepspeed_is_reported_with_the_command_to_install_it(
     monkeypatch: pytest.MonkeyPatch,
     deepspeed: None,
     read: Callable[..., Settings],
@@ -205,17 +203,17 @@ def test_where_deepspeed_is_not_installed_or_too_old_it_is_said_how_it_would_be(
 
 
 @pytest.mark.parametrize("setting", [("ema_decay", "0.9"), ("average_checkpoints", "2")])
-def test_averages_are_refused_where_weights_are_in_shares(
+def test_averages_are_refused_with_fsdp(
     monkeypatch: pytest.MonkeyPatch, read: Callable[..., Settings], setting: tuple[str, str]
 ) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     monkeypatch.setenv("FSDP_VERSION", "2")
     key, value = setting
-    with pytest.raises(RecipeError, match="ema_decay and average_checkpoints need whole weights"):
+    with pytest.raises(RecipeError, match="ema_decay, average_checkpoints: not with FSDP"):
         read(f"--{key}", value)
 
 
-def test_a_folder_that_a_process_does_not_come_to_see_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_folder_that_a_process_does_not_see_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     accelerator = Accelerator(cpu=True)
     (tmp_path / "seen").touch()
     check_same_disk(accelerator, tmp_path / "seen")
@@ -227,7 +225,7 @@ def test_a_folder_that_a_process_does_not_come_to_see_is_named(monkeypatch: pyte
         check_same_disk(accelerator, tmp_path / "unseen")
 
 
-def test_others_wait_for_the_main_process_longer_than_the_libraries_would(no_accelerator: None) -> None:
+def test_processes_wait_for_the_main_process_longer_than_by_default(no_accelerator: None) -> None:
     accelerator = build_accelerator("no", use_cpu=True)
     assert accelerator.init_handler is not None
     assert accelerator.init_handler.timeout == LONGEST_WAIT > torch.distributed.distributed_c10d.default_pg_timeout

@@ -1,4 +1,4 @@
-"""A command ends as a shell expects: by a closed pipe, by a signal, on a full disk, and without a word of Python's."""
+"""Test that a command exits as a shell expects: on a closed pipe, a signal or a full disk, without a traceback."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from sineformer.training.system import command_line
 
-# The file alone: the whole package takes seconds to import.
+# The file alone: the package takes seconds to import.
 BEGIN = f"""
 import importlib.util, os, signal, sys, tempfile, time
 spec = importlib.util.spec_from_file_location("command_line", {command_line.__file__!r})
@@ -45,18 +45,18 @@ def shell(line: str, program: str, unbuffered: str = "") -> subprocess.Completed
 
 @both_ways
 @pytest.mark.parametrize("program", [PRINT_MUCH, PRINT_LITTLE], ids=["much", "little"])
-def test_a_reader_that_is_gone_ends_it_quietly(program: str, unbuffered: str) -> None:
+def test_a_closed_pipe_ends_it_quietly(program: str, unbuffered: str) -> None:
     done = shell("$COMMAND | (exec 0<&-; sleep 0.3); echo ${PIPESTATUS[0]}", f"time.sleep(0.2)\n{program}", unbuffered)
     assert (done.stdout, done.stderr) == ("141\n", "")
 
 
 @both_ways
-def test_what_was_read_is_there(unbuffered: str) -> None:
+def test_the_lines_read_before_a_pipe_closes_are_complete(unbuffered: str) -> None:
     done = shell("$COMMAND | head -n 2; echo ${PIPESTATUS[0]}", PRINT_MUCH, unbuffered)
     assert (done.stdout, done.stderr) == ("0\n1\n141\n", "")
 
 
-def test_help_that_nobody_reads_ends_quietly_too() -> None:
+def test_help_into_a_closed_pipe_ends_quietly_too() -> None:
     program = "import argparse\nsys.argv[1:] = ['--help']\n"
     program += "sys.exit(command_line.run_command(argparse.ArgumentParser().parse_args))"
     done = shell("$COMMAND | (exec 0<&-; sleep 0.3)", f"time.sleep(0.2)\n{program}")
@@ -70,13 +70,13 @@ def test_a_full_disk_is_one_line(program: str, unbuffered: str) -> None:
     assert (done.returncode, done.stderr) == (1, "error: the output cannot be written: No space left on device\n")
 
 
-def test_other_errors_of_the_system_stay_what_they_are() -> None:
+def test_other_system_errors_are_raised() -> None:
     done = shell("$COMMAND", "sys.exit(command_line.run_command(lambda: open('/no/such/file')))")
     assert done.returncode == 1
     assert done.stderr.startswith("Traceback")
 
 
-def test_a_broken_pipe_of_its_own_is_an_error_to_see() -> None:
+def test_a_broken_pipe_of_the_program_itself_is_raised() -> None:
     program = "def main():\n    reader, writer = os.pipe(); os.close(reader); os.write(writer, b'x')\n"
     done = shell("$COMMAND", program + "sys.exit(command_line.run_command(main))")
     assert done.stderr.endswith("BrokenPipeError: [Errno 32] Broken pipe\n")
@@ -103,7 +103,7 @@ def send(number: signal.Signals, folder: Path, more: str = "", begin: str = "") 
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda number: number.name)
-def test_a_signal_ends_it_quietly_with_nothing_left(number: signal.Signals, tmp_path: Path) -> None:
+def test_a_signal_ends_it_quietly_without_leftovers(number: signal.Signals, tmp_path: Path) -> None:
     done = send(number, tmp_path)
     assert (done.returncode, done.stderr) == (-number, "")
     assert not list(tmp_path.iterdir())
@@ -115,7 +115,7 @@ def test_processes_that_wait_for_each_other_end_at_once(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir())
 
 
-def test_what_nohup_ignores_stays_ignored(tmp_path: Path) -> None:
+def test_signals_ignored_by_nohup_stay_ignored(tmp_path: Path) -> None:
     done = send(signal.SIGHUP, tmp_path, begin="signal.signal(signal.SIGHUP, signal.SIG_IGN)\n")
     assert done.returncode == -signal.SIGTERM
 
@@ -126,14 +126,14 @@ def test_a_missing_library_is_one_line_that_names_the_extra() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (1, "", expected)
 
 
-def test_a_missing_module_of_our_own_is_a_fault_to_see() -> None:
+def test_a_missing_module_of_sineformer_is_raised() -> None:
     done = shell("$COMMAND", "with command_line.needs_extra('train'):\n    import sineformer_none, sineformer.none")
     assert "sineformer_none: pip" in done.stderr
     with pytest.raises(ModuleNotFoundError), command_line.needs_extra("train"):
         import sineformer.none  # noqa: F401
 
 
-def test_a_tilde_is_the_home_folder_of_somebody_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tilde_is_a_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/somewhere")
     assert command_line.path("~/a") == Path("/somewhere/a")
     assert command_line.path_or_name("~/a") == "/somewhere/a"

@@ -1,4 +1,4 @@
-"""Folders that are whole or not there, and what happens where the disk does not take them."""
+"""Test that files and folders are written completely or not at all, also on a full disk."""
 
 import os
 import shutil
@@ -34,7 +34,7 @@ def write_text(text: str) -> Callable[[Path], None]:
     return write
 
 
-def test_a_folder_that_cannot_be_written_leaves_the_earlier_one_and_nothing_else(
+def test_a_folder_that_cannot_be_written_leaves_the_earlier_one_unchanged(
     tmp_path: Path, small_files_only: None
 ) -> None:
     write_folder(tmp_path / "model", write_text("small"))
@@ -44,7 +44,7 @@ def test_a_folder_that_cannot_be_written_leaves_the_earlier_one_and_nothing_else
     assert (tmp_path / "model" / "inner" / "file").read_text() == "small"
 
 
-def test_a_folder_appears_only_when_it_is_whole(tmp_path: Path) -> None:
+def test_a_folder_appears_only_when_it_is_complete(tmp_path: Path) -> None:
     seen: list[bool] = []
 
     def write(aside: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_folder_appears_only_when_it_is_whole(tmp_path: Path) -> None:
     assert (tmp_path / "model" / "file").read_text() == "new"
 
 
-def test_a_copy_is_complete_or_what_was_there_stays(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_a_copy_is_complete_or_the_old_file_stays(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     (tmp_path / "small").write_bytes(b"\x00new\r\n")
     (tmp_path / "large").write_bytes(bytes(10_000))
     (tmp_path / "target").write_text("old")
@@ -68,7 +68,7 @@ def test_a_copy_is_complete_or_what_was_there_stays(tmp_path: Path, request: pyt
     assert sorted(path.name for path in tmp_path.iterdir()) == ["large", "small", "target"]
 
 
-def test_a_copy_replaces_a_link_and_leaves_what_it_leads_to(tmp_path: Path) -> None:
+def test_a_copy_replaces_a_link_and_not_its_target(tmp_path: Path) -> None:
     (tmp_path / "source").write_text("new")
     (tmp_path / "elsewhere").write_text("old")
     (tmp_path / "target").symlink_to(tmp_path / "elsewhere")
@@ -78,7 +78,7 @@ def test_a_copy_replaces_a_link_and_leaves_what_it_leads_to(tmp_path: Path) -> N
     assert not (tmp_path / "target").is_symlink()
 
 
-def test_a_file_that_cannot_be_written_is_as_it_was(tmp_path: Path, small_files_only: None) -> None:
+def test_a_file_that_cannot_be_written_is_unchanged(tmp_path: Path, small_files_only: None) -> None:
     write_file(tmp_path / "file", "small")
     with pytest.raises(OSError, match="File too large"):
         write_file(tmp_path / "file", "x" * 10_000)
@@ -86,7 +86,7 @@ def test_a_file_that_cannot_be_written_is_as_it_was(tmp_path: Path, small_files_
     assert (tmp_path / "file").read_text() == "small"
 
 
-def test_a_folder_that_is_there_is_replaced_whatever_a_crash_left_beside_it(tmp_path: Path) -> None:
+def test_an_existing_folder_is_replaced_despite_leftovers_of_a_crash(tmp_path: Path) -> None:
     for name in ("model", "model.writing", "model.removing"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "old").touch()
@@ -97,7 +97,7 @@ def test_a_folder_that_is_there_is_replaced_whatever_a_crash_left_beside_it(tmp_
 
 @pytest.fixture
 def events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is flushed, by name, and when something is renamed or a folder removed."""
+    """Record which names are flushed, and when something is renamed or a folder removed."""
     noted: list[str] = []
     names = {}
 
@@ -120,7 +120,7 @@ def test_a_file_is_flushed_before_its_name_appears(tmp_path: Path, events: list[
     assert events == [f"{tmp_path.name}/file.writing", "rename"]
 
 
-def test_the_name_of_a_folder_is_gone_from_the_disk_before_its_content_goes(tmp_path: Path, events: list[str]) -> None:
+def test_a_folder_is_renamed_on_disk_before_its_content_is_removed(tmp_path: Path, events: list[str]) -> None:
     (tmp_path / "model").mkdir()
     remove_folder(tmp_path / "model")
     assert events[-3:] == ["rename", tmp_path.name, "remove"]
@@ -135,7 +135,7 @@ def test_every_file_and_folder_is_flushed_before_the_name_appears(tmp_path: Path
     assert after == [top]
 
 
-def test_what_a_crash_leaves_aside_is_cleared_away(tmp_path: Path) -> None:
+def test_leftovers_of_a_crash_are_removed(tmp_path: Path) -> None:
     for name in ("step-1.writing", "step-2.removing", "step-3"):
         (tmp_path / name).mkdir()
     remove_leftovers(tmp_path)
@@ -176,14 +176,14 @@ def test_damage_is_recognised(tmp_path: Path, harm: Callable[[Path], object], na
     assert damage_of(tmp_path) == expected
 
 
-def test_a_folder_that_is_gone_is_damaged(tmp_path: Path) -> None:
+def test_a_missing_folder_is_damaged(tmp_path: Path) -> None:
     write_text("content")(tmp_path / ".")
     write_manifest(tmp_path)
     shutil.rmtree(tmp_path)
     assert damage_of(tmp_path) == "manifest.json is missing"
 
 
-def test_a_full_disk_is_one_message_whichever_library_meets_it(tmp_path: Path, small_files_only: None) -> None:
+def test_a_full_disk_is_one_message_with_every_library(tmp_path: Path, small_files_only: None) -> None:
     tensors = {"a": torch.zeros(1_000)}
     for write in (lambda: save_file(tensors, tmp_path / "a"), lambda: (tmp_path / "b").write_bytes(bytes(2_000))):
         with (
@@ -193,7 +193,7 @@ def test_a_full_disk_is_one_message_whichever_library_meets_it(tmp_path: Path, s
             write()
 
 
-def test_of_a_link_the_file_changes_that_it_leads_to_and_permissions_stay(tmp_path: Path) -> None:
+def test_a_link_is_followed_and_permissions_stay(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "file").write_text("old")
     (tmp_path / "there" / "file").chmod(0o640)
@@ -204,7 +204,7 @@ def test_of_a_link_the_file_changes_that_it_leads_to_and_permissions_stay(tmp_pa
     assert (tmp_path / "there" / "file").stat().st_mode & 0o777 == 0o640
 
 
-def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     assert file_problem(tmp_path / "pipe") is None
@@ -261,7 +261,7 @@ def test_a_folder_that_cannot_be_written_is_known_beforehand(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_permissions_are_looked_at(tmp_path: Path) -> None:
+def test_permissions_are_checked(tmp_path: Path) -> None:
     (tmp_path / "file").touch(0o444)
     assert "change its permissions" in str(file_problem(tmp_path / "file"))
     tmp_path.chmod(0o555)
@@ -269,6 +269,6 @@ def test_permissions_are_looked_at(tmp_path: Path) -> None:
     assert "Permission denied" in str(folder_problem(tmp_path / "new"))
 
 
-def test_other_errors_stay_what_they_are() -> None:
+def test_other_errors_are_raised_unchanged() -> None:
     with pytest.raises(TypeError), writing("step-3"):
         raise TypeError("a fault of the program")

@@ -1,4 +1,4 @@
-"""What the main process of a run does for all of them."""
+"""Test calls on the main process whose results all processes need."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +10,7 @@ from sineformer.training.system.files import CheckpointError
 from sineformer.training.system.processes import on_main_process
 
 
-def test_the_answer_and_the_error_of_the_main_process_are_those_of_all() -> None:
+def test_results_and_errors_of_the_main_process_reach_all() -> None:
     accelerator = Accelerator(cpu=True)
     assert on_main_process(accelerator, lambda: 3) == 3
 
@@ -21,7 +21,7 @@ def test_the_answer_and_the_error_of_the_main_process_are_those_of_all() -> None
         on_main_process(accelerator, fail)
 
 
-def test_what_is_wrong_with_data_in_the_main_process_is_said_by_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_data_error_of_the_main_process_is_raised_by_all(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[Any] = []
 
     def send(outcome: list[Any]) -> None:

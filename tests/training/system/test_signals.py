@@ -1,4 +1,4 @@
-"""Signals to real processes."""
+"""Test signals to real processes."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ import pytest
 
 from sineformer.training.system.signals import SAME_REQUEST_SECONDS, StopSignals
 
-# Says when it is ready and when it was asked to stop, and goes on all the same.
+# Prints when it is ready and when a stop was requested, and continues.
 PROGRAM = """
 import sys, time
 from sineformer.training.system.signals import StopSignals
@@ -34,7 +34,7 @@ def program() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_first_signal_asks_and_the_second_ends_at_once(program: Any, number: int) -> None:
+def test_the_first_signal_requests_a_stop_and_the_second_ends_at_once(program: Any, number: int) -> None:
     program.send_signal(number)
     assert program.stdout.readline() == "asked\n"
     program.send_signal(number)  # as when a launcher passes on what the terminal has sent
@@ -42,10 +42,10 @@ def test_the_first_signal_asks_and_the_second_ends_at_once(program: Any, number:
         program.wait(SAME_REQUEST_SECONDS + 0.2)
     program.send_signal(number)
     assert program.wait(30) == 128 + number
-    assert program.stderr.read().startswith(f"{signal.Signals(number).name}: ends after this step")
+    assert program.stderr.read().startswith(f"{signal.Signals(number).name}: stops after this step")
 
 
-def test_afterwards_signals_do_what_they_did_before() -> None:
+def test_afterwards_signals_have_their_earlier_handlers() -> None:
     earlier = signal.getsignal(signal.SIGTERM)
     with StopSignals() as signals:
         assert not signals.asked()

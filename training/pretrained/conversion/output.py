@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ...system.files import folder_problem, is_of_the_system, real_path, write_folder
+from ...system.files import folder_problem, is_system_error, real_path, write_folder
 
 NAMES_SHOWN = 5
 
@@ -32,7 +32,7 @@ def write_output(output_dir: Path, write: Callable[[Path], None]) -> None:
     try:
         write_folder(real_path(output_dir), write)
     except Exception as error:
-        if not is_of_the_system(error):
+        if not is_system_error(error):
             raise
         raise ConversionError(f"{output_dir} cannot be written: {error}; earlier files are unchanged") from error
 
