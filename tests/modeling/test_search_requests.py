@@ -84,7 +84,7 @@ def test_plain_requests_do_not_need_the_search_of_transformers(model, source, ar
         *({"encoder_outputs": (torch.zeros(3, 7, 32),)}, {"input_ids": torch.ones(3, 7)}, {"custom_generate": len}),
         {CACHE: EncoderDecoderCache(DynamicCache(), DynamicCache())},
     ],
-    ids=str,
+    ids=lambda arguments: " ".join(arguments),
 )
 def test_everything_else_goes_to_transformers(model, source, arguments) -> None:
     with pytest.raises(AskedTransformersError):
