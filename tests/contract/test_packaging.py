@@ -22,7 +22,7 @@ FOLDERS = ("configuration", "modeling", "training", "scripts")
 ROOT_FILES = {"__init__.py", "py.typed", "model_card.md"}
 # Scripts that measure or test the project itself.
 NEED_A_CLONE = (
-    *("benchmark_int8", "benchmark_memory", "benchmark_recipes", "benchmark_training"),
+    *("benchmark_int8", "benchmark_memory", "benchmark_recipes", "benchmark_training", "benchmark_translation"),
     "hf_suite",
 )
 PUBLIC_NAMES = {
