@@ -72,8 +72,8 @@ def parse() -> argparse.Namespace:
     if several and options.split_sentences:
         parser.error("--split_sentences gives one translation per line without a score; leave out the others")
     options.format = options.format or ("tsv" if several else "text")
-    terminal = sys.stdin is not None and sys.stdin.isatty()
-    options.interactive |= terminal and not (options.sentences or options.input or options.output)
+    options.terminal = sys.stdin is not None and sys.stdin.isatty()
+    options.interactive |= options.terminal and not (options.sentences or options.input or options.output)
     return options
 
 
@@ -85,6 +85,8 @@ def write_translations(options: argparse.Namespace, output: TextIO) -> None:
     model, tokenizers = load_translator(options.model, options.device, getattr(torch, options.dtype))
     search = Search(options.num_beams, options.num_return_sequences, options.scores)
     translator = Translator(model, tokenizers, search, options.batch_size, splitter)
+    if options.interactive and options.terminal:
+        print("Type a sentence and press Enter; Ctrl-D ends.", file=sys.stderr)
     output.write(header(options.format, options.scores))
     chunks = ([line] for line in iterate_lines(None)) if options.interactive else [lines]
     first, may_warn = 1, splitter is None

@@ -74,7 +74,10 @@ class Typist(io.RawIOBase):
 
 @pytest.mark.parametrize("flags", [[], ["--interactive"]], ids=["in a terminal", "with the flag"])
 def test_each_line_is_answered_before_the_next_is_read(
-    translate: Callable[..., int], monkeypatch: pytest.MonkeyPatch, flags: list[str]
+    translate: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flags: list[str],
 ) -> None:
     answers = io.BytesIO()
     typist = Typist([b"the dog\n", b"\n", b"der Hund\n"], answers, is_terminal=not flags)
@@ -82,6 +85,7 @@ def test_each_line_is_answered_before_the_next_is_read(
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(answers))
     assert translate(*flags) == 0
     assert typist.answered == [0, 1, 2, 3]
+    assert capsys.readouterr().err == ("" if flags else "Type a sentence and press Enter; Ctrl-D ends.\n")
 
 
 def test_the_best_translations_are_rows_or_objects(
