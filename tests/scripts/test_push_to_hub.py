@@ -49,7 +49,8 @@ def test_a_dry_run_lists_what_a_run_uploads(
     (folder / "tensorboard" / "events").touch()
     dry = push(hub, folder, "user/by-script", "--dry-run")
     assert dry.returncode == 0, dry.stderr
-    *files, total, verdict = dry.stdout.splitlines()
+    *files, left_out, total, verdict = dry.stdout.splitlines()
+    assert left_out.split() == ["left", "out", "tensorboard/"]
     sizes = {path.name: f"{path.stat().st_size:,}" for path in folder.iterdir() if path.is_file()}
     assert dict(reversed(line.split()) for line in files) == sizes
     assert total.endswith("to user/by-script (private), branch main")
@@ -58,7 +59,56 @@ def test_a_dry_run_lists_what_a_run_uploads(
 
     done = push(hub, folder, "user/by-script", "--commit_message", "As I say")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[:-1] == [*files, total]
+    assert done.stdout.splitlines()[:-1] == [*files, left_out, total]
     assert HfApi().list_repo_commits("user/by-script")[0].title == "As I say"
     assert HfApi().model_info("user/by-script").private
     assert {*HfApi().list_repo_files("user/by-script")} == {".gitattributes", *sizes}
+
+
+@pytest.fixture
+def trained_by_transformers(tmp_path: Path, make_model_folder: Callable[..., Path]) -> Path:
+    """Return the output folder of a `Seq2SeqTrainer`: with checkpoint and training arguments, without a card."""
+    from datasets import Dataset
+    from transformers import (
+        AutoModelForSeq2SeqLM,
+        AutoTokenizer,
+        DataCollatorForSeq2Seq,
+        Seq2SeqTrainer,
+        Seq2SeqTrainingArguments,
+    )
+
+    base, folder = make_model_folder(tmp_path / "base"), tmp_path / "tuned"
+    tokenizer, model = AutoTokenizer.from_pretrained(base), AutoModelForSeq2SeqLM.from_pretrained(base)
+    pairs = Dataset.from_list([dict(tokenizer("the dog", text_target="der Hund"))] * 4)
+    arguments = Seq2SeqTrainingArguments(str(folder), max_steps=1, save_steps=1, report_to=[], use_cpu=True)
+    collator = DataCollatorForSeq2Seq(tokenizer)
+    trainer = Seq2SeqTrainer(model, arguments, collator, pairs, processing_class=tokenizer)
+    trainer.train()
+    trainer.save_model()
+    trainer.save_state()
+    return folder
+
+
+@pytest.mark.slow
+def test_the_folder_of_a_seq2seq_trainer_is_published(
+    hub: Hub, hub_client: Hub, trained_by_transformers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = trained_by_transformers
+    assert {"training_args.bin", "checkpoint-1", "trainer_state.json"} <= {path.name for path in folder.iterdir()}
+    refused = push(hub, folder, "user/tuned")
+    assert refused.stderr.splitlines()[-1] == "  - README.md: missing; --card writes one"
+    refused = push(hub, folder, "user/tuned", "--card")
+    assert "add --languages SOURCE TARGET" in refused.stderr
+
+    without_token = [sys.executable, str(SCRIPT), str(folder), "user/tuned", "--dry-run", "--card"]
+    environment = {name: value for name, value in (os.environ | hub.environment).items() if name != "HF_TOKEN"}
+    dry = subprocess.run([*without_token, "--languages", "en", "de"], env=environment, capture_output=True, text=True)
+    assert dry.returncode == 0, dry.stderr
+    assert "left out  training_args.bin" in dry.stdout
+    assert dry.stdout.splitlines()[-1].startswith("user/tuned was not checked: there is no token")
+
+    done = push(hub, folder, "user/tuned")
+    assert done.returncode == 0, done.stderr
+    uploaded = {*HfApi().list_repo_files("user/tuned")}
+    assert {"README.md", "model.safetensors", "modeling_sineformer.py", "tokenizer.json"} <= uploaded
+    assert not {name for name in uploaded if "/" in name or name.endswith(".bin") or name == "trainer_state.json"}

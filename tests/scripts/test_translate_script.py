@@ -142,9 +142,9 @@ def test_compressed_text_is_translated_like_plain_text(
     (tmp_path / "in.txt").write_bytes(text)
     (tmp_path / f"in.txt{suffix}").write_bytes(COMPRESS[suffix](text))
     for name in ("in.txt", f"in.txt{suffix}"):
-        arguments = ["--input", tmp_path / name, "--output", tmp_path / f"out-{name}", "--device", "cpu"]
+        arguments = ["--input", tmp_path / name, "--output", tmp_path / f"{name}.out", "--device", "cpu"]
         assert call(script, monkeypatch, "--model", model_dir, *arguments) == 0
-    assert (tmp_path / f"out-in.txt{suffix}").read_bytes() == (tmp_path / "out-in.txt").read_bytes()
+    assert (tmp_path / f"in.txt{suffix}.out").read_bytes() == (tmp_path / "in.txt.out").read_bytes()
 
 
 def test_a_tilde_is_the_home_folder_in_every_path(
@@ -189,7 +189,7 @@ def test_a_failure_does_not_change_an_earlier_output(
     def fail(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(script, "translate_lines", fail)
+    monkeypatch.setattr(script, "load_translator", fail)
     with pytest.raises(KeyboardInterrupt):
         call(script, monkeypatch, "--model", model_dir, "x", "--output", output)
     assert output.read_text() == "of last week\n"

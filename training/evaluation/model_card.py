@@ -12,6 +12,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import PreTrainedConfig
 
 from ...configuration.configuration_sineformer import NEWEST, OLDEST
+from ..pretrained.card import TEMPLATE, architecture, python_literal
 from ..settings.arguments import DataArguments, Settings
 from ..settings.model_arguments import FineTuningArguments
 from ..system.files import file_problem, write_file
@@ -19,7 +20,6 @@ from ..system.output_folder import ADAPTER_FOLDER, CARD
 from .report import Report, notes, published_table, signatures
 from .scores import Example, Scores, column, escaped, score_table, signature_line, table, validation_columns
 
-TEMPLATE = Path(__file__).resolve().parent.parent.parent / "model_card.md"
 SCORES = re.compile(r"^## Scores\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
 
@@ -59,12 +59,12 @@ def write_model_card(folder: Path, settings: Settings, record: RunRecord) -> Non
         card_data=_metadata(name, settings, record),
         template_path=str(TEMPLATE),
         title=escaped(name),
-        place=_python_literal(name),
+        place=python_literal(name),
         dataset=dataset_name(data),
         source_language=data.source_language,
         target_language=data.target_language,
         training_pairs="a stream of" if record.training_pairs is None else f"{record.training_pairs:,}",
-        example=_python_literal(record.examples[0].source),
+        example=python_literal(record.examples[0].source),
         scores=table(*score_table({k: each.as_record() for k, each in record.scores.items()}, validation_columns())),
         signatures=signature_line(result.signatures),
         example_set=split,
@@ -75,7 +75,7 @@ def write_model_card(folder: Path, settings: Settings, record: RunRecord) -> Non
         parameters=f"{record.parameters:,}",
         oldest_transformers=OLDEST,
         newest_transformers=NEWEST,
-        architecture=_architecture(record.config) + _origin(settings.finetuning) + _averaging(settings, record),
+        architecture=architecture(record.config) + _origin(settings.finetuning) + _averaging(settings, record),
         best_metric=settings.evaluation.best_metric,
         step=record.step,
         minutes=f"{record.minutes:.1f}",
@@ -100,12 +100,6 @@ def _metadata(name: str, settings: Settings, record: RunRecord) -> ModelCardData
         model_name=name,
         eval_results=eval_results(comparable, {"type": data.dataset, "name": dataset_name(data), "split": split}),
     )
-
-
-def _python_literal(text: str) -> str:
-    """Return text as a Python string literal on one line, without a code fence that would end the Markdown block."""
-    quoted = text.replace("\\", "\\\\").replace('"', '\\"').replace("```", r"\x60\x60\x60")
-    return '"' + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in quoted) + '"'
 
 
 def _is_from_hub(finetuning: FineTuningArguments) -> bool:
@@ -149,21 +143,11 @@ def dataset_name(data: DataArguments) -> str:
     return data.dataset_name or names.get(data.dataset, data.dataset)
 
 
-def _architecture(config: PreTrainedConfig) -> str:
-    return (
-        f"{config.encoder_layers} encoder and {config.decoder_layers} decoder layers, width {config.d_model}, "
-        f"{config.encoder_attention_heads} heads, feed-forward {config.encoder_ffn_dim}, "
-        f"{'pre' if config.normalize_before else 'post'}-norm, sinusoidal positions, "
-        f"vocabulary {config.vocab_size:,}"
-        + (f" and {config.decoder_vocab_size:,}." if config.decoder_vocab_size != config.vocab_size else ".")
-    )
-
-
 def card_problem(folder: Path) -> str | None:
     """Return why the scores of a model card cannot be updated, with the fix; None if they can."""
     path = folder / CARD
     if not path.is_file():
-        return f"{path} is missing, so there is no model card to update; give the folder of a finished training"
+        return f"{path} is missing: there is no model card to update; write one with sineformer-push --card --dry-run"
     try:
         card = ModelCard.load(path)
     except (ValueError, OSError, yaml.YAMLError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,6 +24,7 @@ from ..system.output_folder import (
     ADAPTER_FILES,
     ADAPTER_FOLDER,
     CARD,
+    CHECKPOINTS,
     METRICS_FILE,
     PROFILE_FOLDER,
     REPORT_FILES,
@@ -31,6 +33,7 @@ from ..system.output_folder import (
     VERSIONS_FILE,
 )
 from .bare_process import BareProcessError, digest_in_bare_process, logits_digest
+from .card import NOT_EVALUATED
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -38,15 +41,30 @@ WEIGHTS_INDEX = "model.safetensors.index.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 REQUIRED = {CARD, CONFIG, "generation_config.json", TOKENIZER_CONFIG}
 RECORDS = {METRICS_FILE, SETTINGS_FILE, VERSIONS_FILE, *REPORT_FILES, "LICENSE", ".gitattributes"}
-TRAINING_LOGS = {*TRACKERS, PROFILE_FOLDER}  # not published: metrics.jsonl has their numbers
+# Not published: logs, checkpoints and results of our training, of `Seq2SeqTrainer` and of transformers' examples.
+LEFT_OUT = (
+    *(*TRACKERS, PROFILE_FOLDER, CHECKPOINTS, "runs", "checkpoint-*", ".git", ".cache"),
+    *("training_args.bin", "trainer_state.json", "*_results.json", "generated_predictions.txt"),
+    *("optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt", "rng_state*.pth"),
+)
+METADATA = {"language": "[en, de]", "library_name": "transformers", "pipeline_tag": "translation"}  # and examples
 PICKLES = {".bin", ".ckpt", ".joblib", ".npy", ".npz", ".pickle", ".pkl", ".pt", ".pth"}
 SENTENCES = ("A dog is sleeping.", "Where is the small house of my sister?")
 
 
 def model_files(folder: Path) -> list[PurePosixPath]:
-    """Return the relative paths of all files below `folder` except training logs, sorted."""
+    """Return the relative paths of all files below `folder` except those that are left out, sorted."""
     found = (PurePosixPath(path.relative_to(folder).as_posix()) for path in folder.rglob("*") if not path.is_dir())
-    return sorted(path for path in found if path.parts[0] not in TRAINING_LOGS)
+    return sorted(path for path in found if not _is_left_out(path.parts[0]))
+
+
+def files_left_out(folder: Path) -> list[str]:
+    """Return the names of files and folders that are not published though they belong to a training, sorted."""
+    return sorted(path.name + "/" * path.is_dir() for path in folder.iterdir() if _is_left_out(path.name))
+
+
+def _is_left_out(name: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in LEFT_OUT)
 
 
 def belongs_to_model(path: PurePosixPath) -> bool:
@@ -107,7 +125,8 @@ def _code_files(folder: Path, config: dict[str, Any]) -> tuple[set[str], list[st
 def _content_problems(folder: Path, required: set[str]) -> Iterator[str]:
     for name in sorted(required):
         if not (folder / name).is_file() and not name.endswith(".py"):
-            yield f"{name}: missing; save model and tokenizer with save_pretrained, or let training write the folder"
+            fix = "--card writes one" if name == CARD else "save model and tokenizer into the folder by save_pretrained"
+            yield f"{name}: missing; {fix}"
     tokenizers = {f"{prefix}{name}" for name in TOKENIZER_FILES for prefix in ("", f"{TARGET_FOLDER}/")}
     allowed = required | RECORDS | tokenizers | {f"{ADAPTER_FOLDER}/{name}" for name in ADAPTER_FILES}
     unexpected = [path for path in model_files(folder) if str(path) not in allowed]
@@ -121,15 +140,19 @@ def _content_problems(folder: Path, required: set[str]) -> Iterator[str]:
 
 def _card_problems(path: Path) -> Iterator[str]:
     try:
-        data = ModelCard.load(path).data
+        card = ModelCard.load(path)
     except (ValueError, yaml.YAMLError) as error:
         yield f"{path.name}: the metadata are invalid: {' '.join(str(error).split())}"
         return
-    for key in ("language", "library_name", "pipeline_tag"):
+    data = card.data
+    for key, example in METADATA.items():
         if not data.get(key):
-            yield f"{path.name}: the metadata have no {key}"
-    if not data.get("eval_results"):
-        yield f"{path.name}: the model-index has no results; add every score with its dataset and metric"
+            yield f"{path.name}: the metadata have no {key}; add the line `{key}: {example}` to those between `---`"
+    if not data.get("eval_results") and NOT_EVALUATED not in card.text:
+        yield (
+            f"{path.name}: the model-index has no results; sineformer-evaluate --update_model_card adds them, or write "
+            f"into the card: {NOT_EVALUATED}"
+        )
     for number, result in enumerate(data.get("eval_results") or [], start=1):
         yield from (f"{path.name}: model-index, result {number}: {problem}" for problem in _result_problems(result))
 

@@ -22,6 +22,10 @@ class PublishingError(ValueError):
     """Raised if the Hub refuses the model; the message gives the reason and the fix."""
 
 
+class UnreachableError(PublishingError):
+    """Raised if the Hub cannot be asked: there is no token, or no network."""
+
+
 @dataclass(frozen=True)
 class Destination:
     """Describe where a model is uploaded to.
@@ -50,15 +54,20 @@ class Upload:
         files: to upload, with their sizes in bytes.
         removed: files of an earlier model on the Hub, which would be loaded with the new one.
         problems: one line each; nothing is uploaded if there are any.
+        unchecked: why the destination was not checked in a dry run, None if it was.
     """
 
     files: dict[PurePosixPath, int]
     removed: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    unchecked: str | None = None
 
 
-def plan_upload(folder: Path, destination: Destination) -> Upload:
-    """Check the folder and the destination without changing anything; the result has all problems found."""
+def plan_upload(folder: Path, destination: Destination, dry_run: bool = False) -> Upload:
+    """Check the folder and the destination without changing anything; the result has all problems found.
+
+    In a dry run it is no problem if the Hub cannot be asked about the destination.
+    """
     if not folder.is_dir():
         return Upload({}, problems=[f"{folder} is not a folder"])
     upload = Upload({path: (folder / path).lstat().st_size for path in model_files(folder)})
@@ -71,7 +80,10 @@ def plan_upload(folder: Path, destination: Destination) -> Upload:
             upload.problems += _hub_card_problems(folder / CARD)
             upload.removed = _files_of_earlier_model(destination, upload.files)
         except PublishingError as error:
-            upload.problems.append(str(error))
+            if dry_run and isinstance(error, UnreachableError):
+                upload.unchecked = str(error)
+            else:
+                upload.problems.append(str(error))
     return upload
 
 
@@ -163,12 +175,12 @@ def _clear_errors(destination: Destination | None) -> Iterator[None]:
     try:
         yield
     except errors.LocalTokenNotFoundError as error:
-        raise PublishingError("there is no token; log in with `hf auth login`, or set HF_TOKEN") from error
+        raise UnreachableError("there is no token; log in with `hf auth login`, or set HF_TOKEN") from error
     except errors.RevisionNotFoundError as error:
         revision = destination.revision if destination else None
         raise PublishingError(f"revision {revision} does not exist; give a branch") from error
     except errors.OfflineModeIsEnabled as error:
-        raise PublishingError("HF_HUB_OFFLINE is set, so the Hub cannot be reached; unset it") from error
+        raise UnreachableError("HF_HUB_OFFLINE is set, so the Hub cannot be reached; unset it") from error
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
         said = error.server_message or error.response.headers.get("X-Error-Message") or str(error).splitlines()[0]
@@ -180,4 +192,4 @@ def _clear_errors(destination: Destination | None) -> Iterator[None]:
         raise PublishingError(f"the Hub answered {status} ({said}): {fixes.get(status, 'try again later')}") from error
     except errors.HTTPError as error:  # type: ignore[attr-defined]  # of httpx, whose import name has changed
         endpoint = HfApi().endpoint
-        raise PublishingError(f"{endpoint} cannot be reached: {error}; check the network") from error
+        raise UnreachableError(f"{endpoint} cannot be reached: {error}; check the network") from error

@@ -4,13 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import torch
 from tqdm.auto import tqdm
 
 from ...modeling.invisible_text import is_invisible
 from ..data.tokenizer import Tokenizers
+from .splitting import Splitter, join_sentences, split_lines
+
+
+class Hypothesis(NamedTuple):
+    """Hold a translation and, if requested, its score: its log-probability / length ** `length_penalty`."""
+
+    text: str
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class Search:
+    """Describe what to search for each source.
+
+    Attributes:
+        num_beams: number of beams; None for that of the model's generation config, or more if `translations` needs it.
+        translations: number of translations, best first.
+        scores: whether they have scores.
+    """
+
+    num_beams: int | None = None
+    translations: int = 1
+    scores: bool = False
+
+    def arguments(self, model: Any) -> dict[str, Any]:
+        """Return the arguments of `generate` that differ from the model's generation config."""
+        arguments: dict[str, Any] = {} if self.num_beams is None else {"num_beams": self.num_beams}
+        if self.translations > 1:
+            beams = self.num_beams or max(model.generation_config.num_beams or 1, self.translations)
+            arguments = {"num_beams": beams, "num_return_sequences": self.translations}
+        if self.scores:
+            arguments |= {"return_dict_in_generate": True, "output_scores": True}
+        return arguments
 
 
 def translate_lines(
@@ -34,15 +68,59 @@ def translate_lines(
     Returns:
         Translations without special tokens and without line breaks.
     """
+    found = search_lines(model, tokenizers, lines, Search(num_beams), batch_size, show_progress)
+    return [hypotheses[0].text for hypotheses in found]
+
+
+def search_lines(
+    model: Any,
+    tokenizers: Tokenizers,
+    lines: Sequence[str],
+    search: Search,
+    batch_size: int = 64,
+    show_progress: bool = False,
+) -> list[list[Hypothesis]]:
+    """Return the best translations of each line, as `translate_lines` does the best one.
+
+    A line without visible characters has one, which is empty and certain.
+    """
     batches = source_batches(tokenizers, lines, batch_size)
-    translations = [""] * len(lines)
+    found = [[Hypothesis("", 0.0 if search.scores else None)] for _ in lines]
     total = sum(len(batch.lines) for batch in batches)
     with tqdm(total=total, unit=" lines", disable=None if show_progress else True) as bar:
         for batch in batches:
-            for i, text in zip(batch.lines, translate_batch(model, tokenizers, batch, num_beams), strict=True):
-                translations[i] = text
+            for i, hypotheses in zip(batch.lines, search_batch(model, tokenizers, batch, search), strict=True):
+                found[i] = hypotheses
             bar.update(len(batch.lines))
-    return translations
+    return found
+
+
+@dataclass(frozen=True)
+class Translator:
+    """Translate lines with one model and the same options.
+
+    Attributes:
+        model, tokenizers, search, batch_size: as in `search_lines`.
+        splitter: splits a line into sentences, which are translated one by one; None to translate it at once. With a
+            splitter, a line has one translation and no score.
+    """
+
+    model: Any
+    tokenizers: Tokenizers
+    search: Search
+    batch_size: int
+    splitter: Splitter | None = None
+
+    def translate(self, lines: Sequence[str], show_progress: bool = False) -> list[list[Hypothesis]]:
+        """Return the best translations of each line."""
+        if self.splitter is None:
+            return self._search(lines, show_progress)
+        split = split_lines(lines, self.splitter)
+        found = iter(self._search(list(chain(*split)), show_progress))
+        return [[Hypothesis(join_sentences([next(found)[0].text for _ in sentences]))] for sentences in split]
+
+    def _search(self, lines: Sequence[str], show_progress: bool) -> list[list[Hypothesis]]:
+        return search_lines(self.model, self.tokenizers, lines, self.search, self.batch_size, show_progress)
 
 
 @dataclass(frozen=True)
@@ -62,11 +140,29 @@ def source_batches(tokenizers: Tokenizers, lines: Sequence[str], batch_size: int
     return [SourceBatch(batch, [encoded[i] for i in batch]) for batch in batches]
 
 
-@torch.inference_mode()
 def translate_batch(model: Any, tokenizers: Tokenizers, batch: SourceBatch, num_beams: int | None) -> list[str]:
     """Return the translations of one batch, without special tokens and line breaks."""
+    return [hypotheses[0].text for hypotheses in search_batch(model, tokenizers, batch, Search(num_beams))]
+
+
+@torch.inference_mode()
+def search_batch(model: Any, tokenizers: Tokenizers, batch: SourceBatch, search: Search) -> list[list[Hypothesis]]:
+    """Return the best translations of each source of a batch."""
     inputs = tokenizers.source.pad({"input_ids": batch.ids}, return_tensors="pt").to(model.device)  # [B, S]
-    beams = {} if num_beams is None else {"num_beams": num_beams}
-    generated = model.generate(**inputs, **beams)  # [B, T]
-    texts = tokenizers.target.batch_decode(generated, skip_special_tokens=True)
-    return [" ".join(text.splitlines()) for text in texts]
+    output = model.generate(**inputs, **search.arguments(model))
+    sequences = output.sequences if search.scores else output  # [B * n, T]
+    scores = _scores(model, output) if search.scores else [None] * len(sequences)
+    texts = tokenizers.target.batch_decode(sequences, skip_special_tokens=True)
+    found = [Hypothesis(" ".join(text.splitlines()), score) for text, score in zip(texts, scores, strict=True)]
+    return [found[start : start + search.translations] for start in range(0, len(found), search.translations)]
+
+
+def _scores(model: Any, output: Any) -> list[float]:
+    """Return the scores of the sequences, which greedy search leaves to be computed as beam search does."""
+    if output.get("sequences_scores") is not None:
+        return output.sequences_scores.tolist()
+    steps = len(output.scores)
+    log_probabilities = model.compute_transition_scores(output.sequences, output.scores, normalize_logits=True)
+    generated = output.sequences[:, -steps:] != model.generation_config.pad_token_id  # [B, T]
+    length = generated.sum(dim=1) ** (model.generation_config.length_penalty or 1.0)  # [B]
+    return (log_probabilities.where(generated, 0.0).sum(dim=1) / length).tolist()

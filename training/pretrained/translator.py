@@ -1,14 +1,11 @@
-"""Load a model for a translation command, read its input and open its output."""
+"""Load a model for a translation command, and read its input."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 from transformers.utils.logging import disable_progress_bar
@@ -16,7 +13,6 @@ from transformers.utils.logging import disable_progress_bar
 from ..data.readers.rows import decode, is_unicode
 from ..data.readers.text_files import raw_lines, split_lines
 from ..data.tokenizer import Tokenizers
-from ..system.files import file_problem, open_atomic
 from .loading import PretrainedError, find_model, load_model
 
 STANDARD_INPUT = "standard input"
@@ -57,22 +53,25 @@ def _usable_device(device: str | None) -> torch.device:
 
 
 def read_lines(path: Path | None) -> list[str]:
-    """Return the lines of a UTF-8 file, which may be compressed, or of standard input for None.
+    """Return all that `iterate_lines` yields."""
+    return list(iterate_lines(path))
+
+
+def iterate_lines(path: Path | None) -> Iterator[str]:
+    """Yield the lines of a UTF-8 file, which may be compressed, or of standard input for None, each as it arrives.
 
     Raises:
         TranslationError: it cannot be read, or a line is not UTF-8 or too long for a sentence.
     """
+    name = path or STANDARD_INPUT
     try:
-        raw = list(raw_lines(path) if path is not None else _lines_of_standard_input())
+        for number, line in enumerate(raw_lines(path) if path is not None else _lines_of_standard_input(), 1):
+            text, problem = decode(line)
+            if text is None:
+                raise TranslationError(f"{name}:{number} is {problem}; convert or correct it")
+            yield text
     except ValueError as error:
         raise TranslationError(str(error)) from error
-    name, texts = path or STANDARD_INPUT, []
-    for number, line in enumerate(raw, 1):
-        text, problem = decode(line)
-        if text is None:
-            raise TranslationError(f"{name}:{number} is {problem}; convert or correct it")
-        texts.append(text)
-    return texts
 
 
 def _lines_of_standard_input() -> Iterator[bytes]:
@@ -89,30 +88,3 @@ def check_sentences(sentences: Sequence[str]) -> None:
     for number, sentence in enumerate(sentences, 1):
         if not is_unicode(sentence):
             raise TranslationError(f"sentence {number}, {sentence!a}, is not UTF-8; set the terminal to UTF-8")
-
-
-@contextlib.contextmanager
-def open_output(path: Path | None) -> Iterator[TextIO]:
-    """Yield a UTF-8 stream into a file that is replaced when the context ends without an error; None: standard output.
-
-    Raises:
-        TranslationError: on entry if the file cannot be written; on exit if the disk is full.
-    """
-    if path is None:
-        if sys.stdout is None:
-            raise TranslationError("standard output is closed; name a file with --output")
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(encoding="utf-8", newline="\n")
-        yield sys.stdout
-        return
-    problem = file_problem(path)
-    if problem is not None:
-        raise TranslationError(problem)
-    try:
-        with (
-            open_atomic(path, f".{os.getpid()}") as stream,
-            io.TextIOWrapper(stream, encoding="utf-8", newline="\n") as text,
-        ):
-            yield text
-    except OSError as error:
-        raise TranslationError(f"{path} cannot be written: {error.strerror}; it is unchanged") from error

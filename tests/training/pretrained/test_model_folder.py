@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from sineformer.training.pretrained.model_folder import belongs_to_model, folder_problems, model_files
+from sineformer.training.pretrained.model_folder import belongs_to_model, files_left_out, folder_problems, model_files
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,8 @@ def test_a_complete_folder_with_records_and_logs_of_its_run_has_no_problems(fold
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     (problem,) = folder_problems(folder)
-    assert problem.startswith(f"{name}: missing; save")
+    fix = "--card writes one" if name == "README.md" else "save"
+    assert problem.startswith(f"{name}: missing; {fix}")
 
 
 @pytest.mark.parametrize("name", ["attention.py", "translation_pipeline.py", "configuration_sineformer.py"])
@@ -51,8 +52,8 @@ def test_a_folder_without_a_config_is_no_model(tmp_path: Path) -> None:
     assert folder_problems(tmp_path) == [f"{tmp_path} holds no config.json; give the folder of a finished training"]
 
 
-def test_pickles_unknown_files_and_checkpoints_are_refused_together(folder: Path) -> None:
-    for name in ("training_args.bin", "checkpoints/step-3/optimizer.pt", "checkpoints/step-3/model.safetensors"):
+def test_pickles_and_unknown_files_are_refused_together(folder: Path) -> None:
+    for name in ("pytorch_model.bin", "older/step-3/optimizer.pt", "older/step-3/model.safetensors"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"x")
     for name in (".DS_Store", "notes.txt", "optimizer.safetensors", "attention.py.orig"):
@@ -60,11 +61,23 @@ def test_pickles_unknown_files_and_checkpoints_are_refused_together(folder: Path
     pickle, unknown = "a pickle, which can run code on loading", "not part of a model"
     found = [problem.split("; ")[0] for problem in folder_problems(folder)]
     assert found == [
-        f"checkpoints/step-3/optimizer.pt: {pickle}",
-        f"training_args.bin: {pickle}",
-        *(f"{name}: {unknown}" for name in (".DS_Store", "attention.py.orig", "checkpoints/", "notes.txt")),
+        f"older/step-3/optimizer.pt: {pickle}",
+        f"pytorch_model.bin: {pickle}",
+        *(f"{name}: {unknown}" for name in (".DS_Store", "attention.py.orig", "notes.txt", "older/")),
         f"optimizer.safetensors: {unknown}",
     ]
+
+
+def test_files_of_a_training_are_left_out(folder: Path) -> None:
+    before = model_files(folder)
+    states = ("training_args.bin", "trainer_state.json", "optimizer.pt", "rng_state_0.pth", "all_results.json")
+    below = ("checkpoints/step-3/optimizer.pt", "checkpoint-10/model.safetensors", "runs/host/events.out.tfevents.1")
+    for name in (*states, *below):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    assert model_files(folder) == before
+    assert folder_problems(folder) == []
+    assert files_left_out(folder) == sorted([*states, "checkpoints/", "checkpoint-10/", "runs/"])
 
 
 def test_weights_in_several_files_must_all_be_there_and_no_others(folder: Path) -> None:

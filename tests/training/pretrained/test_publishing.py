@@ -65,6 +65,14 @@ def test_a_missing_token(hub_client: Hub, folder: Path, monkeypatch: pytest.Monk
     assert problem == "there is no token; log in with `hf auth login`, or set HF_TOKEN"
 
 
+def test_a_dry_run_needs_no_token(hub_client: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_TOKEN")
+    upload = plan_upload(folder, Destination("user/model"), dry_run=True)
+    (fault,) = upload.problems
+    assert fault.startswith("generation_config.json: missing")
+    assert upload.unchecked == "there is no token; log in with `hf auth login`, or set HF_TOKEN"
+
+
 def test_an_invalid_token(hub_client: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_expired")
     (problem,) = problems(folder, Destination("user/model"))

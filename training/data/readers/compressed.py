@@ -1,4 +1,4 @@
-"""Read compressed files (`.gz`, `.bz2`, `.xz`, `.zst`) of one or several streams; damage is always an error."""
+"""Read and write compressed files (`.gz`, `.bz2`, `.xz`, `.zst`); damage in any of their streams is an error."""
 
 import bz2
 import contextlib
@@ -38,6 +38,23 @@ def decompressed(file: BinaryIO, suffix: str) -> Iterator[BinaryIO]:
         yield stream
     except damage as error:
         raise OSError(str(error)) from error
+
+
+@contextlib.contextmanager
+def compressing(file: BinaryIO, suffix: str) -> Iterator[BinaryIO]:
+    """Yield a stream that compresses into an open file as its suffix says; with any other suffix, the file itself.
+
+    Raises:
+        OSError: on entry, if the library for this suffix is missing.
+    """
+    openers: dict[str, Callable[[], Any]] = {
+        ".gz": lambda: gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0),  # equal text, equal file
+        ".bz2": lambda: bz2.BZ2File(file, "wb"),
+        ".xz": partial(lzma.LZMAFile, file, "wb"),
+        ".zst": lambda: io.BufferedWriter(_import_arrow().CompressedOutputStream(file, "zstd"), CHUNK),
+    }
+    with openers.get(suffix, lambda: file)() as stream:
+        yield stream
 
 
 def _import_arrow() -> Any:
