@@ -110,9 +110,15 @@ def test_generation_parameters_are_in_the_generation_config_and_do_not_truncate(
     assert not {"num_beams", "max_length", "length_penalty"} & config.keys()
 
 
-def test_the_saved_settings_repeat_the_run_bit_for_bit(finished: Path, tmp_path: Path) -> None:
+def test_the_saved_settings_repeat_the_run_bit_for_bit(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     again = tmp_path / "again"
     assert main(["--config", str(finished / "training_args.yaml"), "--output_dir", str(again)]) == 0
+    results, notes = capsys.readouterr()
+    assert results.startswith(f"Model:   {again} (best model of the run, step ")
+    assert notes.startswith("train: 81 sentence pairs read")
+    assert results.count("\n") == 6
     assert metrics(again) == metrics(finished)
     first, second = (load_file(folder / "model.safetensors") for folder in (finished, again))
     assert all(torch.equal(first[name], second[name]) for name in first)

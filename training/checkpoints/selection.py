@@ -143,6 +143,7 @@ class Selection:
         )
         model.to(accelerator.device)
         held_out = list(data.held_out.values())[-1]
+        self.log.message(f"final {held_out.name}: translating {len(held_out.text):,} sentences with the best model")
         scores, translations = self.evaluator.measure(model, held_out, settings.evaluation.num_beams)
         self.log.evaluation(held_out.name, self.best.step, scores, pick_samples(held_out, translations))
         assert self.best.scores is not None, "training ends with an evaluation"

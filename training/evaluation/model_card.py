@@ -59,12 +59,12 @@ def write_model_card(folder: Path, settings: Settings, record: RunRecord) -> Non
         card_data=_metadata(name, settings, record),
         template_path=str(TEMPLATE),
         title=escaped(name),
-        place=_python_literal(name),
+        place=python_literal(name),
         dataset=dataset_name(data),
         source_language=data.source_language,
         target_language=data.target_language,
         training_pairs="a stream of" if record.training_pairs is None else f"{record.training_pairs:,}",
-        example=_python_literal(record.examples[0].source),
+        example=python_literal(record.examples[0].source),
         scores=table(*score_table({k: each.as_record() for k, each in record.scores.items()}, validation_columns())),
         signatures=signature_line(result.signatures),
         example_set=split,
@@ -102,7 +102,7 @@ def _metadata(name: str, settings: Settings, record: RunRecord) -> ModelCardData
     )
 
 
-def _python_literal(text: str) -> str:
+def python_literal(text: str) -> str:
     """Return text as a Python string literal on one line, without a code fence that would end the Markdown block."""
     quoted = text.replace("\\", "\\\\").replace('"', '\\"').replace("```", r"\x60\x60\x60")
     return '"' + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in quoted) + '"'
