@@ -19,7 +19,7 @@ from ..data.parallel_text import ParallelText
 from ..data.tokenizer import Tokenizers
 from ..pretrained.translation import translate_lines
 from ..pretrained.translator import TranslationError, load_translator, read_lines
-from ..settings.arguments import DataArguments
+from ..settings.arguments import DataArguments, public
 from ..settings.record import library_versions, recorded_scoring, recorded_split
 from .evaluator import Evaluator
 from .languages import bleu_tokenizer, needs_target_language, tokenizer_problem
@@ -104,7 +104,7 @@ class _TestSet:
         recorded = recorded_split(model_folder, self.text.digest())
         split, data = (self.name, self.arguments) if recorded is None else recorded
         name = self.arguments.dataset_name or dataset_name(data)
-        return {"type": data.dataset, "name": name, "split": split}
+        return {"type": public(data.dataset), "name": name, "split": split}
 
 
 @dataclass

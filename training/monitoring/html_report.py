@@ -16,7 +16,7 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 
 from ..evaluation.scores import METRICS, Scores, column, score_table, validation_columns
-from ..settings.arguments import CONCERNS, keys_with
+from ..settings.arguments import CONCERNS, keys_with, without_folders
 from ..settings.facts import Fact
 from ..system.files import file_problem, write_file
 from ..system.output_folder import PICTURE_FILE, REPORT_FILE, REPORT_FILES
@@ -205,7 +205,7 @@ def _settings(settings: Mapping[str, object]) -> tuple[Rows, Rows]:
     private = keys_with(Fact.PRIVATE)
     chosen: Rows = []
     others: Rows = []
-    for key, value in settings.items():
+    for key, value in without_folders(settings).items():
         if key not in private:
             is_default = key in defaults and defaults[key] == value
             shown = " ".join(map(str, value)) if isinstance(value, list) else str(value)

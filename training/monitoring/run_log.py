@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from tqdm.auto import tqdm
 
 from ..evaluation.scores import Example, Scores, log_line
+from ..settings.arguments import public
 from ..system.files import flush, writing
 from ..system.output_folder import METRICS_FILE
 from .trackers import track_samples, wandb_id
@@ -233,7 +234,8 @@ class RunLog:
 
     def _skipped(self, number: int, skipped: Skipped) -> None:
         # JSON has no numbers that are not finite; `float` parses these strings.
-        values = {"loss": str(skipped.loss), "gradient_norm": str(skipped.gradient_norm), "examples": skipped.examples}
+        values = {"loss": str(skipped.loss), "gradient_norm": str(skipped.gradient_norm)}
+        values |= {"examples": public(skipped.examples)}
         self._record("skipped", number, values | {"in_a_row": skipped.in_a_row, "total": skipped.total})
         self.message(f"warning: step {number} was skipped, {skipped.total} so far: {skipped}")
 

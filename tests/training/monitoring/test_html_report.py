@@ -328,8 +328,10 @@ def test_a_norm_that_is_not_finite_can_be_read(tmp_path: Path) -> None:
 
 def test_folders_of_the_machine_are_not_shown(tmp_path: Path) -> None:
     write_log(tmp_path, [{"kind": "skipped", "step": 1, "loss": "inf", "examples": ["/somewhere/a.txt:7"]}])
-    keys = ("output_dir", "data_dir", "cache_dir")
-    (tmp_path / "training_args.yaml").write_text(yaml.safe_dump(dict.fromkeys(keys, "/somewhere/there")))
+    keys = ("output_dir", "data_dir", "cache_dir", "model_name_or_path")
+    settings = {**dict.fromkeys(keys, "/somewhere/there"), "train_files": ["/somewhere/a.en", "b/a.de"]}
+    (tmp_path / "training_args.yaml").write_text(yaml.safe_dump(settings))
     text = page(read_run(tmp_path), [])
     assert "/somewhere" not in text
     assert "a.txt:7" in text
+    assert "<td>a.en b/a.de</td>" in text
