@@ -183,12 +183,15 @@ def _has_repeat(units: Sequence[str], lengths: Iterable[int]) -> bool:
 def worst_sentences(
     text: ParallelText, translations: Sequence[str], count: int, baseline: Sequence[str] | None = None
 ) -> list[dict[str, Any]]:
-    """Return the `count` sentences with the lowest sentence chrF, lowest first; ties in the order of the set."""
+    """Return the `count` sentences with the lowest sentence chrF, lowest first; ties in the order of the set, and those
+    equal to their reference left out."""
     chrf = CHRF()
-    scores = [
-        chrf.sentence_score(ours, [reference]).score for ours, reference in zip(translations, text.targets, strict=True)
-    ]
-    chosen = sorted(range(len(text)), key=lambda index: (scores[index], index))[:count]
+    scores = {
+        index: chrf.sentence_score(ours, [reference]).score
+        for index, (ours, reference) in enumerate(zip(translations, text.targets, strict=True))
+        if ours != reference
+    }
+    chosen = sorted(scores, key=lambda index: (scores[index], index))[:count]
     rows = []
     for index in chosen:
         row = {"line": text.lines[index], "chrf": scores[index], "source": text.sources[index]}

@@ -126,6 +126,7 @@ def test_the_worst_sentences_come_first_and_ties_keep_their_order() -> None:
     assert rows[1] == {
         "line": 6, "chrf": 0.0, "source": "s4", "reference": "abcdef", "translation": "uvw", "baseline": "b4"
     }  # fmt: skip
+    assert worst_sentences(text, ["abcdef"] * 3 + ["uvw"], 3) == [{k: v for k, v in rows[1].items() if k != "baseline"}]
     assert rows[2]["chrf"] == CHRF().sentence_score("abcxyz", ["abcdef"]).score
 
 
