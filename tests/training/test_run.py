@@ -86,6 +86,7 @@ def test_the_record_covers_steps_evaluations_and_the_test_of_the_best_model(fini
     assert {result.metric_value for result in card.data.eval_results} == {
         round(test["bleu"], 2),
         round(test["chrf"], 2),
+        round(test["chrf_plus_plus"], 2),
     }
     assert json.loads((finished / "versions.json").read_text())["torch"] == torch.__version__
 

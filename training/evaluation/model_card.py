@@ -96,7 +96,7 @@ def _metadata(name: str, settings: Settings, record: RunRecord) -> ModelCardData
         tags=["translation", "sineformer"],
         base_model=settings.finetuning.model_name_or_path if _is_from_hub(settings.finetuning) else None,
         datasets=[data.dataset] if "/" in public(data.dataset) else None,
-        metrics=[_metric_type(metric) for metric in comparable],
+        metrics=list(dict.fromkeys(map(_metric_type, comparable))),
         model_name=name,
         eval_results=eval_results(
             comparable, {"type": public(data.dataset), "name": dataset_name(data), "split": split}

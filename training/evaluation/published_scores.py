@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from importlib import metadata
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from sacremoses import MosesPunctNormalizer, MosesTokenizer
 
 from ..data.parallel_text import ParallelText
 from .languages import WESTERN, bleu_tokenizer, has_spaces, tercom_segments
-from .scores import column
+from .scores import METRICS, column
 
 BOOTSTRAP_SAMPLES = 1_000
 BOOTSTRAP_SEED = 12_345  # that of sacrebleu's command line, for equal numbers
@@ -76,10 +77,12 @@ def measures(language: str, tokenize: str | None = None) -> dict[str, Measure]:
         language: code of the translations' language.
         tokenize: sacrebleu's name of the tokenizer of BLEU; None for the default of the language.
     """
-    builds: dict[str, Callable[[], Any]] = {"bleu": lambda: BLEU(tokenize=tokenize or bleu_tokenizer(language))}
+    chosen = tokenize or bleu_tokenizer(language)
+    of_both = {name: partial(metric.build, chosen) for name, metric in METRICS.items() if metric.build is not None}
+    builds: dict[str, Callable[[], Any]] = {"bleu": of_both.pop("bleu")}
     if has_spaces(language):
         builds["bleu_lowercase"] = lambda: lower_case_bleu(language)
-    builds["chrf"] = CHRF
+    builds |= of_both
     if has_spaces(language):
         builds["ter"] = TER
     elif tercom_segments(language):

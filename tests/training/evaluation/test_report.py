@@ -125,8 +125,8 @@ def test_report_and_card_of_a_language_without_spaces_have_the_meaningful_scores
         assert not any(title in text for title in missing)
         assert "13a" not in text
     titles = [each.metric_name for each in card.data.eval_results]
-    assert titles == [title for title in ("BLEU", "chrF", "TER") if title not in missing]
-    assert card.data.metrics == [title.lower() for title in titles]
+    assert titles == [title for title in ("BLEU", "chrF", "chrF++", "TER") if title not in missing]
+    assert card.data.metrics == [title.lower() for title in titles if title != "chrF++"]
 
 
 def test_a_report_is_complete_and_replaces_an_older_one(tmp_path: Path) -> None:
@@ -173,6 +173,7 @@ def test_the_card_gets_the_scores_of_the_report_and_keeps_the_rest(model_dir: Pa
     card = ModelCard.load(model_dir / "README.md")
     found = {(each.dataset_split, each.metric_name): each for each in card.data.eval_results}
     titles = {"bleu": "BLEU", "bleu_lowercase": "BLEU, lower case", "chrf": "chrF", "ter": "TER"}
+    titles["chrf_plus_plus"] = "chrF++"
     assert {key: each.metric_value for key, each in found.items()} == {
         (data["name"], titles[name]): round(score["score"], 2)
         for data in report["sets"]
