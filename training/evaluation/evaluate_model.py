@@ -328,7 +328,7 @@ def _describe(system: _System, baseline: _System | None, request: EvaluationRequ
 
 def _chosen(generation: GenerationConfig) -> dict[str, Any]:
     """Return the generation settings that differ from the defaults, which some programs save with the model too."""
-    defaults = getattr(GenerationConfig, "_get_default_generation_params", dict)()
+    defaults: dict[str, Any] = getattr(GenerationConfig, "_get_default_generation_params", dict)()
     ignored = {"transformers_version"}  # of the time it was saved
     values = generation.to_diff_dict().items()
     return {key: value for key, value in values if key not in ignored and defaults.get(key) != value}
