@@ -135,6 +135,8 @@ class Run:
             if checkpoint is not None:
                 state.restore(checkpoint)
                 log.message(f"resuming from {checkpoint.folder}")
+            elif settings.finetuning.model_name_or_path is not None:
+                selection.validate_base(model)
             with profiling(self.accelerator, log, settings.run.folder) if settings.run.profile else nullcontext():
                 if selection.is_patient:
                     trainer.run(

@@ -294,7 +294,11 @@ class RunLog:
         self._record(name, number, record)
         track_samples(self.accelerator, name, self.latest, samples)
         best = ", the best so far" if is_best else ""
-        title = f"final {name}, best model (step {number})" if is_best is None else f"{name} at step {number}"
+        title = (
+            f"final {name}, best model (step {number})"
+            if is_best is None
+            else f"{name.replace('_', ' of the ')} at step {number}"
+        )
         self.message(f"{title}: {log_line(scores)}{best}")
 
     def _record(self, kind: str, number: int, values: dict[str, Any]) -> None:

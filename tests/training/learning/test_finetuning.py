@@ -81,6 +81,12 @@ def problems(*flags: str) -> list[str]:
 def test_fine_tuning_starts_from_the_base_model(base: Path, tuned: Path) -> None:
     assert losses(tuned, "train")[0] < losses(base, "train")[0] - 0.5
     assert losses(tuned, "validation")[-1] < losses(base, "validation")[-1]
+    (before,) = losses(tuned, "validation_base")
+    assert before == pytest.approx(losses(base, "validation")[-1])
+    before_and_after = [f"| {before:.3f} |", f"| {min(losses(tuned, 'validation')):.3f} |"]
+    rows = [line for line in (tuned / "README.md").read_text().splitlines() if line.startswith("| validation")]
+    assert [row.split(" | ")[0] for row in rows] == ["| validation, base model", "| validation"]
+    assert all(loss in row for loss, row in zip(before_and_after, rows, strict=True))
     config = SineformerConfig.from_pretrained(tuned)
     assert config.to_dict() == SineformerConfig.from_pretrained(base).to_dict()
 
