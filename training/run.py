@@ -22,6 +22,7 @@ from .learning.loop import Limits, Trainer
 from .monitoring.metrics_file import ReportError
 from .monitoring.profiling import profiling
 from .monitoring.run_log import RunLog
+from .monitoring.summary import summary
 from .monitoring.trackers import close_trackers, start_trackers
 from .settings.arguments import Settings
 from .system.processes import build_accelerator, check_same_data, on_main_process
@@ -70,6 +71,9 @@ def run(settings: Settings) -> Scores | None:
     scores = training.selection.finish(data, minutes)
     close_trackers(accelerator)
     report(accelerator, settings)
+    if accelerator.is_main_process:
+        held_out = list(data.held_out.values())[-1]
+        print(summary(settings.run.folder, training.selection.best.step, held_out, scores))
     return scores
 
 
@@ -131,6 +135,8 @@ class Run:
             if checkpoint is not None:
                 state.restore(checkpoint)
                 log.message(f"resuming from {checkpoint.folder}")
+            elif settings.finetuning.model_name_or_path is not None:
+                selection.validate_base(model)
             with profiling(self.accelerator, log, settings.run.folder) if settings.run.profile else nullcontext():
                 if selection.is_patient:
                     trainer.run(

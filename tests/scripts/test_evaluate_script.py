@@ -117,7 +117,7 @@ def test_several_test_sets_are_in_one_report_and_in_the_card(
     assert call(script, monkeypatch, arguments) == 0
     assert [(each["name"], each["sentences"]) for each in read_report()["sets"]] == [("test", 4), ("table", 2)]
     card = ModelCard.load(workspace / "model" / "README.md")
-    assert [each.dataset_split for each in card.data.eval_results] == ["test"] * 4 + ["table"] * 4
+    assert [each.dataset_split for each in card.data.eval_results] == ["test"] * 5 + ["table"] * 5
     assert {each.dataset_name for each in card.data.eval_results} == {"Mine"}
     assert card.data.model_name == "small"
     assert "old" not in card.text

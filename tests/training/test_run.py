@@ -86,6 +86,7 @@ def test_the_record_covers_steps_evaluations_and_the_test_of_the_best_model(fini
     assert {result.metric_value for result in card.data.eval_results} == {
         round(test["bleu"], 2),
         round(test["chrf"], 2),
+        round(test["chrf_plus_plus"], 2),
     }
     assert json.loads((finished / "versions.json").read_text())["torch"] == torch.__version__
 
@@ -110,13 +111,33 @@ def test_generation_parameters_are_in_the_generation_config_and_do_not_truncate(
     assert not {"num_beams", "max_length", "length_penalty"} & config.keys()
 
 
-def test_the_saved_settings_repeat_the_run_bit_for_bit(finished: Path, tmp_path: Path) -> None:
+def test_the_saved_settings_repeat_the_run_bit_for_bit(
+    finished: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     again = tmp_path / "again"
-    assert main(["--config", str(finished / "training_args.yaml"), "--output_dir", str(again)]) == 0
+    assert (
+        main(["--config", str(finished / "training_args.yaml"), "--data_dir", str(corpus), "--output_dir", str(again)])
+        == 0
+    )
+    results, notes = capsys.readouterr()
+    assert results.startswith(f"Model:   {again} (best model of the run, step ")
+    assert notes.startswith("train: 81 sentence pairs read")
+    assert results.count("\n") == 6
     assert metrics(again) == metrics(finished)
     first, second = (load_file(folder / "model.safetensors") for folder in (finished, again))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert (again / "tokenizer.json").read_bytes() == (finished / "tokenizer.json").read_bytes()
+
+
+def test_no_file_of_a_run_holds_an_absolute_path_of_its_settings(finished: Path, corpus: Path, tmp_path: Path) -> None:
+    pairs = [str(corpus / "train.en.gz"), str(corpus / "train.de")]
+    flags = ["--dataset", "files", "--train_files", *pairs, "--validation_files", *pairs, "--warmup_steps", "1"]
+    flags += ["--model_name_or_path", str(finished), "--lora_r", "2", "--max_steps", "1", "--use_cpu"]
+    assert main([*flags, "--cache_dir", str(tmp_path / "cache"), "--output_dir", str(tmp_path / "tuned")]) == 0
+    folders = [str(folder).encode() for folder in (corpus, finished, tmp_path)]
+    for folder in (finished, tmp_path / "tuned"):
+        for file in (path for path in folder.rglob("*") if path.is_file()):
+            assert not [path for path in folders if path in file.read_bytes()], file
 
 
 def test_the_best_checkpoint_is_the_one_published(corpus: Path, tmp_path: Path) -> None:

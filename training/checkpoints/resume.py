@@ -11,7 +11,7 @@ from accelerate import Accelerator
 
 from ..data.tokenizer import Tokenizers, load_tokenizers
 from ..learning.initial_model import BaseModel
-from ..settings.arguments import LATEST, Settings, keys_with
+from ..settings.arguments import LATEST, Settings, keys_with, without_folders
 from ..settings.facts import Fact
 from ..settings.record import recorded_settings, write_settings, write_versions
 from ..settings.schedules import SCHEDULES
@@ -115,7 +115,8 @@ def _check_settings(folder: Path, settings: Settings) -> dict[str, Any] | None:
         earlier = recorded_settings(folder)
     except (OSError, ValueError) as error:
         raise CheckpointError(str(error)) from error
-    changes = [] if earlier is None else list(_changes(earlier, settings.as_dict()))
+    now = without_folders(settings.as_dict())  # as recorded; `check_data` compares the content of files
+    changes = [] if earlier is None else list(_changes(without_folders(earlier), now))
     if changes:
         raise CheckpointError(
             f"{folder / SETTINGS_FILE} is of a run with other settings; change them back, or choose another output_dir"

@@ -15,6 +15,7 @@ from ..evaluation.evaluator import Evaluator, pick_samples
 from ..evaluation.model_card import RunRecord, write_model_card
 from ..evaluation.scores import Example, Scores, is_better
 from ..learning.averaging import Averages
+from ..monitoring.metrics_file import VALIDATION_BASE
 from ..monitoring.run_log import RunLog
 from ..settings.arguments import Settings
 from ..system.files import MANIFEST, copy_file, write_folder, write_manifest, writing
@@ -63,6 +64,7 @@ class Selection:
         validation: the set that models are chosen on.
         log: receives the scores.
         best: the best evaluation so far.
+        base: scores of the model to fine-tune, before training; None for a new model.
     """
 
     settings: Settings
@@ -70,6 +72,7 @@ class Selection:
     validation: EvaluationSet
     log: RunLog
     best: Best = field(default_factory=Best)
+    base: Scores | None = None
 
     @property
     def folder(self) -> Path:
@@ -81,6 +84,13 @@ class Selection:
         """Return whether fewer than `patience` evaluations in a row were no better than the best one."""
         patience = self.settings.evaluation.patience
         return patience is None or self.best.evaluations_since < patience
+
+    def validate_base(self, model: FullModel) -> None:
+        """Evaluate the model to fine-tune before training, for comparison; it is not a candidate for the best model."""
+        num_beams = self.settings.evaluation.eval_num_beams
+        self.base, translations = self.evaluator.measure(model.gather(), self.validation, num_beams)
+        samples = pick_samples(self.validation, translations)
+        self.log.evaluation(VALIDATION_BASE, 0, self.base, samples, is_best=False)
 
     def validate(self, step: int, model: FullModel, averages: Averages) -> bool:
         """Evaluate the model, or its moving average if there is one, and keep it if it is the best so far; return
@@ -143,12 +153,14 @@ class Selection:
         )
         model.to(accelerator.device)
         held_out = list(data.held_out.values())[-1]
+        self.log.message(f"final {held_out.name}: translating {len(held_out.text):,} sentences with the best model")
         scores, translations = self.evaluator.measure(model, held_out, settings.evaluation.num_beams)
         self.log.evaluation(held_out.name, self.best.step, scores, pick_samples(held_out, translations))
         assert self.best.scores is not None, "training ends with an evaluation"
+        before = {} if self.base is None else {"validation, base model": self.base}
         texts = zip(held_out.text.sources, held_out.text.targets, translations, strict=True)
         record = RunRecord(
-            scores={"validation": self.best.scores, held_out.name: scores},
+            scores=before | {"validation": self.best.scores, held_out.name: scores},
             examples=[Example(*each) for each in itertools.islice(texts, CARD_EXAMPLES)],
             config=model.config,
             parameters=model.num_parameters(),

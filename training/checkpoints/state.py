@@ -128,6 +128,7 @@ class TrainingState:
                 "scores": None if best.scores is None else best.scores.as_record(),
                 "evaluations_since": best.evaluations_since,
             },
+            "base": None if self.selection.base is None else self.selection.base.as_record(),
             "log": self.log.state(),
         }
 
@@ -145,6 +146,8 @@ class TrainingState:
         best = state["best"]
         scores = None if best["scores"] is None else Scores.from_record(best["scores"])
         self.selection.best = Best(best["step"], scores=scores, evaluations_since=best["evaluations_since"])
+        base = state.get("base")  # a checkpoint of an earlier version has none
+        self.selection.base = None if base is None else Scores.from_record(base)
         self.averages.restore(folder)
         self.log.restore(state["log"], state["step"])
         self._restore_random_state(folder)

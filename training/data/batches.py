@@ -7,6 +7,7 @@ within an epoch starts at the first batch that it has not trained on.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -243,7 +244,7 @@ class StreamedBatches:
         for report in gather_object(list(self.reports.values())):
             total.add_all(report)
         if self.epoch == 0 or not steps:
-            self.accelerator.print(f"train: {total}")
+            self.accelerator.print(f"train: {total}", file=sys.stderr)
         if not steps:
             raise StreamError("train data: no usable sentence pair; check the files, the columns and the limits")
         try:

@@ -73,11 +73,12 @@ def load_data(settings: Settings, accelerator: Accelerator, tokenizers: Tokenize
         raise DataError(str(error)) from error
     if isinstance(train, Corpus):
         note_overlap(texts, train.hashes)
-        accelerator.print(f"train: {train.report}")
+        accelerator.print(f"train: {train.report}", file=sys.stderr)
     else:
-        accelerator.print("train: a stream; repeated pairs and pairs of other splits are not counted")
+        note = "train: a stream; repeated pairs and pairs of other splits are not counted"
+        accelerator.print(note, file=sys.stderr)
     for name, (_, report) in texts.items():
-        accelerator.print(f"{name}: {report}")
+        accelerator.print(f"{name}: {report}", file=sys.stderr)
     return Data(tokenizers, train, held_out)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from transformers import GenerationConfig
 
 from ..data.batching import Seq2SeqCollator
 from ..data.cleaning import CleaningReport, OnBadRows
@@ -19,7 +20,7 @@ from ..data.parallel_text import ParallelText
 from ..data.tokenizer import Tokenizers
 from ..pretrained.translation import translate_lines
 from ..pretrained.translator import TranslationError, load_translator, read_lines
-from ..settings.arguments import DataArguments
+from ..settings.arguments import DataArguments, public
 from ..settings.record import library_versions, recorded_scoring, recorded_split
 from .evaluator import Evaluator
 from .languages import bleu_tokenizer, needs_target_language, tokenizer_problem
@@ -104,7 +105,7 @@ class _TestSet:
         recorded = recorded_split(model_folder, self.text.digest())
         split, data = (self.name, self.arguments) if recorded is None else recorded
         name = self.arguments.dataset_name or dataset_name(data)
-        return {"type": data.dataset, "name": name, "split": split}
+        return {"type": public(data.dataset), "name": name, "split": split}
 
 
 @dataclass
@@ -312,16 +313,22 @@ def _measure(
 
 
 def _describe(system: _System, baseline: _System | None, request: EvaluationRequest) -> dict[str, Any]:
-    generation = system.model.generation_config.to_diff_dict()
-    generation.pop("transformers_version", None)  # of the time it was saved
     beams = request.num_beams or system.model.generation_config.num_beams or 1
     return {
         "model": system.name,
         "parameters": system.model.num_parameters(),
         "compared_with": None if baseline is None else baseline.name,
-        "generation": generation | {"num_beams": beams},
+        "generation": _chosen(system.model.generation_config) | {"num_beams": beams},
         "batch_size": request.batch_size,
         "dtype": request.dtype,
         "device": system.model.device.type,
         "bootstrap": {"samples": BOOTSTRAP_SAMPLES, "seed": BOOTSTRAP_SEED, "interval": 0.95},
     }
+
+
+def _chosen(generation: GenerationConfig) -> dict[str, Any]:
+    """Return the generation settings that differ from the defaults, which some programs save with the model too."""
+    defaults: dict[str, Any] = getattr(GenerationConfig, "_get_default_generation_params", dict)()
+    ignored = {"transformers_version"}  # of the time it was saved
+    values = generation.to_diff_dict().items()
+    return {key: value for key, value in values if key not in ignored and defaults.get(key) != value}

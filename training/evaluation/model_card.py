@@ -13,7 +13,7 @@ from transformers import PreTrainedConfig
 
 from ...configuration.configuration_sineformer import NEWEST, OLDEST
 from ..pretrained.card import TEMPLATE, architecture, python_literal
-from ..settings.arguments import DataArguments, Settings
+from ..settings.arguments import DataArguments, Settings, public
 from ..settings.model_arguments import FineTuningArguments
 from ..system.files import file_problem, write_file
 from ..system.output_folder import ADAPTER_FOLDER, CARD
@@ -95,10 +95,12 @@ def _metadata(name: str, settings: Settings, record: RunRecord) -> ModelCardData
         pipeline_tag="translation",
         tags=["translation", "sineformer"],
         base_model=settings.finetuning.model_name_or_path if _is_from_hub(settings.finetuning) else None,
-        datasets=[data.dataset] if "/" in data.dataset else None,
-        metrics=[_metric_type(metric) for metric in comparable],
+        datasets=[data.dataset] if "/" in public(data.dataset) else None,
+        metrics=list(dict.fromkeys(map(_metric_type, comparable))),
         model_name=name,
-        eval_results=eval_results(comparable, {"type": data.dataset, "name": dataset_name(data), "split": split}),
+        eval_results=eval_results(
+            comparable, {"type": public(data.dataset), "name": dataset_name(data), "split": split}
+        ),
     )
 
 
@@ -140,7 +142,7 @@ def _averaging(settings: Settings, record: RunRecord) -> str:
 def dataset_name(data: DataArguments) -> str:
     """Return the name of the data in model cards."""
     names = {"embedded": "the embedded English-German task", "files": "local files"}
-    return data.dataset_name or names.get(data.dataset, data.dataset)
+    return data.dataset_name or names.get(data.dataset, public(data.dataset))
 
 
 def card_problem(folder: Path) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from importlib import metadata
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from sacremoses import MosesPunctNormalizer, MosesTokenizer
 
 from ..data.parallel_text import ParallelText
 from .languages import WESTERN, bleu_tokenizer, has_spaces, tercom_segments
-from .scores import column
+from .scores import METRICS, column
 
 BOOTSTRAP_SAMPLES = 1_000
 BOOTSTRAP_SEED = 12_345  # that of sacrebleu's command line, for equal numbers
@@ -76,10 +77,12 @@ def measures(language: str, tokenize: str | None = None) -> dict[str, Measure]:
         language: code of the translations' language.
         tokenize: sacrebleu's name of the tokenizer of BLEU; None for the default of the language.
     """
-    builds: dict[str, Callable[[], Any]] = {"bleu": lambda: BLEU(tokenize=tokenize or bleu_tokenizer(language))}
+    chosen = tokenize or bleu_tokenizer(language)
+    of_both = {name: partial(metric.build, chosen) for name, metric in METRICS.items() if metric.build is not None}
+    builds: dict[str, Callable[[], Any]] = {"bleu": of_both.pop("bleu")}
     if has_spaces(language):
         builds["bleu_lowercase"] = lambda: lower_case_bleu(language)
-    builds["chrf"] = CHRF
+    builds |= of_both
     if has_spaces(language):
         builds["ter"] = TER
     elif tercom_segments(language):
@@ -183,12 +186,15 @@ def _has_repeat(units: Sequence[str], lengths: Iterable[int]) -> bool:
 def worst_sentences(
     text: ParallelText, translations: Sequence[str], count: int, baseline: Sequence[str] | None = None
 ) -> list[dict[str, Any]]:
-    """Return the `count` sentences with the lowest sentence chrF, lowest first; ties in the order of the set."""
+    """Return the `count` sentences with the lowest sentence chrF, lowest first; ties in the order of the set, and those
+    equal to their reference left out."""
     chrf = CHRF()
-    scores = [
-        chrf.sentence_score(ours, [reference]).score for ours, reference in zip(translations, text.targets, strict=True)
-    ]
-    chosen = sorted(range(len(text)), key=lambda index: (scores[index], index))[:count]
+    scores = {
+        index: chrf.sentence_score(ours, [reference]).score
+        for index, (ours, reference) in enumerate(zip(translations, text.targets, strict=True))
+        if ours != reference
+    }
+    chosen = sorted(scores, key=lambda index: (scores[index], index))[:count]
     rows = []
     for index in chosen:
         row = {"line": text.lines[index], "chrf": scores[index], "source": text.sources[index]}

@@ -61,16 +61,16 @@ def name_problem(name: str) -> str | None:
 
 
 def markdown(report: Report) -> str:
-    """Return the report as Markdown: settings, scores, the comparison and the worst sentences of each set."""
+    """Return the report as Markdown: scores, the comparison and the worst sentences of each set, and settings."""
     settings = ", ".join(f"{key} {value}" for key, value in report["generation"].items())
     parts = [
         f"# Evaluation of {report['model']}",
-        f"Translated with {settings}. Parameters: {report['parameters']:,}. Weights in {report['dtype']}.",
         published_table(report["sets"], with_intervals=True),
         notes(report),
         signatures(report["sets"]),
         *(_comparison(report, each) for each in report["sets"] if report["compared_with"]),
         *(_worst(report, each) for each in report["sets"]),
+        f"Translated with {settings}. Parameters: {report['parameters']:,}. Weights in {report['dtype']}.",
         "Versions: " + ", ".join(f"{name} {version}" for name, version in report["versions"].items()) + ".",
     ]
     return "\n\n".join(parts) + "\n"
@@ -145,6 +145,8 @@ def _worst(report: Report, data: Report) -> str:
     if report["compared_with"]:
         columns["baseline"] = report["compared_with"]
     rows = [[_cell(row[key]) for key in columns] for row in data["worst"]]
+    if not rows:
+        return f"## {data['name']}: all translations are equal to their references"
     title = f"## {data['name']}: the {len(rows)} sentences with the lowest chrF"
     return "\n\n".join([title, table(list(columns.values()), rows)])
 

@@ -49,11 +49,14 @@ class Metric:
         column: its title and format.
         measure: computes it from translations, one reference for each, and sacrebleu's name of the tokenizer of BLEU.
         less_is_better: whether a lower value is better.
+        build: makes sacrebleu's metric for a tokenizer of BLEU, which published scores use too; None for a metric that
+            sacrebleu does not compute.
     """
 
     column: Column
     measure: Callable[[Sequence[str], Sequence[str], str], Measured]
     less_is_better: bool = False
+    build: Callable[[str], Any] | None = None
 
 
 def exact_match(translations: Sequence[str], references: Sequence[str]) -> float:
@@ -66,22 +69,21 @@ def perplexity(loss: float) -> float:
     return math.exp(min(loss, 700.0))  # exp overflows above 709
 
 
-def _sacrebleu(metric: Any, translations: Sequence[str], references: Sequence[str]) -> Measured:
-    score = metric.corpus_score(translations, [references]).score
-    return Measured(score, str(metric.get_signature()))  # complete only after a score
+def _sacrebleu(title: str, build: Callable[[str], Any]) -> Metric:
+    def measure(translations: Sequence[str], references: Sequence[str], tokenize: str) -> Measured:
+        metric = build(tokenize)
+        score = metric.corpus_score(translations, [references]).score
+        return Measured(score, str(metric.get_signature()))  # complete only after a score
+
+    return Metric(Column(title, "{:.2f}"), measure, build=build)
 
 
 # By name, which is the key in `metrics.jsonl` and in checkpoints, and a value of `best_metric`. All curves share one
 # scale from 0 to 100.
 METRICS = {
-    "bleu": Metric(
-        Column("BLEU", "{:.2f}"),
-        lambda translations, references, tokenize: _sacrebleu(BLEU(tokenize=tokenize), translations, references),
-    ),
-    "chrf": Metric(
-        Column("chrF", "{:.2f}"),
-        lambda translations, references, tokenize: _sacrebleu(CHRF(), translations, references),
-    ),
+    "bleu": _sacrebleu("BLEU", lambda tokenize: BLEU(tokenize=tokenize)),
+    "chrf": _sacrebleu("chrF", lambda tokenize: CHRF()),
+    "chrf_plus_plus": _sacrebleu("chrF++", lambda tokenize: CHRF(word_order=2)),  # Popovic, 2017
     "exact_match": Metric(
         Column("Exact match", "{:.1f} %", in_log="exact"),
         lambda translations, references, tokenize: Measured(exact_match(translations, references)),

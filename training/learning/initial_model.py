@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,7 +83,7 @@ def load_base_model(settings: Settings, accelerator: Accelerator) -> BaseModel |
         add_adapter(model, finetuning)
     tied = freeze(model, finetuning.freeze)
     if tied:
-        accelerator.print(f"also frozen, because their weights are tied: {', '.join(tied)}")
+        accelerator.print(f"also frozen, because their weights are tied: {', '.join(tied)}", file=sys.stderr)
     return BaseModel(model, tokenizers, folder)
 
 

@@ -16,13 +16,14 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 
 from ..evaluation.scores import METRICS, Scores, column, score_table, validation_columns
-from ..settings.arguments import CONCERNS, keys_with
+from ..settings.arguments import CONCERNS, keys_with, without_folders
 from ..settings.facts import Fact
 from ..system.files import file_problem, write_file
 from ..system.output_folder import PICTURE_FILE, REPORT_FILE, REPORT_FILES
 from .metrics_file import (
     TRAIN,
     VALIDATION,
+    VALIDATION_BASE,
     VALIDATION_MEAN,
     Line,
     ReportError,
@@ -67,7 +68,8 @@ def write_run_report(folder: Path) -> Path:
 
 def panels_of(run: RunMetrics) -> list[Panel]:
     """Return the plots of a run."""
-    training, validation = run.training, run.evaluations.get(VALIDATION, [])
+    training = run.training
+    validation = [line for kind in (VALIDATION_BASE, VALIDATION) for line in run.evaluations.get(kind, [])]
     smoothing = run.settings.get("label_smoothing")
     smoothed = f"training, label smoothing {smoothing}" if smoothing else "training"
     losses = [_curve(smoothed, training, "loss"), _curve(VALIDATION, validation, "loss")]
@@ -137,13 +139,16 @@ def _description(panel: Panel) -> str:
 
 
 def _shown_evaluations(run: RunMetrics) -> dict[str, Line]:
-    """Return the validation of the best model and of the last one, if different, and the tests at the end."""
+    """Return the validation of the base model, if any, of the best model and of the last one, if different, and the
+    tests at the end."""
     best = run.best
     if best is None:
         return {}
     shown = {"validation, best model": best}
     for name, lines in run.evaluations.items():
-        if name == VALIDATION_MEAN:
+        if name == VALIDATION_BASE:
+            shown = {"validation, base model": lines[-1], **shown}
+        elif name == VALIDATION_MEAN:
             if lines[-1] is best:
                 shown = {"validation, mean of the last models": shown.pop("validation, best model"), **shown}
         elif name != VALIDATION:
@@ -205,7 +210,7 @@ def _settings(settings: Mapping[str, object]) -> tuple[Rows, Rows]:
     private = keys_with(Fact.PRIVATE)
     chosen: Rows = []
     others: Rows = []
-    for key, value in settings.items():
+    for key, value in without_folders(settings).items():
         if key not in private:
             is_default = key in defaults and defaults[key] == value
             shown = " ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -14,6 +14,7 @@ from ..settings.record import recorded_settings
 from ..system.output_folder import CHECKPOINTS, METRICS_FILE, VERSIONS_FILE
 
 TRAIN, VALIDATION, VALIDATION_MEAN = "train", "validation", "validation_mean"
+VALIDATION_BASE = "validation_base"  # of the model to fine-tune, before training
 
 Line = Mapping[str, Any]
 TRAINING_NUMBERS = ("seconds", "epoch", "loss", "learning_rate", "gradient_norm", "tokens_per_second", "padding_share")

@@ -16,11 +16,14 @@ from accelerate import Accelerator
 from tqdm.auto import tqdm
 
 from ..evaluation.scores import Example, Scores, log_line
+from ..settings.arguments import public
 from ..system.files import flush, writing
 from ..system.output_folder import METRICS_FILE
 from .trackers import track_samples, wandb_id
 
 EXAMPLES_SHOWN = 10
+# Between lines of progress, beside those every `logging_steps`: first, later, and for the bar of a terminal.
+FIRST_SECONDS, LATER_SECONDS, BAR_SECONDS = 5.0, 60.0, 1.0
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"  # tqdm's own time left ignores evaluations
 
 
@@ -111,6 +114,9 @@ class Sums:
 class RunLog:
     """Log a run on the main process; on other processes all methods do nothing.
 
+    Notes and progress go to stderr. Progress is shown after every report, and also by time, so that a slow run visibly
+    advances; `metrics.jsonl` and the trackers receive only the reports.
+
     Args:
         accelerator: of the run, with its trackers initialised.
         folder: for `metrics.jsonl`.
@@ -148,6 +154,7 @@ class RunLog:
         self.started = time.monotonic()
         self.seconds_training = 0.0
         self.latest = 0
+        self.shown_at, self.patience = self.started, BAR_SECONDS if self.on_terminal else FIRST_SECONDS
         self.after_step: Callable[[], object] = lambda: None
         self.sums = Sums()
 
@@ -203,15 +210,19 @@ class RunLog:
             self._skipped(number, report.skipped)
         self.sums.add(report, fill, seconds)
         self.seconds_training += seconds
-        if self.sums.steps < self.logging_steps:
-            return
-        if self.sums.tokens > 0:
-            self._report(number, epoch, learning_rate)
-        self.sums = Sums()
+        is_due = self.sums.steps >= self.logging_steps
+        if self.sums.tokens > 0 and (is_due or time.monotonic() - self.shown_at >= self.patience):
+            values = self._values(epoch, learning_rate)
+            if is_due:
+                self._record("train", number, values)
+            self._show(number, values)
+        if is_due:
+            self.sums = Sums()
 
-    def _report(self, number: int, epoch: float, learning_rate: float) -> None:
+    def _values(self, epoch: float, learning_rate: float) -> dict[str, Any]:
+        """Return the values of a report on the steps since the last one."""
         sums = self.sums
-        values: dict[str, Any] = {
+        return {
             "loss": sums.loss_sum / sums.tokens,
             "learning_rate": learning_rate,
             # JSON has no numbers that are not finite, as gradients in fp16 may be; `float` parses these strings.
@@ -220,12 +231,11 @@ class RunLog:
             "padding_share": 1 - sums.filled / sums.positions,
             "epoch": epoch,
         }
-        self._record("train", number, values)
-        self._show(number, values)
 
     def _skipped(self, number: int, skipped: Skipped) -> None:
         # JSON has no numbers that are not finite; `float` parses these strings.
-        values = {"loss": str(skipped.loss), "gradient_norm": str(skipped.gradient_norm), "examples": skipped.examples}
+        values = {"loss": str(skipped.loss), "gradient_norm": str(skipped.gradient_norm)}
+        values |= {"examples": public(skipped.examples)}
         self._record("skipped", number, values | {"in_a_row": skipped.in_a_row, "total": skipped.total})
         self.message(f"warning: step {number} was skipped, {skipped.total} so far: {skipped}")
 
@@ -237,9 +247,10 @@ class RunLog:
         )
 
     def _show(self, number: int, values: dict[str, Any]) -> None:
+        self.shown_at = time.monotonic()
         if not self.main:
             return
-        left = f"{self._time_left(number)} left"
+        left = f"{self._time_per_epoch(values['epoch'])}{self._time_left(number)} left"
         shown = (
             f"loss {values['loss']:.3f}, lr {values['learning_rate']:.2e}, {values['tokens_per_second']:,.0f} tokens/s"
         )
@@ -247,8 +258,14 @@ class RunLog:
             self.bar.set_postfix_str(f"{left}, {shown}", refresh=False)  # truncated at the end on a narrow terminal
             self.bar.update(number - self.bar.n)
         else:
+            self.patience = LATER_SECONDS
             of_all = "" if self.planned_steps is None else f"/{self.planned_steps}"
             self.message(f"step {number}{of_all}, epoch {values['epoch']:.2f}: {shown}, {left}")
+
+    def _time_per_epoch(self, epoch: float) -> str:
+        """Return the training time of an epoch at the average speed so far; empty in the first epoch of a stream, whose
+        length is unknown."""
+        return f"{tqdm.format_interval(self.seconds_training / epoch)} per epoch, " if epoch > 0 else ""
 
     def _time_left(self, number: int) -> str:
         """Return the time to the nearest limit at the average speed so far, evaluations included; unknown for epochs of
@@ -264,12 +281,25 @@ class RunLog:
     def evaluation(
         self, name: str, number: int, scores: Scores, samples: Sequence[Example], is_best: bool | None = None
     ) -> None:
-        """Log the scores and sample translations of the evaluation set `name`."""
+        """Log the scores and sample translations of the evaluation set `name`.
+
+        Args:
+            name: of the evaluation set, the key of its line.
+            number: step of the model.
+            scores: of the model.
+            samples: translations to show.
+            is_best: whether the model is the best so far; None for the final evaluation of the best model.
+        """
         record = scores.as_record() | {"samples": [dataclasses.asdict(each) for each in samples]}
         self._record(name, number, record)
         track_samples(self.accelerator, name, self.latest, samples)
         best = ", the best so far" if is_best else ""
-        self.message(f"{name} at step {number}: {log_line(scores)}{best}")
+        title = (
+            f"final {name}, best model (step {number})"
+            if is_best is None
+            else f"{name.replace('_', ' of the ')} at step {number}"
+        )
+        self.message(f"{title}: {log_line(scores)}{best}")
 
     def _record(self, kind: str, number: int, values: dict[str, Any]) -> None:
         """Write a line of `metrics.jsonl`, and the numbers among the values to the trackers."""

@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from accelerate.tracking import TensorBoardTracker, WandBTracker
 
 from ..evaluation.scores import Example, table
-from ..settings.arguments import Settings
+from ..settings.arguments import Settings, without_folders
 from ..system.output_folder import TENSORBOARD, WANDB
 
 PROJECT = "sineformer"
@@ -92,7 +92,8 @@ def start_trackers(accelerator: Accelerator, settings: Settings, state: dict[str
         trackers.append(ResilientWandBTracker(project, **_wandb_run(folder, state)))
     accelerator.log_with = trackers
     # TensorBoard does not accept lists.
-    config = {key: " ".join(value) if isinstance(value, list) else value for key, value in settings.as_dict().items()}
+    values = without_folders(settings.as_dict())
+    config = {key: " ".join(value) if isinstance(value, list) else value for key, value in values.items()}
     accelerator.init_trackers(PROJECT, config=config)
 
 

@@ -7,6 +7,7 @@ Every field is a flat key of a recipe and a flag of the command line, with its d
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -291,6 +292,19 @@ def keys_with(fact: Fact, *concerns: Any) -> list[str]:
     """Return the names of the settings with a fact: of all concerns, or of the given dataclasses."""
     of = concerns or CONCERNS.values()
     return [key.name for concern in of for key in dataclasses.fields(concern) if fact in facts_of(key)]
+
+
+def without_folders(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings, by key, with absolute paths shortened as by `public`, for files that others see."""
+    paths = keys_with(Fact.PATH)
+    return {key: public(value) if key in paths else value for key, value in values.items()}
+
+
+def public(value: Any) -> Any:
+    """Return the last component of an absolute path, or of each one in a list; any other value as it is."""
+    if isinstance(value, list):
+        return [public(each) for each in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def rules() -> dict[str, Rule]:

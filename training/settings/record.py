@@ -12,7 +12,7 @@ import yaml
 
 from ..system.files import write_file
 from ..system.output_folder import SETTINGS_FILE, VERSIONS_FILE
-from .arguments import DataArguments, Settings
+from .arguments import DataArguments, Settings, without_folders
 
 LIBRARIES = (
     *("sineformer", "torch", "transformers", "tokenizers", "accelerate"),
@@ -22,8 +22,9 @@ LIBRARIES = (
 
 def write_settings(folder: Path, settings: Settings) -> None:
     """Write the settings as the recipe of a new run: `overwrite_output_dir` and `resume_from_checkpoint`, which must be
-    given for each run, are reset."""
-    values = settings.as_dict() | {"overwrite_output_dir": False, "resume_from_checkpoint": None}
+    given for each run, are reset, and absolute paths are shortened to their last component, because the file is
+    published."""
+    values = without_folders(settings.as_dict()) | {"overwrite_output_dir": False, "resume_from_checkpoint": None}
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     write_file(folder / SETTINGS_FILE, text)
 

@@ -91,6 +91,7 @@ def test_a_restored_state_resumes_bit_for_bit(machines: list[Machine], tmp_path:
     first.state.position.epoch, first.state.position.steps, first.state.position.evaluated_at = 2, 5, 3
     scores = Scores(1.0, {"bleu": 0.1 + 0.2, "chrf": 3.0}, {"bleu": "b", "chrf": "c"}, 4, 1)
     first.state.selection.best.judge(3, scores, "bleu")
+    first.state.selection.base = scores
     first.learner.skips.in_a_row, first.learner.skips.total, first.learner.accumulation.splits = 2, 7, 4
     checkpoint = first.save()
     kept = (tmp_path / "metrics.jsonl").read_text()
@@ -100,6 +101,7 @@ def test_a_restored_state_resumes_bit_for_bit(machines: list[Machine], tmp_path:
     assert (tmp_path / "metrics.jsonl").read_text() == kept, "what came after the checkpoint is cut off"
     assert second.state.position == Position(2, 5, 3)
     assert second.state.selection.best == first.state.selection.best
+    assert second.state.selection.base == scores
     assert second.learner.step == 4
     assert (second.learner.skips.in_a_row, second.learner.skips.total) == (2, 7)
     assert second.learner.accumulation.splits == 4

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sineformer.training.evaluation.scores import Scores
 from sineformer.training.monitoring.run_log import RunLog
 from sineformer.training.train import main
 
@@ -90,7 +91,8 @@ def test_the_state_of_a_checkpoint_and_its_settings_are_read_once(
     train_and_stop(tmp_path / "run")
     reads = count_reads(monkeypatch)
     monkeypatch.setattr("sineformer.training.run.Trainer.run", lambda self, *_: None)
-    monkeypatch.setattr("sineformer.training.run.Selection.finish", lambda self, *_: None)
+    scores = Scores(1.0, {}, {}, 1, 1)
+    monkeypatch.setattr("sineformer.training.run.Selection.finish", lambda self, *_: scores)
     assert train(tmp_path / "run", "--resume") == 0
     assert reads["step-3/trainer_state.json"] == 1
     assert reads["step-3/training_args.yaml"] == 1

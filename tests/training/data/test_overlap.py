@@ -115,7 +115,7 @@ def test_a_run_shows_them_before_it_trains(tmp_path: Path, capsys: pytest.Captur
     ways["stream"] = ["--streaming", "true", "--tokenizer_sample", "40"]
     for start in range(2):  # the second finds what the first left in the cache
         load_data(read_settings([*flags, *ways[way]]), Accelerator(cpu=True))
-        shown = capsys.readouterr().out
+        shown = capsys.readouterr().err
         if way == "stream":
             assert "train: a stream; repeated pairs and pairs of other splits are not counted" in shown
             assert "kept," not in shown

@@ -251,7 +251,7 @@ def test_the_end_of_an_epoch_prints_the_report_of_all_shards(
     batches.end_epoch(steps)
     assert batches.is_over(steps)
     assert not batches.is_over(steps - 1)
-    assert "train: 157 sentence pairs read, 155 usable, 2 bad" in capsys.readouterr().out
+    assert "train: 157 sentence pairs read, 155 usable, 2 bad" in capsys.readouterr().err
 
 
 def test_a_stream_without_a_usable_pair_is_an_error(open_stream: Open, rows: list[Row]) -> None:

@@ -40,6 +40,8 @@ def without_bootstrap(signature: str) -> str:
 def test_scores_and_signatures_are_those_of_sacrebleu() -> None:
     scores = score_translations(TRANSLATIONS, REFERENCES)
     assert scores["bleu"] == BLEU().corpus_score(TRANSLATIONS, [REFERENCES]).score
+    assert scores["chrf_plus_plus"] == CHRF(word_order=2).corpus_score(TRANSLATIONS, [REFERENCES]).score
+    assert "|nw:2|" in scores["chrf_plus_plus_signature"]
     assert scores["chrf"] == CHRF().corpus_score(TRANSLATIONS, [REFERENCES]).score
     assert scores["bleu_signature"].startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
     assert scores["chrf_signature"].startswith("nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:")

@@ -40,7 +40,13 @@ def every_other_wrong(first: int) -> list[str]:
 def test_scores_and_signatures_are_those_of_sacrebleu() -> None:
     translations = [each.upper() if i % 2 else each for i, each in enumerate(corrupted(4))]
     scores = corpus_scores(translations, REFERENCES, "de")
-    metrics = {"bleu": BLEU(), "bleu_lowercase": lower_case_bleu("de"), "chrf": CHRF(), "ter": TER()}
+    metrics = {
+        "bleu": BLEU(),
+        "bleu_lowercase": lower_case_bleu("de"),
+        "chrf": CHRF(),
+        "chrf_plus_plus": CHRF(word_order=2),
+    }
+    metrics["ter"] = TER()
     for name, metric in metrics.items():
         expected = metric.corpus_score(translations, [REFERENCES], n_bootstrap=1000)
         ours = scores[name]
@@ -126,6 +132,7 @@ def test_the_worst_sentences_come_first_and_ties_keep_their_order() -> None:
     assert rows[1] == {
         "line": 6, "chrf": 0.0, "source": "s4", "reference": "abcdef", "translation": "uvw", "baseline": "b4"
     }  # fmt: skip
+    assert worst_sentences(text, ["abcdef"] * 3 + ["uvw"], 3) == [{k: v for k, v in rows[1].items() if k != "baseline"}]
     assert rows[2]["chrf"] == CHRF().sentence_score("abcxyz", ["abcdef"]).score
 
 
@@ -136,7 +143,9 @@ NEARLY_CHINESE = [each.replace("狗", "猫").replace("红", "黑") for each in C
 @pytest.mark.parametrize("language", ["zh", "zh-CN", "zho_Hant"])
 def test_chinese_is_scored_by_characters_and_not_by_words_between_spaces(language: str) -> None:
     scores = corpus_scores(NEARLY_CHINESE, CHINESE, language)
-    assert list(scores) == ["bleu", "chrf", "ter"], "scores of words between spaces are meaningless here"
+    assert list(scores) == ["bleu", "chrf", "chrf_plus_plus", "ter"], (
+        "scores of words between spaces are meaningless here"
+    )
     assert scores["bleu"]["score"] == BLEU(tokenize="zh").corpus_score(NEARLY_CHINESE, [CHINESE]).score > 70
     assert "tok:zh" in scores["bleu"]["signature"].split("|")
     expected = TER(normalized=True, asian_support=True).corpus_score(NEARLY_CHINESE, [CHINESE]).score
@@ -148,10 +157,10 @@ def test_chinese_is_scored_by_characters_and_not_by_words_between_spaces(languag
 def test_thai_has_bleu_of_characters_and_no_ter_and_korean_has_all_scores() -> None:
     thai = ["\u0e2a\u0e38\u0e19\u0e31\u0e02\u0e19\u0e2d\u0e19\u0e2b\u0e25\u0e31\u0e1a\u0e2d\u0e22\u0e39\u0e48"]
     scores = corpus_scores([thai[0][:-2]], thai, "th")
-    assert list(scores) == ["bleu", "chrf"]
+    assert list(scores) == ["bleu", "chrf", "chrf_plus_plus"]
     assert "tok:char" in scores["bleu"]["signature"]
     korean = corpus_scores(["작은 개가 어제 잤다."], ["작은 개가 오늘 잤다."], "ko_KR")
-    assert list(korean) == ["bleu", "bleu_lowercase", "chrf", "ter"]
+    assert list(korean) == ["bleu", "bleu_lowercase", "chrf", "chrf_plus_plus", "ter"]
     assert "tok:char" in korean["bleu"]["signature"]
     assert korean["ter"]["score"] == pytest.approx(25)
 

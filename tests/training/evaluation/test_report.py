@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 from huggingface_hub import ModelCard
+from transformers import GenerationConfig
 
 from sineformer.training.data.parallel_text import ParallelText
 from sineformer.training.evaluation import report as report_module
+from sineformer.training.evaluation.evaluate_model import _chosen
 from sineformer.training.evaluation.languages import bleu_tokenizer
 from sineformer.training.evaluation.model_card import RunRecord, card_problem, update_model_card, write_model_card
 from sineformer.training.evaluation.published_scores import corpus_scores, worst_sentences
@@ -77,6 +79,25 @@ def test_sentences_are_escaped() -> None:
         assert cell in text
 
 
+def test_a_report_begins_with_the_scores_and_ends_with_the_settings() -> None:
+    blocks = markdown(make_report() | {"generation": {"num_beams": 4, "length_penalty": 0.6}}).split("\n\n")
+    assert blocks[0] == "# Evaluation of tiny"
+    assert blocks[1].startswith("| Set | Sentences | BLEU |")
+    assert blocks[-2].startswith("Translated with num_beams 4, length_penalty 0.6. Parameters: 1,234.")
+
+
+def test_generation_settings_that_are_the_defaults_are_left_out() -> None:
+    # As `Seq2SeqTrainer` saves them.
+    values = {"num_beams": 4, "length_penalty": 0.6, "do_sample": False, "top_k": 50, "temperature": 1.0, "top_p": 1.0}
+    assert _chosen(GenerationConfig(**values)) == {"num_beams": 4, "length_penalty": 0.6}
+
+
+def test_a_set_without_errors_has_no_worst_sentences() -> None:
+    report = make_report()
+    report["sets"][0]["worst"] = []
+    assert "## test: all translations are equal to their references\n" in markdown(report)
+
+
 def test_the_report_states_both_protocols_the_signatures_and_the_better_system() -> None:
     report = make_report(compared_with="other")
     text = markdown(report)
@@ -104,8 +125,8 @@ def test_report_and_card_of_a_language_without_spaces_have_the_meaningful_scores
         assert not any(title in text for title in missing)
         assert "13a" not in text
     titles = [each.metric_name for each in card.data.eval_results]
-    assert titles == [title for title in ("BLEU", "chrF", "TER") if title not in missing]
-    assert card.data.metrics == [title.lower() for title in titles]
+    assert titles == [title for title in ("BLEU", "chrF", "chrF++", "TER") if title not in missing]
+    assert card.data.metrics == [title.lower() for title in titles if title != "chrF++"]
 
 
 def test_a_report_is_complete_and_replaces_an_older_one(tmp_path: Path) -> None:
@@ -152,6 +173,7 @@ def test_the_card_gets_the_scores_of_the_report_and_keeps_the_rest(model_dir: Pa
     card = ModelCard.load(model_dir / "README.md")
     found = {(each.dataset_split, each.metric_name): each for each in card.data.eval_results}
     titles = {"bleu": "BLEU", "bleu_lowercase": "BLEU, lower case", "chrf": "chrF", "ter": "TER"}
+    titles["chrf_plus_plus"] = "chrF++"
     assert {key: each.metric_value for key, each in found.items()} == {
         (data["name"], titles[name]): round(score["score"], 2)
         for data in report["sets"]

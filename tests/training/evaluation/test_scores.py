@@ -79,7 +79,7 @@ def test_a_new_metric_chooses_the_best_checkpoint(tmp_path: Path, new_metric: st
     assert is_better(measured(word_errors=1.0), measured(word_errors=2.0), new_metric)
     assert not is_better(measured(word_errors=2.0), measured(word_errors=1.0), new_metric)
     with pytest.raises(
-        RecipeError, match="best_metric: 'bleurt' is none of bleu, chrf, exact_match, word_errors, loss"
+        RecipeError, match="best_metric: 'bleurt' is none of bleu, chrf, chrf_plus_plus, exact_match, word_errors, loss"
     ):
         read_settings([*flags, "bleurt"])
 

@@ -81,6 +81,12 @@ def problems(*flags: str) -> list[str]:
 def test_fine_tuning_starts_from_the_base_model(base: Path, tuned: Path) -> None:
     assert losses(tuned, "train")[0] < losses(base, "train")[0] - 0.5
     assert losses(tuned, "validation")[-1] < losses(base, "validation")[-1]
+    (before,) = losses(tuned, "validation_base")
+    assert before == pytest.approx(losses(base, "validation")[-1])
+    before_and_after = [f"| {before:.3f} |", f"| {min(losses(tuned, 'validation')):.3f} |"]
+    rows = [line for line in (tuned / "README.md").read_text().splitlines() if line.startswith("| validation")]
+    assert [row.split(" | ")[0] for row in rows] == ["| validation, base model", "| validation"]
+    assert all(loss in row for loss, row in zip(before_and_after, rows, strict=True))
     config = SineformerConfig.from_pretrained(tuned)
     assert config.to_dict() == SineformerConfig.from_pretrained(base).to_dict()
 
@@ -95,9 +101,10 @@ def test_the_record_has_the_settings_of_the_model_and_repeats_the_run(base: Path
     recipe = recipe_of(tuned)
     taken_over = {"d_model": 16, "dropout": 0.2, "vocab_size": 400, "num_beams": 3, "length_penalty": 0.8}
     assert {key: recipe[key] for key in taken_over} == taken_over
-    assert recipe["model_name_or_path"] == str(base)
+    assert recipe["model_name_or_path"] == base.name
     assert "base_model" in json.loads((tuned / "versions.json").read_text())["data_sha256"]
-    assert main(["--config", str(tuned / "training_args.yaml"), "--output_dir", str(tmp_path / "again")]) == 0
+    flags = ["--model_name_or_path", str(base), "--output_dir", str(tmp_path / "again")]
+    assert main(["--config", str(tuned / "training_args.yaml"), *flags]) == 0
     assert (tmp_path / "again" / "model.safetensors").read_bytes() == (tuned / "model.safetensors").read_bytes()
 
 

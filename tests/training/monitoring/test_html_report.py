@@ -173,6 +173,15 @@ def test_scores_are_those_of_the_best_and_of_the_last_model(page_of: Callable[..
     assert "nrefs:1|a" in text
 
 
+def test_the_scores_of_the_base_model_come_first_and_start_the_curve(tmp_path: Path) -> None:
+    base = evaluation_line(0, kind="validation_base", bleu=50.0)
+    write_log(tmp_path, [base, evaluation_line(10, bleu=30.0)])
+    run = read_run(tmp_path)
+    cells = Outline(page(run, [])).cells
+    assert [name for name in cells if name.endswith(" model")] == ["validation, base model", "validation, best model"]
+    assert panels_of(run)[1].curves[0].values.tolist() == [50.0, 30.0]
+
+
 def test_settings_that_are_not_the_defaults_come_first(tmp_path: Path) -> None:
     write_log(tmp_path, [])
     (tmp_path / "training_args.yaml").write_text(yaml.safe_dump({"seed": 1, "d_model": 64, "train_files": ["a", "b"]}))
@@ -328,8 +337,10 @@ def test_a_norm_that_is_not_finite_can_be_read(tmp_path: Path) -> None:
 
 def test_folders_of_the_machine_are_not_shown(tmp_path: Path) -> None:
     write_log(tmp_path, [{"kind": "skipped", "step": 1, "loss": "inf", "examples": ["/somewhere/a.txt:7"]}])
-    keys = ("output_dir", "data_dir", "cache_dir")
-    (tmp_path / "training_args.yaml").write_text(yaml.safe_dump(dict.fromkeys(keys, "/somewhere/there")))
+    keys = ("output_dir", "data_dir", "cache_dir", "model_name_or_path")
+    settings = {**dict.fromkeys(keys, "/somewhere/there"), "train_files": ["/somewhere/a.en", "b/a.de"]}
+    (tmp_path / "training_args.yaml").write_text(yaml.safe_dump(settings))
     text = page(read_run(tmp_path), [])
     assert "/somewhere" not in text
     assert "a.txt:7" in text
+    assert "<td>a.en b/a.de</td>" in text

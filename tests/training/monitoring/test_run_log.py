@@ -36,7 +36,7 @@ def test_a_report_sums_up_its_steps_by_their_tokens(tmp_path: Path, capsys: pyte
         "epoch": 0.5,
     }
     shown = capsys.readouterr().err
-    assert shown.startswith("step 2/4, epoch 0.50: loss 2.500, lr 2.00e-01, 200 tokens/s, 00:0")
+    assert shown.startswith("step 2/4, epoch 0.50: loss 2.500, lr 2.00e-01, 200 tokens/s, 00:04 per epoch, 00:0")
     assert shown.count("\n") == 1, "without a terminal there are plain lines, no bar"
 
 
@@ -53,6 +53,28 @@ def test_an_evaluation_is_recorded_with_signatures_and_perplexity(
         "validation at step 7: loss 1.000, perplexity 2.72, BLEU 50.00, chrF 60.00, exact 25.0 %, the best so far\n"
     )
     assert capsys.readouterr().err == expected
+
+
+def test_the_best_model_at_the_end_is_called_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = RunLog(Accelerator(cpu=True), tmp_path, 50, None, 1.0)
+    log.evaluation("validation", 7, SCORES, SAMPLES)
+    assert capsys.readouterr().err.startswith("final validation, best model (step 7): loss 1.000,")
+
+
+def test_progress_is_shown_by_time_too_and_recorded_by_steps_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    log = RunLog(Accelerator(cpu=True), tmp_path, logging_steps=50, planned_steps=100, max_minutes=None)
+    for number in range(1, 51):
+        now += 3.0
+        log.step(number, number / 20, StepReport(4.0, 1.0, 100), Fill(9, 10), 0.1, seconds=2.0)
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[0] == "step 2/100, epoch 0.10: loss 4.000, lr 1.00e-01, 50 tokens/s, 00:40 per epoch, 04:54 left"
+    assert [line.partition("/")[0] for line in shown] == ["step 2", "step 22", "step 42", "step 50"]
+    assert [line["step"] for line in lines_of(tmp_path)] == [50]
+    assert lines_of(tmp_path)[0]["loss"] == 4.0
 
 
 def test_the_time_left_is_that_of_the_nearer_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,6 +130,8 @@ def test_a_bar_resumes_at_the_step_of_the_checkpoint_with_the_time_left_first(
     assert "10/40" in capsys.readouterr().err.split("\r")[-1]
     log.step(20, 0.5, StepReport(2.0, 1.0, 100), Fill(9, 10), 0.1, seconds=1.0)
     log.bar.refresh()
-    assert re.search(r"20/40 \[00:0\d, 00:0\d left, loss 2\.000, lr", capsys.readouterr().err.split("\r")[-1])
+    assert re.search(
+        r"20/40 \[00:0\d, 00:02 per epoch, 00:0\d left, loss 2\.000, lr", capsys.readouterr().err.split("\r")[-1]
+    )
     assert log.bar.initial == 10, "steps before the stop do not count for the speed of this process"
     log.close()

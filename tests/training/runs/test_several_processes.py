@@ -36,7 +36,8 @@ def train(output_dir: Path, *flags: str) -> "subprocess.CompletedProcess[str]":
 def test_only_one_of_the_processes_prints(tmp_path: Path) -> None:
     done = train(tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("train: 300 sentence pairs read") == 1
+    assert done.stderr.count("train: 300 sentence pairs read") == 1
+    assert done.stdout.count("Translate with it:") == 1
     assert done.stderr.count("step 1/6") == 1
 
 
