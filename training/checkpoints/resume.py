@@ -135,6 +135,8 @@ def _changes(earlier: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
             yield f"{key}: was {before}, is {value}"
         elif key in _LENGTH and SCHEDULES[now["lr_scheduler_type"]].needs_length:
             yield f"{key}: was {before}, is {value}; the {now['lr_scheduler_type']} schedule depends on it"
+        elif key in _LENGTH and now["warmup_steps"] is None:
+            yield f"{key}: was {before}, is {value}; the warm-up depends on it, as warmup_steps is not set"
         elif key == "eval_steps" and now["average_checkpoints"] > 1:
             yield f"{key}: was {before}, is {value}; it selects the models of average_checkpoints"
 
