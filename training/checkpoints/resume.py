@@ -191,7 +191,7 @@ def has_finished(settings: Settings) -> bool:
     if moved:
         raise CheckpointError(
             f"{', '.join(moved)}: changed, but the run in {output_dir} has finished and its checkpoints are gone; "
-            "choose another output_dir"
+            f"to train it further, use --model_name_or_path {output_dir} and another output_dir"
         )
     return True
 
