@@ -229,7 +229,7 @@ def prepare_learner(
     how, size = settings.optimisation, parameter_summary(model)
     model.to(accelerator.device)
     full_model = FullModel(model, accelerator)
-    optimizer = build_optimizer(model, how.learning_rate)
+    optimizer = build_optimizer(model, how.learning_rate, (how.adam_beta1, how.adam_beta2), how.weight_decay)
     planned_steps = how.planned_steps(batches.steps_per_epoch)
     warmup = how.planned_warmup(planned_steps)
     schedule = build_schedule(optimizer, warmup, how.lr_scheduler_type, planned_steps, model.config.d_model)

@@ -142,6 +142,9 @@ class OptimisationArguments:
         "inverse_sqrt",
         choices=list(SCHEDULES),
     )
+    adam_beta1: float = setting("Decay of the first moment of Adam (section 5.3).", 0.9, FRACTION)
+    adam_beta2: float = setting("Decay of the second moment of Adam (section 5.3).", 0.98, FRACTION)
+    weight_decay: float = setting("Decoupled weight decay of all trained weights (AdamW); 0: Adam.", 0.0, NOT_NEGATIVE)
     warmup_steps: int | None = setting(
         "Steps of linear warm-up; default: 4000 (section 5.3), or a tenth of the run if that is less.",
         None,
