@@ -54,7 +54,7 @@ def problems_of(settings: Settings) -> Iterator[str]:
     yield from _data_problems(settings.data)
     yield from _stream_problems(settings)
     yield from _batch_problems(settings)
-    yield from _schedule_problems(settings.optimisation)
+    yield from _schedule_problems(settings)
     yield from _end_problems(settings.optimisation)
     yield from _precision_problems(settings)
     yield from _launch_problems(settings)
@@ -180,14 +180,20 @@ def _batch_problems(settings: Settings) -> Iterator[str]:
         yield "max_length, max_tokens: a sentence of max_length tokens must fit into a batch of max_tokens"
 
 
-def _schedule_problems(optimisation: OptimisationArguments) -> Iterator[str]:
+def _schedule_problems(settings: Settings) -> Iterator[str]:
     """Yield the settings that do not work with the learning-rate schedule."""
+    optimisation = settings.optimisation
     kind = optimisation.lr_scheduler_type
-    if SCHEDULES[kind].needs_length:
-        if optimisation.max_steps is None and optimisation.num_epochs is None:
-            yield f"lr_scheduler_type: {kind} ends at the last step; set max_steps or num_epochs"
-        elif optimisation.max_steps is not None and optimisation.warmup_steps >= optimisation.max_steps:
-            yield f"warmup_steps: {kind} has to come down after the warm-up; use fewer than max_steps"
+    if SCHEDULES[kind].needs_length and optimisation.max_steps is None and optimisation.num_epochs is None:
+        yield f"lr_scheduler_type: {kind} ends at the last step; set max_steps or num_epochs"
+    problem = optimisation.warmup_problem(optimisation.max_steps)
+    if problem is not None:
+        yield problem
+    if optimisation.warmup_ratio is not None:
+        if optimisation.warmup_steps is not None:
+            yield "warmup_steps, warmup_ratio: set one of them; the value null removes that of a recipe"
+        if optimisation.max_steps is None and (optimisation.num_epochs is None or settings.data.streaming):
+            yield "warmup_ratio: the length of the run is unknown; set max_steps, or use warmup_steps"
     if kind == "noam" and optimisation.learning_rate < LEAST_NOAM_FACTOR:
         yield (
             f"learning_rate: with noam it is a factor to equation (3), 1 in the paper; {optimisation.learning_rate} "

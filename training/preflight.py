@@ -23,6 +23,8 @@ from .settings.model_arguments import ModelArguments
 from .settings.recipe import RecipeError, read_values, settings_of
 
 GENERATION_CONFIG = "generation_config.json"
+FINE_TUNING_RATE = 1e-4
+FINE_TUNING_WARMUP = 100  # steps, in a run of unknown length
 
 
 def read_settings(argv: Sequence[str]) -> Settings:
@@ -34,11 +36,25 @@ def read_settings(argv: Sequence[str]) -> Settings:
     """
     values, problems = read_values(argv)
     problems += inherit(values)
+    if values.get("model_name_or_path") is not None:
+        fit_to_fine_tuning(values)
     settings = settings_of(values)
     problems += problems_of(settings)
     if problems:
         raise RecipeError(problems)
     return settings
+
+
+def fit_to_fine_tuning(values: dict[str, Any]) -> None:
+    """Set the learning rate and the warm-up for fine-tuning where they are not given: a trained model needs smaller and
+    fewer steps than a new one."""
+    if values.get("lr_scheduler_type") != "noam":
+        values.setdefault("learning_rate", FINE_TUNING_RATE)
+    steps_known = values.get("max_steps") is not None or (
+        values.get("num_epochs") is not None and not values.get("streaming")
+    )
+    if not steps_known and values.get("warmup_ratio") is None:
+        values.setdefault("warmup_steps", FINE_TUNING_WARMUP)
 
 
 def inherit(values: dict[str, Any]) -> list[str]:

@@ -17,7 +17,7 @@ from .data.loading import Data, data_digests, load_data
 from .evaluation.evaluator import Evaluator, choose_tokenizer
 from .evaluation.scores import Scores
 from .learning.initial_model import load_base_model, new_model
-from .learning.learner import PreparedLearner, prepare_learner
+from .learning.learner import PreparedLearner, check_warmup, prepare_learner
 from .learning.loop import Limits, Trainer
 from .monitoring.metrics_file import ReportError
 from .monitoring.profiling import profiling
@@ -36,6 +36,7 @@ def run(settings: Settings) -> Scores | None:
     Raises:
         LaunchError: before training, if the processes have different data.
         DataError: before training, if the data cannot be used.
+        RecipeError: before training, if the warm-up would not end.
         CheckpointError: before training, if the base model or the checkpoint of the settings cannot be used; later, if
             a checkpoint cannot be written.
         NonFiniteError: too many steps in a row were not finite; the best model so far is in the folder `checkpoints`.
@@ -55,6 +56,7 @@ def run(settings: Settings) -> Scores | None:
     digests = data_digests(data) | ({} if base is None else {"base_model": base.digest()})
     check_same_data(accelerator, digests)
     batches = open_batches(settings, data, build_collator(settings, data.tokenizers, accelerator), accelerator)
+    check_warmup(settings, batches)
     model = new_model(settings, data.tokenizers) if base is None else base.model
     begin(accelerator, settings, checkpoint, digests)
     start_trackers(accelerator, settings, None if checkpoint is None else checkpoint.state)

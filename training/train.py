@@ -1,12 +1,15 @@
-"""`accelerate launch -m sineformer.training.train --config RECIPE.yaml [--key value ...]`, or with `python -m`.
+"""Train from the command line: `python -m sineformer.training.train`, or
+`accelerate launch -m sineformer.training.train`.
 
-SIGTERM or SIGINT (Ctrl-C) stops training after the current step, with a checkpoint; a second one, at least a second
-later, ends it at once. `--resume` continues from the latest checkpoint. The exit status is
+SIGTERM or SIGINT (Ctrl-C) stops training after the current step, with a
+checkpoint; a second one, at least a second later, ends it at once. `--resume`
+continues from the latest checkpoint. The exit status is
 
     0    the run has finished
     1    it failed; the message says why
-    2    the settings are wrong, or do not work with the launch; nothing was done
-    75   a signal stopped it, and `--resume` continues it (`accelerate launch` itself ends with 1 then)
+    2    the settings are wrong, or do not work with the launch
+    75   a signal stopped it, and `--resume` continues it (`accelerate launch`
+         itself ends with 1 then)
 """
 
 from __future__ import annotations

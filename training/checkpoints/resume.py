@@ -136,6 +136,8 @@ def _changes(earlier: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
             yield f"{key}: was {before}, is {value}"
         elif key in _LENGTH and SCHEDULES[now["lr_scheduler_type"]].needs_length:
             yield f"{key}: was {before}, is {value}; the {now['lr_scheduler_type']} schedule depends on it"
+        elif key in _LENGTH and now["warmup_steps"] is None:
+            yield f"{key}: was {before}, is {value}; the warm-up depends on it, as warmup_steps is not set"
         elif key == "eval_steps" and now["average_checkpoints"] > 1:
             yield f"{key}: was {before}, is {value}; it selects the models of average_checkpoints"
 
@@ -190,7 +192,7 @@ def has_finished(settings: Settings) -> bool:
     if moved:
         raise CheckpointError(
             f"{', '.join(moved)}: changed, but the run in {output_dir} has finished and its checkpoints are gone; "
-            "choose another output_dir"
+            f"to train it further, use --model_name_or_path {output_dir} and another output_dir"
         )
     return True
 

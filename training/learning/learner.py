@@ -30,6 +30,7 @@ from ..data.batching import MicroBatch
 from ..data.loading import Data
 from ..monitoring.run_log import Skipped, StepReport
 from ..settings.arguments import OptimisationArguments, Settings
+from ..settings.recipe import RecipeError
 from ..system.sharding import FullModel, full_tensor
 from .accumulation import Accumulation
 from .averaging import Averages
@@ -205,6 +206,18 @@ class PreparedLearner(NamedTuple):
     size: str
 
 
+def check_warmup(settings: Settings, batches: Batches) -> None:
+    """Check that the warm-up ends within the run, as soon as the number of steps per epoch is known.
+
+    Raises:
+        RecipeError: in all processes, if it does not.
+    """
+    how = settings.optimisation
+    problem = how.warmup_problem(how.planned_steps(batches.steps_per_epoch))
+    if problem is not None:
+        raise RecipeError([problem])
+
+
 def prepare_learner(
     settings: Settings,
     accelerator: Accelerator,
@@ -216,9 +229,10 @@ def prepare_learner(
     how, size = settings.optimisation, parameter_summary(model)
     model.to(accelerator.device)
     full_model = FullModel(model, accelerator)
-    optimizer = build_optimizer(model, how.learning_rate)
+    optimizer = build_optimizer(model, how.learning_rate, (how.adam_beta1, how.adam_beta2), how.weight_decay)
     planned_steps = how.planned_steps(batches.steps_per_epoch)
-    schedule = build_schedule(optimizer, how.warmup_steps, how.lr_scheduler_type, planned_steps, model.config.d_model)
+    warmup = how.planned_warmup(planned_steps)
+    schedule = build_schedule(optimizer, warmup, how.lr_scheduler_type, planned_steps, model.config.d_model)
     prepared, prepared_optimizer = accelerator.prepare(model, optimizer)
     prepared.train()
     averages = Averages(model, how.ema_decay, how.average_checkpoints)

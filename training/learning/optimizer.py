@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
-from torch.optim import Adam
+from torch.optim import Adam, AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from ..settings.schedules import SCHEDULES
 
 
-def build_optimizer(model: nn.Module, learning_rate: float) -> Adam:
-    """Return Adam with beta_1 = 0.9, beta_2 = 0.98 and epsilon = 1e-9 (section 5.3).
+def build_optimizer(
+    model: nn.Module, learning_rate: float, betas: tuple[float, float] = (0.9, 0.98), weight_decay: float = 0.0
+) -> Adam:
+    """Return Adam with epsilon = 1e-9 and, by default, beta_1 = 0.9 and beta_2 = 0.98 (section 5.3).
 
-    Fused, it updates all parameters in one kernel; on a CPU that is several times faster than one call per parameter.
+    With weight decay it is AdamW (Loshchilov and Hutter, 2019): each step also subtracts learning rate * `weight_decay`
+    of every weight. Fused, it updates all parameters in one kernel; on a CPU that is several times faster than one call
+    per parameter.
     """
     on_fast_device = all(each.device.type in ("cpu", "cuda") for each in model.parameters())
-    return Adam(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), eps=1e-9, fused=on_fast_device)
+    options: dict[str, Any] = {"lr": learning_rate, "betas": betas, "eps": 1e-9, "fused": on_fast_device}
+    if weight_decay:
+        return AdamW(model.parameters(), weight_decay=weight_decay, **options)
+    return Adam(model.parameters(), **options)
 
 
 def build_schedule(

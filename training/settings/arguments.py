@@ -7,6 +7,7 @@ Every field is a flat key of a recipe and a flag of the command line, with its d
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ from .schedules import SCHEDULES
 SPLITS = ("train", "validation", "test")
 LATEST = "latest"
 NO_TRACKER = "none"
+PAPER_WARMUP = 4_000  # steps (section 5.3)
 
 
 @dataclass
@@ -141,7 +143,15 @@ class OptimisationArguments:
         "inverse_sqrt",
         choices=list(SCHEDULES),
     )
-    warmup_steps: int = setting("Steps of linear warm-up (section 5.3).", 4_000, AT_LEAST_ONE)
+    adam_beta1: float = setting("Decay of the first moment of Adam (section 5.3).", 0.9, FRACTION)
+    adam_beta2: float = setting("Decay of the second moment of Adam (section 5.3).", 0.98, FRACTION)
+    weight_decay: float = setting("Decoupled weight decay of all trained weights (AdamW); 0: Adam.", 0.0, NOT_NEGATIVE)
+    warmup_steps: int | None = setting(
+        "Steps of linear warm-up; default: 4000 (section 5.3), or a tenth of the run if that is less.",
+        None,
+        AT_LEAST_ONE,
+    )
+    warmup_ratio: float | None = setting("Warm-up as a fraction of the run, instead of warmup_steps.", None, FRACTION)
     max_tokens: int = setting(
         "Tokens in a batch of one process, padding included, on the larger side.", 4_096, AT_LEAST_ONE
     )
@@ -186,6 +196,29 @@ class OptimisationArguments:
         """Return the largest number of optimiser steps of a run; None if unknown."""
         by_epochs = None if self.num_epochs is None or steps_per_epoch is None else self.num_epochs * steps_per_epoch
         return min((limit for limit in (self.max_steps, by_epochs) if limit is not None), default=None)
+
+    def planned_warmup(self, planned_steps: int | None) -> int:
+        """Return the steps of warm-up in a run of `planned_steps`, which are known if `warmup_ratio` is set. A fraction
+        is rounded up, as in transformers."""
+        if self.warmup_steps is not None:
+            return self.warmup_steps
+        if planned_steps is None:
+            return PAPER_WARMUP
+        if self.warmup_ratio is not None:
+            return max(1, math.ceil(self.warmup_ratio * planned_steps))
+        return min(PAPER_WARMUP, math.ceil(planned_steps / 10))
+
+    def warmup_problem(self, planned_steps: int | None) -> str | None:
+        """Return why the warm-up does not end within a run of `planned_steps`, with the fix; None if it does."""
+        if planned_steps is None or self.warmup_steps is None:
+            return None
+        ends = SCHEDULES[self.lr_scheduler_type].needs_length
+        if self.warmup_steps < planned_steps + (not ends):
+            return None
+        return (
+            f"warmup_steps: the warm-up of {self.warmup_steps} steps does not end in a run of {planned_steps}; set "
+            "fewer steps, or warmup_ratio: 0.1"
+        )
 
 
 @dataclass

@@ -17,7 +17,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, get_type_hints
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 import yaml
 from transformers import HfArgumentParser
@@ -31,6 +31,7 @@ LARGEST_RECIPE = 100_000  # bytes
 MOST_KEYS = 1_000
 NESTED = re.compile(r"(?:[\[{][^\[\]{}]*){20}")  # PyYAML takes minutes over thousands of brackets
 LONGEST_PROBLEM = 1_000  # characters
+HELP_COLUMNS = 80
 
 
 class RecipeError(ValueError):
@@ -142,9 +143,18 @@ def _flag_entries(argv: Sequence[str]) -> Iterator[_Entry]:
             values.append(token)
             continue
         if name or values:
-            yield _Entry("command line", _key_of(name), values)
+            yield _flag_entry(name, values)
         name, equals, value = token.partition("=")
         values = [value] if equals else []
+
+
+def _flag_entry(flag: str, values: list[str]) -> _Entry:
+    """Return the entry of a flag; `--no_KEY` without a value sets the boolean KEY to false."""
+    key = _key_of(flag)
+    opposite = key.removeprefix("no_")
+    if opposite != key and not values and _the_parser().types.get(opposite) is bool:
+        return _Entry("command line", opposite, ["false"])
+    return _Entry("command line", key, values)
 
 
 def _key_of(flag: str) -> str:
@@ -220,10 +230,36 @@ def _construct(concern: type, values: dict[str, Any]) -> Any:
 
 def print_help(program: str, epilog: str) -> None:
     """Print every setting with its type, default and description, followed by `epilog`."""
-    HfArgumentParser(
-        list(map(without_facts, CONCERNS.values())),
+    parser = argparse.ArgumentParser(
         prog=program,
         usage=f"{program} [--config RECIPE.yaml] [--key value ...]",
-        description="Trains a translation model. Flags override the recipe.",
-    ).print_help()
+        description="Train a translation model. Flags override the recipe; --no_KEY sets a boolean setting to false.",
+        formatter_class=functools.partial(argparse.HelpFormatter, width=HELP_COLUMNS),
+        add_help=False,
+    )
+    for name, concern in CONCERNS.items():
+        group = parser.add_argument_group(name, concern.__doc__)
+        types = get_type_hints(concern)
+        for key in dataclasses.fields(concern):
+            names = [f"--{key.name}", *key.metadata.get("aliases", [])]
+            group.add_argument(*names, metavar=_help_type(types[key.name]), help=_help_text(key))
+    parser.print_help()
     print(f"\n{epilog}")
+
+
+def _help_type(hint: Any) -> str:
+    """Return how the help shows the values of a type."""
+    if get_origin(hint) is Literal:
+        return "|".join(get_args(hint))
+    if hint == list[str]:
+        return "TEXT ..."
+    (kind,) = [each for each in (*get_args(hint), hint) if isinstance(each, type) and each is not type(None)][:1]
+    return {bool: "true|false", int: "N", float: "X", str: "TEXT"}[kind]
+
+
+def _help_text(key: dataclasses.Field[Any]) -> str:
+    """Return the description of a setting with its default, unless that is none or the description has it."""
+    default = key.default if key.default is not dataclasses.MISSING else " ".join(key.default_factory())  # type: ignore
+    text = str(key.metadata["help"])
+    shown = str(default).lower() if isinstance(default, bool) else default
+    return text if default in (None, "") else f"{text} Default: {shown}."

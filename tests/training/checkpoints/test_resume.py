@@ -268,6 +268,7 @@ def test_a_finished_run_is_not_changed(undisturbed: Path, capsys: pytest.Capture
     assert "seed: was 1, is 2" in assert_refused(undisturbed, capsys, 1, "--resume", "--seed", "2")
     error = assert_refused(undisturbed, capsys, 1, "--resume", "--max_steps", "20")
     assert "max_steps: changed, but the run" in error
+    assert f"to train it further, use --model_name_or_path {undisturbed} and another output_dir" in error
 
 
 def test_a_run_killed_during_its_clean_up_finishes_it_when_resumed(

@@ -128,7 +128,18 @@ def test_only_keys_that_contradict_the_model_are_errors(base: Path) -> None:
 
 
 def test_dropout_and_search_may_differ(base: Path, tmp_path: Path) -> None:
-    flags = ["--dropout", "0", "--attention_dropout", "0.3", "--num_beams", "1", "--max_steps", "2"]
+    flags = [
+        "--dropout",
+        "0",
+        "--attention_dropout",
+        "0.3",
+        "--num_beams",
+        "1",
+        "--max_steps",
+        "2",
+        "--warmup_steps",
+        "1",
+    ]
     assert train(tmp_path / "out", RUN, "--model_name_or_path", str(base), *flags) == 0
     config = SineformerConfig.from_pretrained(tmp_path / "out")
     assert (config.dropout, config.attention_dropout, config.d_model) == (0, 0.3, 16)
@@ -138,7 +149,19 @@ def test_dropout_and_search_may_differ(base: Path, tmp_path: Path) -> None:
 
 def test_separate_vocabularies_stay_separate(base: Path, tmp_path: Path) -> None:
     assert train(tmp_path / "base", SIZES | RUN, "--target_vocab_size", "380", "--max_steps", "4") == 0
-    assert train(tmp_path / "out", RUN, "--model_name_or_path", str(tmp_path / "base"), "--max_steps", "2") == 0
+    assert (
+        train(
+            tmp_path / "out",
+            RUN,
+            "--model_name_or_path",
+            str(tmp_path / "base"),
+            "--max_steps",
+            "2",
+            "--warmup_steps",
+            "1",
+        )
+        == 0
+    )
     for name in ("tokenizer.json", "target_tokenizer/tokenizer.json"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "base" / name).read_bytes()
     assert recipe_of(tmp_path / "out")["target_vocab_size"] == 380
@@ -183,7 +206,7 @@ def test_a_model_of_the_hub_is_recorded_with_its_commit(base: Path, hub_client: 
     api.create_repo("user/to-tune", exist_ok=True)
     commit = api.upload_folder(repo_id="user/to-tune", folder_path=base, ignore_patterns=["*.jsonl"]).oid
     flags = ["--model_name_or_path", "user/to-tune"]
-    assert train(tmp_path / "out", RUN, *flags, "--max_steps", "2") == 0
+    assert train(tmp_path / "out", RUN, *flags, "--max_steps", "2", "--warmup_steps", "2") == 0
     assert losses(tmp_path / "out", "train")[0] < losses(base, "train")[0] - 0.5
     assert recipe_of(tmp_path / "out")["model_revision"] == commit
     card = ModelCard.load(tmp_path / "out" / "README.md")
@@ -259,5 +282,17 @@ def test_weights_in_half_precision_are_trained_in_fp32(base: Path, tmp_path: Pat
     model, tokenizers = load_model(base, torch.bfloat16)
     save_model(tmp_path / "half", model, tokenizers)
     assert {value.dtype for value in load_file(tmp_path / "half" / "model.safetensors").values()} == {torch.bfloat16}
-    assert train(tmp_path / "out", RUN, "--model_name_or_path", str(tmp_path / "half"), "--max_steps", "1") == 0
+    assert (
+        train(
+            tmp_path / "out",
+            RUN,
+            "--model_name_or_path",
+            str(tmp_path / "half"),
+            "--max_steps",
+            "1",
+            "--warmup_steps",
+            "1",
+        )
+        == 0
+    )
     assert {value.dtype for value in load_file(tmp_path / "out" / "model.safetensors").values()} == {torch.float32}

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -5,6 +6,7 @@ import torch
 from transformers import get_cosine_schedule_with_warmup, get_inverse_sqrt_schedule, get_linear_schedule_with_warmup
 
 from sineformer.training.learning.optimizer import build_optimizer, build_schedule
+from sineformer.training.train import main
 
 
 def test_the_first_step_already_learns_and_the_peak_is_at_the_end_of_warm_up() -> None:
@@ -82,3 +84,31 @@ def test_adam_has_the_parameters_of_section_5_3_and_updates_as_written_there() -
     expected = before - 0.1 * torch.tensor([[1.0, -1.0, 1e-10 / (1e-10 + 1e-9)]])
     torch.testing.assert_close(model.weight.detach(), expected, rtol=1e-5, atol=1e-6)
     assert optimizer.defaults["betas"] == (0.9, 0.98)
+
+
+def test_weight_decay_is_decoupled_and_betas_are_settings() -> None:
+    model = torch.nn.Linear(3, 1, bias=False)
+    before = model.weight.detach().clone()
+    optimizer = build_optimizer(model, learning_rate=0.1, betas=(0.5, 0.9), weight_decay=0.2)
+    model.weight.grad = torch.tensor([[0.5, -2.0, 3.0]])
+    optimizer.step()
+    expected = before * (1 - 0.1 * 0.2) - 0.1 * torch.tensor([[1.0, -1.0, 1.0]])
+    torch.testing.assert_close(model.weight.detach(), expected, rtol=1e-5, atol=1e-6)
+    assert optimizer.defaults["betas"] == (0.5, 0.9)
+
+
+def test_the_settings_reach_the_optimiser_of_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    built: list[tuple[Any, ...]] = []
+
+    def build(model: torch.nn.Module, *given: Any) -> torch.optim.Optimizer:
+        built.append(given)
+        raise RuntimeError("stop here")
+
+    monkeypatch.setattr("sineformer.training.learning.learner.build_optimizer", build)
+    flags = "--train_size 40 --validation_size 3 --test_size 3 --vocab_size 320 --use_cpu --report_to none --d_model 16"
+    flags += (
+        " --max_tokens 400 --max_steps 2 --adam_beta1 0.8 --adam_beta2 0.95 --weight_decay 0.01 --learning_rate 0.1"
+    )
+    with pytest.raises(RuntimeError, match="stop here"):
+        main([*flags.split(), "--output_dir", str(tmp_path / "out")])
+    assert built == [(0.1, (0.8, 0.95), 0.01)]

@@ -21,7 +21,7 @@ SETTINGS = {
     # Many sentences of the task are longer.
     "max_unusable_share": "0.6",
     **{"dropout": "0.1", "attention_dropout": "0.1", "max_tokens": "200", "gradient_accumulation_steps": "3"},
-    **{"warmup_steps": "20", "max_grad_norm": "1", "eval_steps": "10", "best_metric": "loss", "num_beams": "2"},
+    **{"max_grad_norm": "1", "eval_steps": "10", "best_metric": "loss", "num_beams": "2"},
     # Reports of two steps and checkpoints of three: some are saved with half a report.
     **{"logging_steps": "2", "save_steps": "3", "use_cpu": "true", "report_to": "none"},
 }

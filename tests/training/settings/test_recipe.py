@@ -37,7 +37,7 @@ def test_flags_override_the_recipe_and_the_recipe_overrides_defaults(tmp_path: P
     assert settings.data.train_size == 9
     assert settings.model.normalize_before is True
     assert settings.optimisation.learning_rate == 1e-3  # which YAML alone would read as text
-    assert settings.optimisation.warmup_steps == 4000
+    assert settings.optimisation.label_smoothing == 0.1
 
 
 def test_model_defaults_are_those_of_the_configuration(enough: list[str]) -> None:

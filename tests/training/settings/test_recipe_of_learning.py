@@ -14,7 +14,10 @@ from sineformer.training.settings.recipe import RecipeError
     [
         ("--lr_scheduler_type cosine --max_minutes 5", "cosine ends at the last step; set max_steps or num_epochs"),
         ("--lr_scheduler_type linear --max_minutes 5", "linear ends at the last step; set max_steps or num_epochs"),
-        ("--lr_scheduler_type cosine --max_steps 9 --warmup_steps 9", "warmup_steps: cosine has to come down after"),
+        (
+            "--lr_scheduler_type cosine --max_steps 9 --warmup_steps 9",
+            "warmup_steps: the warm-up of 9 steps does not end in a run of 9; set fewer",
+        ),
         ("--lr_scheduler_type noam --max_steps 9", "learning_rate: with noam it is a factor to equation (3), 1 in"),
         ("--max_steps 9 --r_drop -1", "r_drop: must not be negative, got -1.0"),
         ("--max_steps 9 --shuffle_buffer 9", "shuffle_buffer: only for streaming; set streaming: true"),
