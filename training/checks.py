@@ -17,7 +17,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 from ..configuration.configuration_sineformer import SineformerConfig
 from ..modeling.modeling_sineformer import SineformerForConditionalGeneration
-from .data.loading import columns_of
+from .data.loading import columns_of, languages_of
 from .data.readers.sources import read_files
 from .evaluation.languages import tokenizer_problem
 from .evaluation.scores import best_metrics
@@ -135,7 +135,7 @@ def _data_problems(data: DataArguments) -> Iterator[str]:
             yield f"{split}_files: only read with 'dataset: files', but dataset is {data.dataset!r}"
         elif data.dataset == "files" and (files or split != "test"):
             try:
-                read_files(files, columns_of(data))
+                read_files(files, columns_of(data), languages_of(data))
             except ValueError as error:
                 yield f"{split}_files: {error}"
     if (data.source_column is None) != (data.target_column is None):

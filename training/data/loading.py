@@ -209,7 +209,7 @@ def _rows(data: DataArguments, split: str) -> Iterator[Row]:
         size: int = getattr(data, f"{split}_size")
         return read_pairs(load_split(split, size, EMBEDDED_SEED), f"embedded {split} data")
     if data.dataset == "files":
-        return read_files(data.files_of(split), columns_of(data))
+        return read_files(data.files_of(split), columns_of(data), languages_of(data))
     return read_hub(data.dataset, _columns(data), getattr(data, f"{split}_split"), data.dataset_config)
 
 
@@ -220,8 +220,13 @@ def columns_of(data: DataArguments) -> ColumnNames | None:
     return ColumnNames(data.source_column, data.target_column)
 
 
+def languages_of(data: DataArguments) -> ColumnNames:
+    """Return the two languages, after which columns may be named."""
+    return ColumnNames(data.source_language, data.target_language)
+
+
 def _columns(data: DataArguments) -> ColumnNames:
-    return columns_of(data) or ColumnNames(data.source_language, data.target_language)
+    return columns_of(data) or languages_of(data)
 
 
 def _identity(data: DataArguments) -> Any:

@@ -59,8 +59,11 @@ class DataArguments:
     test_split: str | None = setting("Split of the Hub dataset for the test; optional.", None, LEAVES_TEXT)
     source_language: str = setting("Code of the source language.", "en")
     target_language: str = setting("Code of the target language.", "de")
-    source_column: str | None = setting("Column of the source; in translation rows, its language.", None)
-    target_column: str | None = setting("Column of the target; in translation rows, its language.", None)
+    source_column: str | None = setting(
+        "Column of the source in tables and datasets; left out: the one that is named as its language.",
+        None,
+    )
+    target_column: str | None = setting("The same for the target.", None)
     train_size: int = setting("Pairs to draw from the embedded task for training.", 40_000, AT_LEAST_ONE)
     validation_size: int = setting("Pairs of the embedded task for validation.", 500, AT_LEAST_ONE, LEAVES_TEXT)
     test_size: int = setting("Pairs of the embedded task for the test.", 1_000, AT_LEAST_ONE, LEAVES_TEXT)
