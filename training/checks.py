@@ -129,6 +129,11 @@ def _finetuning_problems(settings: Settings) -> Iterator[str]:
 
 def _data_problems(data: DataArguments) -> Iterator[str]:
     """Yield the data that cannot be read, and problems with columns and languages."""
+    if data.dataset is None:
+        yield (
+            "dataset: nothing says what to train on; give train_files and validation_files, the id of a dataset on the "
+            "Hub as dataset, or 'dataset: embedded' for the embedded English-German task"
+        )
     for split in SPLITS:
         files = data.files_of(split)
         if data.dataset != "files" and files:

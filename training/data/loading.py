@@ -160,7 +160,7 @@ def _open_shards(data: DataArguments, shards: list[int], count: int) -> list[Ite
     """Return the rows of these shards of the training data, of `count` in all."""
     if data.dataset in ("embedded", "files"):
         return distribute(_rows(data, "train"), shards, count)
-    table = hub_table(data.dataset, data.train_split, data.dataset_config, streaming=True)
+    table = hub_table(str(data.dataset), data.train_split, data.dataset_config, streaming=True)
     columns, location = _columns(data), f"{data.dataset} ({data.train_split})"
     if table.num_shards % count:  # every process reads all files and skips the rows of others
         return distribute(rows_of_stream(table, columns, location), shards, count)
@@ -210,7 +210,7 @@ def _rows(data: DataArguments, split: str) -> Iterator[Row]:
         return read_pairs(load_split(split, size, EMBEDDED_SEED), f"embedded {split} data")
     if data.dataset == "files":
         return read_files(data.files_of(split), columns_of(data), languages_of(data))
-    return read_hub(data.dataset, _columns(data), getattr(data, f"{split}_split"), data.dataset_config)
+    return read_hub(str(data.dataset), _columns(data), getattr(data, f"{split}_split"), data.dataset_config)
 
 
 def columns_of(data: DataArguments) -> ColumnNames | None:
@@ -242,7 +242,7 @@ def _content(data: DataArguments) -> Any:
         return hashlib.sha256(repr(load_split("train", data.train_size, EMBEDDED_SEED)).encode()).hexdigest()
     if data.dataset == "files":
         return [("".join(file.suffixes), checksum(file)) for file in data.files_of("train")]
-    return hub_table(data.dataset, data.train_split, data.dataset_config)._fingerprint
+    return hub_table(str(data.dataset), data.train_split, data.dataset_config)._fingerprint
 
 
 def _what_shapes_text(concern: DataArguments | TokenizerArguments) -> dict[str, Any]:

@@ -104,7 +104,7 @@ class _TestSet:
         recorded = recorded_split(model_folder, self.text.digest())
         split, data = (self.name, self.arguments) if recorded is None else recorded
         name = self.arguments.dataset_name or dataset_name(data)
-        return {"type": data.dataset, "name": name, "split": split}
+        return {"type": str(data.dataset), "name": name, "split": split}
 
 
 @dataclass
@@ -196,7 +196,9 @@ def _data_arguments(words: list[str], request: EvaluationRequest) -> DataArgumen
     if words[0] == "hub":
         data.dataset, data.test_split = words[1:3]
         data.dataset_config = words[3] if len(words) > 3 else None
-    elif words != ["embedded"]:
+    elif words == ["embedded"]:
+        data.dataset = "embedded"
+    else:
         data.dataset, data.test_files = "files", words
     return data
 

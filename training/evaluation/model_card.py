@@ -95,10 +95,10 @@ def _metadata(name: str, settings: Settings, record: RunRecord) -> ModelCardData
         pipeline_tag="translation",
         tags=["translation", "sineformer"],
         base_model=settings.finetuning.model_name_or_path if _is_from_hub(settings.finetuning) else None,
-        datasets=[data.dataset] if "/" in data.dataset else None,
+        datasets=[data.dataset] if "/" in str(data.dataset) else None,
         metrics=[_metric_type(metric) for metric in comparable],
         model_name=name,
-        eval_results=eval_results(comparable, {"type": data.dataset, "name": dataset_name(data), "split": split}),
+        eval_results=eval_results(comparable, {"type": str(data.dataset), "name": dataset_name(data), "split": split}),
     )
 
 
@@ -146,7 +146,7 @@ def _averaging(settings: Settings, record: RunRecord) -> str:
 def dataset_name(data: DataArguments) -> str:
     """Return the name of the data in model cards."""
     names = {"embedded": "the embedded English-German task", "files": "local files"}
-    return data.dataset_name or names.get(data.dataset, data.dataset)
+    return data.dataset_name or names.get(str(data.dataset), str(data.dataset))
 
 
 def _architecture(config: PreTrainedConfig) -> str:

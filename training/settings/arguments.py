@@ -41,7 +41,12 @@ NO_TRACKER = "none"
 class DataArguments:
     """Sources of the sentence pairs, and which pairs are used."""
 
-    dataset: str = setting("'embedded' (needs no data), 'files', or the id of a dataset on the Hub.", "embedded", PATH)
+    dataset: str | None = setting(
+        "'embedded' (a task that needs no data), 'files', or the id of a dataset on the Hub; left out: files, if "
+        "they are given.",
+        None,
+        PATH,
+    )
     dataset_config: str | None = setting("Configuration name of the Hub dataset.", None)
     dataset_name: str | None = setting(
         "Name of the data in the model card; default: the value of dataset.", None, MAY_CHANGE, LEAVES_TEXT
@@ -99,6 +104,10 @@ class DataArguments:
         FRACTION_OR_ONE,
         LEAVES_TEXT,
     )
+
+    def __post_init__(self) -> None:
+        if self.dataset is None and any(self.files_of(split) for split in SPLITS):
+            self.dataset = "files"
 
     def files_of(self, split: str) -> list[Path]:
         """Return the data files of a split, relative to `data_dir`."""

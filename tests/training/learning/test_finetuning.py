@@ -30,6 +30,7 @@ SIZES = {
     **{"decoder_attention_heads": "2", "encoder_ffn_dim": "16", "decoder_ffn_dim": "16", "vocab_size": "400"},
 }
 RUN = {
+    "dataset": "embedded",
     **{"train_size": "200", "validation_size": "6", "test_size": "4", "max_length": "40", "max_tokens": "400"},
     # Many sentences of the task are longer.
     "max_unusable_share": "0.3",
@@ -74,7 +75,7 @@ def recipe_of(folder: Path) -> dict[str, Any]:
 def problems(*flags: str) -> list[str]:
     """Return the problems of fine-tuning with these flags."""
     with pytest.raises(RecipeError) as caught:
-        read_settings(["--output_dir", "unused", "--max_steps", "1", *flags])
+        read_settings(["--dataset", "embedded", "--output_dir", "unused", "--max_steps", "1", *flags])
     return caught.value.problems
 
 
@@ -111,7 +112,7 @@ def test_the_card_names_a_local_model_without_an_id(base: Path, tuned: Path) -> 
 def test_only_keys_that_contradict_the_model_are_errors(base: Path) -> None:
     same = [word for key, value in SIZES.items() for word in (f"--{key}", value)]
     flags = ["--model_name_or_path", str(base)]
-    read_settings(["--output_dir", "unused", "--max_steps", "1", *flags, *same])
+    read_settings(["--dataset", "embedded", "--output_dir", "unused", "--max_steps", "1", *flags, *same])
     found = problems(*flags, "--d_model", "32", "--vocab_size", "8000", "--target_vocab_size", "400")
     assert found == [
         f"d_model: {base} has 16, got 32; remove it, the model decides",
@@ -148,7 +149,19 @@ def test_a_converted_marian_model_is_fine_tuned_with_its_own_tokenizer(
     for side, lines in marian_text.items():
         (data / side).write_text("\n".join(lines) + "\n", encoding="utf-8")
     files = [w for split in ("train", "validation") for w in (f"--{split}_files", "source", "target")]
-    flags = ["--dataset", "files", "--data_dir", str(data), *files, "--model_name_or_path", str(folder)]
+    flags = [
+        "--dataset",
+        "files",
+        "--data_dir",
+        str(data),
+        *files,
+        "--source_language",
+        "en",
+        "--target_language",
+        "de",
+        "--model_name_or_path",
+        str(folder),
+    ]
     assert train(tmp_path / "out", RUN, *flags, "--max_steps", "4") == 0
     assert losses(tmp_path / "out", "validation")[-1] < losses(tmp_path / "out", "train")[0] - 0.3
     names = {"source.spm", "target.spm", "vocab.json", "tokenizer_config.json"}
@@ -230,7 +243,7 @@ def test_damaged_models_end_the_run_before_it_writes_anything(
 def test_a_run_does_not_write_over_the_model_it_begins_from(base: Path) -> None:
     flags = ["--model_name_or_path", str(base), "--overwrite_output_dir", "--output_dir", str(base.parent)]
     with pytest.raises(RecipeError, match="holds the model of model_name_or_path; choose another folder"):
-        read_settings(["--max_steps", "1", *flags])
+        read_settings(["--dataset", "embedded", "--max_steps", "1", *flags])
 
 
 def test_keys_of_fine_tuning_need_a_model() -> None:
