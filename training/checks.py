@@ -23,6 +23,7 @@ from .evaluation.languages import tokenizer_problem
 from .evaluation.scores import best_metrics
 from .learning.adapter import is_peft_missing
 from .settings.arguments import (
+    EMBEDDED_LANGUAGES,
     NO_TRACKER,
     SPLITS,
     DataArguments,
@@ -38,7 +39,6 @@ from .system.launch import launch_problems, uses_deepspeed, uses_fsdp
 from .system.output_folder import TRACKERS, state_folders
 
 LARGEST_INTEGER = 2**31 - 1
-EMBEDDED_LANGUAGES = ("en", "de")
 SPLIT_NAME = re.compile(r"\w+(\.\w+)*")  # as in `datasets`
 LEAST_NOAM_FACTOR = 0.01
 
@@ -147,7 +147,19 @@ def _data_problems(data: DataArguments) -> Iterator[str]:
         yield "source_column, target_column: set both or neither"
     elif data.source_column is not None and data.source_column == data.target_column:
         yield f"source_column, target_column: both are {data.source_column!r}"
-    if data.source_language == data.target_language:
+    yield from _language_problems(data)
+
+
+def _language_problems(data: DataArguments) -> Iterator[str]:
+    """Yield what is wrong with the languages of the data."""
+    if data.dataset is None:
+        return
+    if data.source_language is None or data.target_language is None:
+        yield (
+            "source_language, target_language: give the codes of both, such as en and fr; they are saved with the "
+            "model, and scores and the model card depend on them"
+        )
+    elif data.source_language == data.target_language:
         yield f"source_language, target_language: both are {data.source_language!r}"
     elif data.dataset == "embedded" and (data.source_language, data.target_language) != EMBEDDED_LANGUAGES:
         yield f"source_language, target_language: the embedded task goes from {' to '.join(EMBEDDED_LANGUAGES)}"

@@ -220,13 +220,18 @@ def columns_of(data: DataArguments) -> ColumnNames | None:
     return ColumnNames(data.source_column, data.target_column)
 
 
-def languages_of(data: DataArguments) -> ColumnNames:
-    """Return the two languages, after which columns may be named."""
+def languages_of(data: DataArguments) -> ColumnNames | None:
+    """Return the two languages, after which columns may be named; None if they are unknown."""
+    if data.source_language is None or data.target_language is None:
+        return None
     return ColumnNames(data.source_language, data.target_language)
 
 
 def _columns(data: DataArguments) -> ColumnNames:
-    return columns_of(data) or languages_of(data)
+    columns = columns_of(data) or languages_of(data)
+    if columns is None:
+        raise ValueError("a dataset has named columns; set source_column and target_column, or the languages")
+    return columns
 
 
 def _identity(data: DataArguments) -> Any:

@@ -90,12 +90,12 @@ def _metadata(name: str, settings: Settings, record: RunRecord) -> ModelCardData
     split, result = list(record.scores.items())[-1]
     comparable = {metric: result.values[metric] for metric in result.signatures}
     return ModelCardData(
-        language=[data.source_language, data.target_language],
+        language=[str(data.source_language), str(data.target_language)],
         library_name="transformers",
         pipeline_tag="translation",
         tags=["translation", "sineformer"],
         base_model=settings.finetuning.model_name_or_path if _is_from_hub(settings.finetuning) else None,
-        datasets=[data.dataset] if "/" in str(data.dataset) else None,
+        datasets=[str(data.dataset)] if "/" in str(data.dataset) else None,
         metrics=[_metric_type(metric) for metric in comparable],
         model_name=name,
         eval_results=eval_results(comparable, {"type": str(data.dataset), "name": dataset_name(data), "split": split}),

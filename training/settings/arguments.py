@@ -35,6 +35,7 @@ from .schedules import SCHEDULES
 SPLITS = ("train", "validation", "test")
 LATEST = "latest"
 NO_TRACKER = "none"
+EMBEDDED, EMBEDDED_LANGUAGES = "embedded", ("en", "de")
 
 
 @dataclass
@@ -62,8 +63,12 @@ class DataArguments:
     train_split: str = setting("Split of the Hub dataset to train on; slices such as train[:95%%] work.", "train")
     validation_split: str = setting("Split of the Hub dataset for validation.", "validation", LEAVES_TEXT)
     test_split: str | None = setting("Split of the Hub dataset for the test; optional.", None, LEAVES_TEXT)
-    source_language: str = setting("Code of the source language.", "en")
-    target_language: str = setting("Code of the target language.", "de")
+    source_language: str | None = setting(
+        "Code of the source language, such as en; default: that of model_name_or_path or of the embedded task.",
+        None,
+        MAY_DIFFER,
+    )
+    target_language: str | None = setting("The same of the target language.", None, MAY_DIFFER)
     source_column: str | None = setting(
         "Column of the source in tables and datasets; left out: the one that is named as its language.",
         None,
@@ -108,6 +113,9 @@ class DataArguments:
     def __post_init__(self) -> None:
         if self.dataset is None and any(self.files_of(split) for split in SPLITS):
             self.dataset = "files"
+        if self.dataset == EMBEDDED:
+            self.source_language = self.source_language or EMBEDDED_LANGUAGES[0]
+            self.target_language = self.target_language or EMBEDDED_LANGUAGES[1]
 
     def files_of(self, split: str) -> list[Path]:
         """Return the data files of a split, relative to `data_dir`."""

@@ -20,9 +20,7 @@ LANGUAGES = ("--source_language", "en", "--target_language", "de")
 
 def card_text(folder: Path, model: Any, *flags: str) -> str:
     data = () if "--dataset" in flags else ("--dataset", "embedded")
-    settings = read_settings(
-        ["--dataset", "embedded", "--output_dir", str(folder / "unused"), "--max_steps", "7", *data, *flags]
-    )
+    settings = read_settings(["--output_dir", str(folder / "unused"), "--max_steps", "7", *data, *flags])
     write_model_card(folder, settings, record(model))
     return (folder / "README.md").read_text(encoding="utf-8")
 

@@ -121,6 +121,18 @@ def test_only_keys_that_contradict_the_model_are_errors(base: Path) -> None:
     ]
 
 
+def test_languages_are_those_of_the_model_unless_others_are_given(base: Path, tuned: Path, tmp_path: Path) -> None:
+    for folder in (base, tuned):
+        config = SineformerConfig.from_pretrained(folder)
+        assert (config.source_language, config.target_language) == ("en", "de")
+    (tmp_path / "a.tsv").write_text("One.\tUn.\n")
+    files = [word for split in ("train", "validation") for word in (f"--{split}_files", str(tmp_path / "a.tsv"))]
+    flags = [*files, "--model_name_or_path", str(base), "--output_dir", "unused", "--max_steps", "1"]
+    data = read_settings(flags).data
+    assert (data.dataset, data.source_language, data.target_language) == ("files", "en", "de")
+    assert read_settings([*flags, "--target_language", "fr"]).data.target_language == "fr"
+
+
 def test_dropout_and_search_may_differ(base: Path, tmp_path: Path) -> None:
     flags = ["--dropout", "0", "--attention_dropout", "0.3", "--num_beams", "1", "--max_steps", "2"]
     assert train(tmp_path / "out", RUN, "--model_name_or_path", str(base), *flags) == 0

@@ -163,6 +163,16 @@ def test_data_follow_from_what_is_given_and_never_from_a_default(tmp_path: Path,
     )
 
 
+@pytest.mark.parametrize("given", [[], LANGUAGES[:2], LANGUAGES[2:]])
+def test_languages_of_own_data_are_required(enough: list[str], given: list[str]) -> None:
+    found = problems(*enough[len(EMBEDDED) :], "--dataset", "some/data", *given)
+    assert [problem.partition(": give the codes of both")[0] for problem in found] == [
+        "source_language, target_language"
+    ]
+    data = read_settings(enough).data
+    assert (data.source_language, data.target_language) == ("en", "de")
+
+
 def test_words_without_a_flag_are_a_problem(enough: list[str]) -> None:
     assert problems("fast", *enough) == ["command line: 'fast' does not follow a flag"]
 
