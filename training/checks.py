@@ -23,6 +23,7 @@ from .evaluation.languages import tokenizer_problem
 from .evaluation.scores import best_metrics
 from .learning.adapter import is_peft_missing
 from .settings.arguments import (
+    EMBEDDED,
     EMBEDDED_LANGUAGES,
     NO_TRACKER,
     SPLITS,
@@ -138,7 +139,10 @@ def _data_problems(data: DataArguments) -> Iterator[str]:
         files = data.files_of(split)
         if data.dataset != "files" and files:
             yield f"{split}_files: only read with 'dataset: files', but dataset is {data.dataset!r}"
-        elif data.dataset == "files" and (files or split != "test"):
+        elif data.dataset == "files" and split == "validation" and not files:
+            if not data.holds_out:
+                yield "validation_files: give them, or hold pairs out of train_files with validation_size"
+        elif data.dataset == "files" and (files or split == "train"):
             try:
                 read_files(files, columns_of(data), languages_of(data))
             except ValueError as error:
@@ -148,6 +152,22 @@ def _data_problems(data: DataArguments) -> Iterator[str]:
     elif data.source_column is not None and data.source_column == data.target_column:
         yield f"source_column, target_column: both are {data.source_column!r}"
     yield from _language_problems(data)
+    yield from _holdout_problems(data)
+
+
+def _holdout_problems(data: DataArguments) -> Iterator[str]:
+    """Yield why no validation pairs can be held out as the settings ask."""
+    if data.validation_size is None or data.dataset is None:
+        return
+    if data.dataset == EMBEDDED:
+        if data.validation_size < 1:
+            yield "validation_size: of the embedded task it is a number of pairs"
+    elif data.dataset != "files":
+        yield "validation_size: of a dataset on the Hub, use slices, such as train_split: train[1000:]"
+    elif data.validation_files:
+        yield "validation_size, validation_files: hold out pairs or give files; leave out one of them"
+    elif data.streaming:
+        yield "streaming, validation_size: nothing can be held out of a stream; give validation_files"
 
 
 def _language_problems(data: DataArguments) -> Iterator[str]:

@@ -25,6 +25,7 @@ from .cleaning import CleaningReport, Limits, clean, read_sample
 from .corpus import Corpus, EvaluationSet, TextSource, key_of
 from .embedded_task import load_split
 from .encoding import encode_pairs
+from .holdout import held_out_rows
 from .overlap import PairHashes, note_overlap, note_repeats
 from .parallel_text import ParallelText
 from .readers.arrow_tables import hub_table, read_hub, rows_of_stream
@@ -176,6 +177,8 @@ def has_split(data: DataArguments, split: str) -> bool:
     """Return whether the settings name this split; only the test split is optional."""
     if data.dataset == "embedded":
         return True
+    if data.holds_out and split == "validation":
+        return True
     return bool(data.files_of(split)) if data.dataset == "files" else getattr(data, f"{split}_split") is not None
 
 
@@ -206,11 +209,23 @@ def _new_report(data: DataArguments) -> CleaningReport:
 
 def _rows(data: DataArguments, split: str) -> Iterator[Row]:
     if data.dataset == "embedded":
-        size: int = getattr(data, f"{split}_size")
+        size = int(getattr(data, f"{split}_size"))
         return read_pairs(load_split(split, size, EMBEDDED_SEED), f"embedded {split} data")
     if data.dataset == "files":
+        if data.holds_out and split != "test":
+            return _rows_with_holdout(data, split == "validation")
         return read_files(data.files_of(split), columns_of(data), languages_of(data))
     return read_hub(str(data.dataset), _columns(data), getattr(data, f"{split}_split"), data.dataset_config)
+
+
+def _rows_with_holdout(data: DataArguments, held_out: bool) -> Iterator[Row]:
+    """Return the rows of the training files that are held out, or the others."""
+
+    def rows() -> Iterator[Row]:
+        return read_files(data.files_of("train"), columns_of(data), languages_of(data))
+
+    chosen = held_out_rows(rows(), _train_limits(data), data.validation_size or 0)
+    return (row for number, row in enumerate(rows()) if (number in chosen) == held_out)
 
 
 def columns_of(data: DataArguments) -> ColumnNames | None:

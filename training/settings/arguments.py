@@ -21,6 +21,7 @@ from .facts import (
     MAY_CHANGE,
     MAY_DIFFER,
     NOT_NEGATIVE,
+    PAIRS_OR_SHARE,
     PATH,
     POSITIVE,
     PRIVATE,
@@ -35,7 +36,7 @@ from .schedules import SCHEDULES
 SPLITS = ("train", "validation", "test")
 LATEST = "latest"
 NO_TRACKER = "none"
-EMBEDDED, EMBEDDED_LANGUAGES = "embedded", ("en", "de")
+EMBEDDED, EMBEDDED_LANGUAGES, EMBEDDED_VALIDATION_SIZE = "embedded", ("en", "de"), 500
 
 
 @dataclass
@@ -75,7 +76,12 @@ class DataArguments:
     )
     target_column: str | None = setting("The same for the target.", None)
     train_size: int = setting("Pairs to draw from the embedded task for training.", 40_000, AT_LEAST_ONE)
-    validation_size: int = setting("Pairs of the embedded task for validation.", 500, AT_LEAST_ONE, LEAVES_TEXT)
+    validation_size: float | None = setting(
+        "Pairs to hold out of train_files for validation, or their share if below 1; no sentence is on both. Of the "
+        "embedded task: pairs for validation, 500 if left out.",
+        None,
+        PAIRS_OR_SHARE,
+    )
     test_size: int = setting("Pairs of the embedded task for the test.", 1_000, AT_LEAST_ONE, LEAVES_TEXT)
     max_characters: int = setting("Longest usable sentence, in characters.", 2_000, AT_LEAST_ONE)
     max_length: int = setting("Longest usable sentence, in tokens, end token included.", 256, AT_LEAST_ONE)
@@ -116,6 +122,12 @@ class DataArguments:
         if self.dataset == EMBEDDED:
             self.source_language = self.source_language or EMBEDDED_LANGUAGES[0]
             self.target_language = self.target_language or EMBEDDED_LANGUAGES[1]
+            self.validation_size = self.validation_size or EMBEDDED_VALIDATION_SIZE
+
+    @property
+    def holds_out(self) -> bool:
+        """Return whether validation pairs are held out of the training files."""
+        return self.dataset == "files" and self.validation_size is not None and not self.validation_files
 
     def files_of(self, split: str) -> list[Path]:
         """Return the data files of a split, relative to `data_dir`."""

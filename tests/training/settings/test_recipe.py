@@ -158,6 +158,8 @@ def test_data_follow_from_what_is_given_and_never_from_a_default(tmp_path: Path,
     choices += "Hub as dataset, or 'dataset: embedded' for the embedded English-German task"
     assert problems(*flags) == [choices]
     assert "train_files: no files: the format is unknown" in problems(*flags, *LANGUAGES, "--dataset", "files")[0]
+    given = problems(*flags, *LANGUAGES, "--dataset", "files")
+    assert given[1] == "validation_files: give them, or hold pairs out of train_files with validation_size"
     assert problems(*flags, *LANGUAGES, "--validation_files", "none.en", "none.de")[0].startswith(
         "train_files: no files"
     )
