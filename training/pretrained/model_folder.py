@@ -131,7 +131,7 @@ def _card_problems(path: Path, config: dict[str, Any]) -> Iterator[str]:
     languages = [config[key] for key in ("source_language", "target_language") if config.get(key)]
     named = data.get("language") or languages
     if missing := [code for code in languages if code not in ([named] if isinstance(named, str) else named)]:
-        yield f"{path.name}: the metadata has no language {', '.join(missing)}, but {CONFIG} does; make them agree"
+        yield f"{path.name}: the metadata have no language {', '.join(missing)}, but {CONFIG} does; make them agree"
     if not data.get("eval_results"):
         yield f"{path.name}: the model-index has no results; add every score with its dataset and metric"
     for number, result in enumerate(data.get("eval_results") or [], start=1):

@@ -96,7 +96,7 @@ def test_a_config_that_names_another_model_or_no_code_is_reported(folder: Path, 
 def test_a_card_with_other_languages_than_the_config_is_reported(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"source_language": "en", "target_language": "fr"}))
-    problem = "README.md: the metadata has no language fr, but config.json does; make them agree"
+    problem = "README.md: the metadata have no language fr, but config.json does; make them agree"
     assert folder_problems(folder) == [problem]
 
 
