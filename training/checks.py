@@ -164,9 +164,7 @@ def _holdout_problems(data: DataArguments) -> Iterator[str]:
             yield "validation_size: of the embedded task it is a number of pairs"
     elif data.dataset != "files":
         yield "validation_size: of a dataset on the Hub, use slices, such as train_split: train[1000:]"
-    elif data.validation_files:
-        yield "validation_size, validation_files: hold out pairs or give files; leave out one of them"
-    elif data.streaming:
+    elif data.holds_out and data.streaming:
         yield "streaming, validation_size: nothing can be held out of a stream; give validation_files"
 
 

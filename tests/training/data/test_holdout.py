@@ -96,7 +96,6 @@ def test_a_run_trains_on_the_others_with_and_without_a_cache(folder: Path) -> No
             ["--streaming", "true", "--tokenizer_sample", "9"],
             "nothing can be held out of a stream; give validation_files",
         ),
-        (["--validation_files", "a.tsv"], "validation_size, validation_files: hold out pairs or give files"),
         (["--dataset", "some/data", "--train_files", "null"], "of a dataset on the Hub, use slices"),
         (["--validation_size", "1.5"], "validation_size: must be a number of pairs or a share"),
         (["--validation_size", "inf"], "validation_size: must be a number of pairs or a share"),
@@ -106,3 +105,8 @@ def test_a_run_trains_on_the_others_with_and_without_a_cache(folder: Path) -> No
 def test_what_cannot_be_held_out_is_refused_before_training(folder: Path, flags: list[str], problem: str) -> None:
     with pytest.raises(RecipeError, match=problem):
         load(folder, *flags)
+
+
+def test_validation_files_take_precedence(folder: Path) -> None:
+    data = load(folder, "--validation_files", str(folder / "a.tsv"))
+    assert (len(data.held_out["validation"].text), data.train.size) == (120, 120)
