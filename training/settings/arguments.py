@@ -77,7 +77,7 @@ class DataArguments:
     target_column: str | None = setting("The same for the target.", None)
     train_size: int = setting("Pairs to draw from the embedded task for training.", 40_000, AT_LEAST_ONE)
     validation_size: float | None = setting(
-        "Without validation_files: pairs to hold out of train_files, or their share if below 1; no sentence is in both. "
+        "Without validation_files: pairs to hold out of train_files, or their share if below 1; none is in both. "
         "Of the embedded task: pairs for validation, 500 if left out.",
         None,
         PAIRS_OR_SHARE,
