@@ -55,6 +55,8 @@ class SineformerConfig(PreTrainedConfig):
         use_cache (`bool`): whether decoding caches the keys and values of earlier steps.
         pad_token_id, bos_token_id, eos_token_id, decoder_start_token_id (`int`): token ids. Decoding starts from
             `decoder_start_token_id`.
+        source_language, target_language (`str`, *optional*): codes of the languages that the model translates, such as
+            "en" and "de". They change no result; training, evaluation and model cards read them.
 
     Raises:
         huggingface_hub.errors.StrictDataclassError: a field has the wrong type, or fields contradict each other;
@@ -132,6 +134,8 @@ class SineformerConfig(PreTrainedConfig):
     bos_token_id: int | None = 2
     eos_token_id: int | list[int] | None = 3
     decoder_start_token_id: int | None = 2
+    source_language: str | None = None
+    target_language: str | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         if self.decoder_vocab_size is None:

@@ -21,6 +21,7 @@ class SineformerTranslationPipeline(Pipeline):
     `[{"translation_text": ...}]`, one for each text. With `num_return_sequences=n`, every text has a list of n
     dictionaries. With `return_tensors=True` they have `translation_token_ids` instead. Arguments of `generate`
     (`num_beams`, `max_new_tokens`, ...) can be given to the constructor or to the call.
+    `src_lang` and `tgt_lang` must be the languages of the model.
 
     ```python
     >>> from transformers import pipeline
@@ -45,8 +46,14 @@ class SineformerTranslationPipeline(Pipeline):
         truncation: bool | None = None,
         return_tensors: bool | None = None,
         clean_up_tokenization_spaces: bool | None = None,
+        src_lang: str | None = None,
+        tgt_lang: str | None = None,
         **generate: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        for side, wanted in (("source", src_lang), ("target", tgt_lang)):
+            language = getattr(self.model.config, f"{side}_language", None)
+            if wanted is not None and language is not None and wanted != language:
+                raise ValueError(f"The {side} language of this model is {language!r}, not {wanted!r}.")
         choices = {"return_tensors": return_tensors, "clean_up_tokenization_spaces": clean_up_tokenization_spaces}
         preprocess = {} if truncation is None else {"truncation": truncation}
         return preprocess, generate, {name: choice for name, choice in choices.items() if choice is not None}

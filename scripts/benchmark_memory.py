@@ -94,7 +94,9 @@ def measure(folder: Path, mode: str) -> dict[str, float]:
     files = [word for split in ("train", "validation") for word in (f"--{split}_files", f"{split}.en", f"{split}.de")]
     folders = ["--data_dir", str(folder), "--output_dir", str(folder / "run"), "--use_cpu", "--max_steps", "1"]
     storage = ["--cache_dir", str(folder / "cache")] if mode == "mapped" else ["--streaming", "true"]
-    settings = read_settings(["--dataset", "files", *files, *folders, *storage, *VOCABULARY])
+    settings = read_settings(
+        ["--source_language", "en", "--target_language", "de", *files, *folders, *storage, *VOCABULARY]
+    )
     started = time.monotonic()
     data = load_data(settings, Accelerator(cpu=True))
     loaded = time.monotonic()

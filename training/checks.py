@@ -17,12 +17,14 @@ from huggingface_hub.errors import StrictDataclassError
 
 from ..configuration.configuration_sineformer import SineformerConfig
 from ..modeling.modeling_sineformer import SineformerForConditionalGeneration
-from .data.loading import columns_of
+from .data.loading import columns_of, languages_of
 from .data.readers.sources import read_files
 from .evaluation.languages import tokenizer_problem
 from .evaluation.scores import best_metrics
 from .learning.adapter import is_peft_missing
 from .settings.arguments import (
+    EMBEDDED,
+    EMBEDDED_LANGUAGES,
     NO_TRACKER,
     SPLITS,
     DataArguments,
@@ -38,7 +40,6 @@ from .system.launch import launch_problems, uses_deepspeed, uses_fsdp
 from .system.output_folder import TRACKERS, state_folders
 
 LARGEST_INTEGER = 2**31 - 1
-EMBEDDED_LANGUAGES = ("en", "de")
 SPLIT_NAME = re.compile(r"\w+(\.\w+)*")  # as in `datasets`
 LEAST_NOAM_FACTOR = 0.01
 
@@ -129,20 +130,54 @@ def _finetuning_problems(settings: Settings) -> Iterator[str]:
 
 def _data_problems(data: DataArguments) -> Iterator[str]:
     """Yield the data that cannot be read, and problems with columns and languages."""
+    if data.dataset is None:
+        yield (
+            "dataset: nothing says what to train on; give train_files and validation_files, the id of a dataset on the "
+            "Hub as dataset, or 'dataset: embedded' for the embedded English-German task"
+        )
     for split in SPLITS:
         files = data.files_of(split)
         if data.dataset != "files" and files:
             yield f"{split}_files: only read with 'dataset: files', but dataset is {data.dataset!r}"
-        elif data.dataset == "files" and (files or split != "test"):
+        elif data.dataset == "files" and split == "validation" and not files:
+            if not data.holds_out:
+                yield "validation_files: give them, or hold pairs out of train_files with validation_size"
+        elif data.dataset == "files" and (files or split == "train"):
             try:
-                read_files(files, columns_of(data))
+                read_files(files, columns_of(data), languages_of(data))
             except ValueError as error:
                 yield f"{split}_files: {error}"
     if (data.source_column is None) != (data.target_column is None):
         yield "source_column, target_column: set both or neither"
     elif data.source_column is not None and data.source_column == data.target_column:
         yield f"source_column, target_column: both are {data.source_column!r}"
-    if data.source_language == data.target_language:
+    yield from _language_problems(data)
+    yield from _holdout_problems(data)
+
+
+def _holdout_problems(data: DataArguments) -> Iterator[str]:
+    """Yield why no validation pairs can be held out as the settings ask."""
+    if data.validation_size is None or data.dataset is None:
+        return
+    if data.dataset == EMBEDDED:
+        if data.validation_size < 1:
+            yield "validation_size: of the embedded task it is a number of pairs"
+    elif data.dataset != "files":
+        yield "validation_size: of a dataset on the Hub, use slices, such as train_split: train[1000:]"
+    elif data.holds_out and data.streaming:
+        yield "streaming, validation_size: nothing can be held out of a stream; give validation_files"
+
+
+def _language_problems(data: DataArguments) -> Iterator[str]:
+    """Yield what is wrong with the languages of the data."""
+    if data.dataset is None:
+        return
+    if data.source_language is None or data.target_language is None:
+        yield (
+            "source_language, target_language: give the codes of both, such as en and fr; they are saved with the "
+            "model, and scores and the model card depend on them"
+        )
+    elif data.source_language == data.target_language:
         yield f"source_language, target_language: both are {data.source_language!r}"
     elif data.dataset == "embedded" and (data.source_language, data.target_language) != EMBEDDED_LANGUAGES:
         yield f"source_language, target_language: the embedded task goes from {' to '.join(EMBEDDED_LANGUAGES)}"

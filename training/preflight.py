@@ -59,7 +59,7 @@ def fit_to_fine_tuning(values: dict[str, Any]) -> None:
 
 def inherit(values: dict[str, Any]) -> list[str]:
     """If `model_name_or_path` is set, take the settings that are not given from it: architecture, vocabulary sizes,
-    dropout, search parameters, and its commit on the Hub.
+    dropout, languages, search parameters, and its commit on the Hub.
 
     Args:
         values: of the settings, by key; filled in.
@@ -95,6 +95,8 @@ def _own_settings(config: SineformerConfig, folder: Path) -> dict[str, Any]:
     generation = default_generation_config(config)
     if (folder / GENERATION_CONFIG).is_file():
         generation = GenerationConfig.from_pretrained(folder)
+    languages = {"source_language": config.source_language, "target_language": config.target_language}
+    own |= {key: code for key, code in languages.items() if code is not None}  # models of earlier versions have none
     return own | {
         "vocab_size": config.vocab_size,
         "target_vocab_size": None if config.share_encoder_decoder_embeddings else config.target_vocab_size,

@@ -21,6 +21,7 @@ FRAMES = 8
 SMALL = [
     *("--d_model", "16", "--encoder_layers", "1", "--decoder_layers", "1", "--encoder_attention_heads", "2"),
     *("--decoder_attention_heads", "2", "--encoder_ffn_dim", "16", "--decoder_ffn_dim", "16", "--vocab_size", "400"),
+    *("--dataset", "embedded"),
     *("--train_size", "50", "--validation_size", "5", "--test_size", "5", "--max_tokens", "400", "--max_steps", "1"),
 ]
 

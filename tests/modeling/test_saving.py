@@ -95,6 +95,16 @@ def test_shared_embeddings_cannot_be_resized_for_the_target_only(make_model) -> 
         make_model().resize_decoder_token_embeddings(120)
 
 
+def test_languages_are_kept_by_every_save_and_may_be_unknown(make_model, tmp_path) -> None:
+    make_model().save_pretrained(tmp_path / "unknown")
+    assert SineformerConfig.from_pretrained(tmp_path / "unknown").target_language is None
+    make_model(source_language="en", target_language="fr").save_pretrained(tmp_path / "known")
+    model = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "known", trust_remote_code=True)
+    model.save_pretrained(tmp_path / "again")
+    config = SineformerConfig.from_pretrained(tmp_path / "again")
+    assert (config.source_language, config.target_language) == ("en", "fr")
+
+
 def test_importing_the_package_registers_the_auto_classes(make_model, tmp_path) -> None:
     make_model().save_pretrained(tmp_path)
     assert type(AutoConfig.from_pretrained(tmp_path)) is SineformerConfig

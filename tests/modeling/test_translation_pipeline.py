@@ -212,6 +212,17 @@ def test_other_types_than_text_are_refused_with_the_fix(translate, given) -> Non
         list(translate(given, **SHORT))
 
 
+def test_languages_must_be_those_of_the_model(translate) -> None:
+    assert translate("w5", src_lang="en", tgt_lang="fr")  # which this model does not know
+    translate.model.config.source_language, translate.model.config.target_language = "en", "fr"
+    try:
+        assert translate("w5", src_lang="en", tgt_lang="fr")
+        with pytest.raises(ValueError, match="The target language of this model is 'fr', not 'de'"):
+            translate("w5", tgt_lang="de")
+    finally:
+        translate.model.config.source_language = translate.model.config.target_language = None
+
+
 def test_a_misspelt_argument_is_named_and_not_refused(translate, monkeypatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(compatibility.logger, "warning_once", said.append)

@@ -150,6 +150,9 @@ def test_lower_case_bleu_tokenises_for_the_given_or_recorded_language(
         return signature.partition("tok:moses-")[2].partition("-")[0]
 
     assert language_of_the_report() == "en"
+    config = workspace / "model" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"source_language": "en", "target_language": "pl"}))
+    assert language_of_the_report() == "pl"
     (workspace / "model" / "versions.json").write_text("{}")
     recipe = "dataset: files\ndataset_name: null\nsource_language: en\ntarget_language: fr\n"
     (workspace / "model" / "training_args.yaml").write_text(recipe)

@@ -13,10 +13,12 @@ def test_wrong_settings_are_one_message_and_status_2(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     lines = done.stderr.splitlines()
-    assert lines[0] == "error: 4 problems in the settings:"
+    assert lines[0] == "error: 5 problems in the settings:"
     assert lines[1:] == [
         "  - command line: unknown key 'd_modl'; did you mean 'd_model'?",
         "  - warmup_steps: must be at least 1, got 0",
+        "  - dataset: nothing says what to train on; give train_files and validation_files, the id of a dataset on the "
+        "Hub as dataset, or 'dataset: embedded' for the embedded English-German task",
         "  - max_steps, num_epochs, max_minutes: training would never end; set at least one",
         "  - output_dir: set the folder for the model, for example --output_dir runs/first",
     ]

@@ -247,6 +247,7 @@ def run_case(number: int, folder: Path) -> int:
     recipe = {"dataset": "files", "data_dir": str(folder), "max_steps": "1", "vocab_size": "300", "use_cpu": "true"}
     recipe |= dict.fromkeys(("encoder_layers", "decoder_layers", "encoder_attention_heads", "num_beams"), "1")
     recipe |= dict.fromkeys(("d_model", "encoder_ffn_dim", "decoder_ffn_dim", "decoder_attention_heads"), "8")
+    recipe |= {"source_language": "en", "target_language": "de"}
     recipe |= {"on_bad_rows": rng.choice(("refuse", "refuse", "drop")), "report_to": "none"}
     if suffix != ".en":
         recipe |= {"source_column": "en", "target_column": "de"}

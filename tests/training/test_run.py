@@ -49,7 +49,8 @@ def flags_of(corpus: Path, output_dir: Path) -> list[str]:
         for split in ("train", "validation", "test")
         for word in (f"--{split}_files", f"{split}.en.gz", f"{split}.de")
     ]
-    return ["--dataset", "files", "--data_dir", str(corpus), *files, "--output_dir", str(output_dir), *SMALL]
+    languages = ["--source_language", "en", "--target_language", "de"]
+    return ["--data_dir", str(corpus), *files, *languages, "--output_dir", str(output_dir), *SMALL]
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +181,7 @@ def test_bad_rows_are_reported_with_their_location(
 def test_wrong_settings_end_with_status_2_and_no_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--d_modl", "8", "--output_dir", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: 2 problems in the settings:\n")
+    assert error.startswith("error: 3 problems in the settings:\n")
     assert "did you mean 'd_model'?" in error
     assert not (tmp_path / "out").exists()
 
@@ -188,7 +189,19 @@ def test_wrong_settings_end_with_status_2_and_no_traceback(tmp_path: Path, capsy
 def test_too_few_pairs_for_a_step_are_an_error_and_no_traceback(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sizes = ["--train_size", "5", "--validation_size", "3", "--test_size", "3", "--vocab_size", "320", "--use_cpu"]
+    sizes = [
+        "--dataset",
+        "embedded",
+        "--train_size",
+        "5",
+        "--validation_size",
+        "3",
+        "--test_size",
+        "3",
+        "--vocab_size",
+        "320",
+        "--use_cpu",
+    ]
     model = ["--d_model", "16", "--encoder_layers", "1", "--decoder_layers", "1", "--encoder_attention_heads", "2"]
     step = ["--decoder_attention_heads", "2", "--gradient_accumulation_steps", "9", "--max_steps", "1"]
     assert main([*sizes, *model, *step, "--report_to", "none", "--output_dir", str(tmp_path / "out")]) == 1

@@ -15,7 +15,7 @@ from .overlap import PairHashes
 from .parallel_text import ParallelText
 from .readers.rows import Row
 
-FORMAT = 3  # of the files; raised too if the code that makes their content changes
+FORMAT = 4  # of the files; raised too if the code that makes their content changes
 
 
 @dataclass(frozen=True)

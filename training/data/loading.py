@@ -25,6 +25,7 @@ from .cleaning import CleaningReport, Limits, clean, read_sample
 from .corpus import Corpus, EvaluationSet, TextSource, key_of
 from .embedded_task import load_split
 from .encoding import encode_pairs
+from .holdout import held_out_rows
 from .overlap import PairHashes, note_overlap, note_repeats
 from .parallel_text import ParallelText
 from .readers.arrow_tables import hub_table, read_hub, rows_of_stream
@@ -161,7 +162,7 @@ def _open_shards(data: DataArguments, shards: list[int], count: int) -> list[Ite
     """Return the rows of these shards of the training data, of `count` in all."""
     if data.dataset in ("embedded", "files"):
         return distribute(_rows(data, "train"), shards, count)
-    table = hub_table(data.dataset, data.train_split, data.dataset_config, streaming=True)
+    table = hub_table(str(data.dataset), data.train_split, data.dataset_config, streaming=True)
     columns, location = _columns(data), f"{data.dataset} ({data.train_split})"
     if table.num_shards % count:  # every process reads all files and skips the rows of others
         return distribute(rows_of_stream(table, columns, location), shards, count)
@@ -176,6 +177,8 @@ def _open_shards(data: DataArguments, shards: list[int], count: int) -> list[Ite
 def has_split(data: DataArguments, split: str) -> bool:
     """Return whether the settings name this split; only the test split is optional."""
     if data.dataset == "embedded":
+        return True
+    if data.holds_out and split == "validation":
         return True
     return bool(data.files_of(split)) if data.dataset == "files" else getattr(data, f"{split}_split") is not None
 
@@ -207,11 +210,23 @@ def _new_report(data: DataArguments) -> CleaningReport:
 
 def _rows(data: DataArguments, split: str) -> Iterator[Row]:
     if data.dataset == "embedded":
-        size: int = getattr(data, f"{split}_size")
+        size = int(getattr(data, f"{split}_size"))
         return read_pairs(load_split(split, size, EMBEDDED_SEED), f"embedded {split} data")
     if data.dataset == "files":
-        return read_files(data.files_of(split), columns_of(data))
-    return read_hub(data.dataset, _columns(data), getattr(data, f"{split}_split"), data.dataset_config)
+        if data.holds_out and split != "test":
+            return _rows_with_holdout(data, split == "validation")
+        return read_files(data.files_of(split), columns_of(data), languages_of(data))
+    return read_hub(str(data.dataset), _columns(data), getattr(data, f"{split}_split"), data.dataset_config)
+
+
+def _rows_with_holdout(data: DataArguments, held_out: bool) -> Iterator[Row]:
+    """Return the rows of the training files that are held out, or the others."""
+
+    def rows() -> Iterator[Row]:
+        return read_files(data.files_of("train"), columns_of(data), languages_of(data))
+
+    chosen = held_out_rows(rows(), _train_limits(data), data.validation_size or 0)
+    return (row for number, row in enumerate(rows()) if (number in chosen) == held_out)
 
 
 def columns_of(data: DataArguments) -> ColumnNames | None:
@@ -221,8 +236,18 @@ def columns_of(data: DataArguments) -> ColumnNames | None:
     return ColumnNames(data.source_column, data.target_column)
 
 
+def languages_of(data: DataArguments) -> ColumnNames | None:
+    """Return the two languages, after which columns may be named; None if they are unknown."""
+    if data.source_language is None or data.target_language is None:
+        return None
+    return ColumnNames(data.source_language, data.target_language)
+
+
 def _columns(data: DataArguments) -> ColumnNames:
-    return columns_of(data) or ColumnNames(data.source_language, data.target_language)
+    columns = columns_of(data) or languages_of(data)
+    if columns is None:
+        raise ValueError("a dataset has named columns; set source_column and target_column, or the languages")
+    return columns
 
 
 def _identity(data: DataArguments) -> Any:
@@ -238,7 +263,7 @@ def _content(data: DataArguments) -> Any:
         return hashlib.sha256(repr(load_split("train", data.train_size, EMBEDDED_SEED)).encode()).hexdigest()
     if data.dataset == "files":
         return [("".join(file.suffixes), checksum(file)) for file in data.files_of("train")]
-    return hub_table(data.dataset, data.train_split, data.dataset_config)._fingerprint
+    return hub_table(str(data.dataset), data.train_split, data.dataset_config)._fingerprint
 
 
 def _what_shapes_text(concern: DataArguments | TokenizerArguments) -> dict[str, Any]:

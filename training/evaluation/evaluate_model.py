@@ -62,8 +62,8 @@ class EvaluationRequest:
         names: of the test sets; default: the name of the first file up to its first dot, or the split.
         columns: names of the source and target column, in tables and datasets.
         dataset_name: name of the data in the model card.
-        target_language: code of the language of the references; default: that in the record of the model's run, or
-            en. It decides how text is tokenised and which scores are computed.
+        target_language: code of the language of the references; default: that in the record of the model's run or
+            in its configuration, or en. It decides how text is tokenised and which scores are computed.
         bleu_tokenize: sacrebleu's name of the tokenizer of BLEU; default: that in the record of the model's run, or
             the one for the language.
         on_bad_rows: whether unusable rows are an error, or are left out and counted.
@@ -105,7 +105,7 @@ class _TestSet:
         recorded = recorded_split(model_folder, self.text.digest())
         split, data = (self.name, self.arguments) if recorded is None else recorded
         name = self.arguments.dataset_name or dataset_name(data)
-        return {"type": public(data.dataset), "name": name, "split": split}
+        return {"type": public(str(data.dataset)), "name": name, "split": split}
 
 
 @dataclass
@@ -197,7 +197,9 @@ def _data_arguments(words: list[str], request: EvaluationRequest) -> DataArgumen
     if words[0] == "hub":
         data.dataset, data.test_split = words[1:3]
         data.dataset_config = words[3] if len(words) > 3 else None
-    elif words != ["embedded"]:
+    elif words == ["embedded"]:
+        data.dataset = "embedded"
+    else:
         data.dataset, data.test_files = "files", words
     return data
 
@@ -237,6 +239,7 @@ def _scoring(
             # The tokenizer set in a run's recipe is for the run's language, not for another one given here.
             tokenize = tokenize or (recorded[1] if language in (None, recorded[0]) else None)
             language = language or recorded[0]
+        language = language or getattr(system.model.config, "target_language", None)
     if language is None and any(needs_target_language(data.text.targets) for data in sets):
         problems.append(
             "the language of the references is unknown, and BLEU cannot split their script into words; give "

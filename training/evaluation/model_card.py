@@ -90,16 +90,16 @@ def _metadata(name: str, settings: Settings, record: RunRecord) -> ModelCardData
     split, result = list(record.scores.items())[-1]
     comparable = {metric: result.values[metric] for metric in result.signatures}
     return ModelCardData(
-        language=[data.source_language, data.target_language],
+        language=[str(data.source_language), str(data.target_language)],
         library_name="transformers",
         pipeline_tag="translation",
         tags=["translation", "sineformer"],
         base_model=settings.finetuning.model_name_or_path if _is_from_hub(settings.finetuning) else None,
-        datasets=[data.dataset] if "/" in public(data.dataset) else None,
+        datasets=[str(data.dataset)] if "/" in public(str(data.dataset)) else None,
         metrics=list(dict.fromkeys(map(_metric_type, comparable))),
         model_name=name,
         eval_results=eval_results(
-            comparable, {"type": public(data.dataset), "name": dataset_name(data), "split": split}
+            comparable, {"type": public(str(data.dataset)), "name": dataset_name(data), "split": split}
         ),
     )
 
@@ -142,7 +142,7 @@ def _averaging(settings: Settings, record: RunRecord) -> str:
 def dataset_name(data: DataArguments) -> str:
     """Return the name of the data in model cards."""
     names = {"embedded": "the embedded English-German task", "files": "local files"}
-    return data.dataset_name or names.get(data.dataset, public(data.dataset))
+    return data.dataset_name or names.get(str(data.dataset), public(str(data.dataset)))
 
 
 def card_problem(folder: Path) -> str | None:

@@ -52,11 +52,17 @@ def new_model(settings: Settings, tokenizers: Tokenizers) -> SineformerForCondit
         vocab_size=len(tokenizers.source),
         decoder_vocab_size=len(tokenizers.target),
         share_encoder_decoder_embeddings=tokenizers.joint,
+        **_languages(settings),
     )
     config._attn_implementation = settings.model.attn_implementation
     model = SineformerForConditionalGeneration(config)
     _set_search(model.generation_config, settings.evaluation)
     return model
+
+
+def _languages(settings: Settings) -> dict[str, Any]:
+    """Return the fields of the configuration that record what the model translates."""
+    return {"source_language": settings.data.source_language, "target_language": settings.data.target_language}
 
 
 def _set_search(generation: GenerationConfig, evaluation: EvaluationArguments) -> None:
@@ -97,7 +103,7 @@ def _find(finetuning: FineTuningArguments) -> Path:
 def _load(folder: Path, settings: Settings) -> tuple[Any, Tokenizers]:
     """Return the model, with the dropout and the generation parameters of the settings, and its tokenizers."""
     own = keys_with(Fact.MAY_DIFFER, ModelArguments)
-    config = load_config(folder, **{key: getattr(settings.model, key) for key in own})
+    config = load_config(folder, **{key: getattr(settings.model, key) for key in own}, **_languages(settings))
     config._attn_implementation = settings.model.attn_implementation
     try:
         model, tokenizers = load_model(folder, torch.float32, config)

@@ -86,7 +86,7 @@ def folder_problems(folder: Path) -> list[str]:
     code, code_broken = _code_files(folder, config)
     required = REQUIRED | _weight_files(index) | code
     incomplete = [*broken, *broken_index, *code_broken, *_config_problems(config), *_content_problems(folder, required)]
-    card = list(_card_problems(folder / CARD)) if (folder / CARD).is_file() else []
+    card = list(_card_problems(folder / CARD, config)) if (folder / CARD).is_file() else []
     return [*incomplete, *card, *(_loading_problems(folder) if not incomplete else [])]
 
 
@@ -138,7 +138,7 @@ def _content_problems(folder: Path, required: set[str]) -> Iterator[str]:
         yield f"{name}: not part of a model; move it out of the folder"
 
 
-def _card_problems(path: Path) -> Iterator[str]:
+def _card_problems(path: Path, config: dict[str, Any]) -> Iterator[str]:
     try:
         card = ModelCard.load(path)
     except (ValueError, yaml.YAMLError) as error:
@@ -148,6 +148,10 @@ def _card_problems(path: Path) -> Iterator[str]:
     for key, example in METADATA.items():
         if not data.get(key):
             yield f"{path.name}: the metadata have no {key}; add the line `{key}: {example}` to those between `---`"
+    languages = [config[key] for key in ("source_language", "target_language") if config.get(key)]
+    named = data.get("language") or languages
+    if missing := [code for code in languages if code not in ([named] if isinstance(named, str) else named)]:
+        yield f"{path.name}: the metadata have no language {', '.join(missing)}, but {CONFIG} does; make them agree"
     if not data.get("eval_results") and NOT_EVALUATED not in card.text:
         yield (
             f"{path.name}: the model-index has no results; sineformer-evaluate --update_model_card adds them, or write "

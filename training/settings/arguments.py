@@ -23,6 +23,7 @@ from .facts import (
     MAY_CHANGE,
     MAY_DIFFER,
     NOT_NEGATIVE,
+    PAIRS_OR_SHARE,
     PATH,
     POSITIVE,
     PRIVATE,
@@ -38,13 +39,19 @@ SPLITS = ("train", "validation", "test")
 LATEST = "latest"
 NO_TRACKER = "none"
 PAPER_WARMUP = 4_000  # steps (section 5.3)
+EMBEDDED, EMBEDDED_LANGUAGES, EMBEDDED_VALIDATION_SIZE = "embedded", ("en", "de"), 500
 
 
 @dataclass
 class DataArguments:
     """Sources of the sentence pairs, and which pairs are used."""
 
-    dataset: str = setting("'embedded' (needs no data), 'files', or the id of a dataset on the Hub.", "embedded", PATH)
+    dataset: str | None = setting(
+        "'embedded' (a task that needs no data), 'files', or the id of a dataset on the Hub; left out: files, if "
+        "they are given.",
+        None,
+        PATH,
+    )
     dataset_config: str | None = setting("Configuration name of the Hub dataset.", None)
     dataset_name: str | None = setting(
         "Name of the data in the model card; default: the value of dataset.", None, MAY_CHANGE, LEAVES_TEXT
@@ -60,12 +67,24 @@ class DataArguments:
     train_split: str = setting("Split of the Hub dataset to train on; slices such as train[:95%%] work.", "train")
     validation_split: str = setting("Split of the Hub dataset for validation.", "validation", LEAVES_TEXT)
     test_split: str | None = setting("Split of the Hub dataset for the test; optional.", None, LEAVES_TEXT)
-    source_language: str = setting("Code of the source language.", "en")
-    target_language: str = setting("Code of the target language.", "de")
-    source_column: str | None = setting("Column of the source; in translation rows, its language.", None)
-    target_column: str | None = setting("Column of the target; in translation rows, its language.", None)
+    source_language: str | None = setting(
+        "Code of the source language, such as en; default: that of model_name_or_path or of the embedded task.",
+        None,
+        MAY_DIFFER,
+    )
+    target_language: str | None = setting("The same of the target language.", None, MAY_DIFFER)
+    source_column: str | None = setting(
+        "Column of the source in tables and datasets; left out: the one that is named as its language.",
+        None,
+    )
+    target_column: str | None = setting("The same for the target.", None)
     train_size: int = setting("Pairs to draw from the embedded task for training.", 40_000, AT_LEAST_ONE)
-    validation_size: int = setting("Pairs of the embedded task for validation.", 500, AT_LEAST_ONE, LEAVES_TEXT)
+    validation_size: float | None = setting(
+        "Without validation_files: pairs to hold out of train_files, or their share if below 1; none is in both. "
+        "Of the embedded task: pairs for validation, 500 if left out.",
+        None,
+        PAIRS_OR_SHARE,
+    )
     test_size: int = setting("Pairs of the embedded task for the test.", 1_000, AT_LEAST_ONE, LEAVES_TEXT)
     max_characters: int = setting("Longest usable sentence, in characters.", 2_000, AT_LEAST_ONE)
     max_length: int = setting("Longest usable sentence, in tokens, end token included.", 256, AT_LEAST_ONE)
@@ -99,6 +118,19 @@ class DataArguments:
         FRACTION_OR_ONE,
         LEAVES_TEXT,
     )
+
+    def __post_init__(self) -> None:
+        if self.dataset is None and any(self.files_of(split) for split in SPLITS):
+            self.dataset = "files"
+        if self.dataset == EMBEDDED:
+            self.source_language = self.source_language or EMBEDDED_LANGUAGES[0]
+            self.target_language = self.target_language or EMBEDDED_LANGUAGES[1]
+            self.validation_size = self.validation_size or EMBEDDED_VALIDATION_SIZE
+
+    @property
+    def holds_out(self) -> bool:
+        """Return whether validation pairs are held out of the training files."""
+        return self.dataset == "files" and self.validation_size is not None and not self.validation_files
 
     def files_of(self, split: str) -> list[Path]:
         """Return the data files of a split, relative to `data_dir`."""

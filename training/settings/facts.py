@@ -32,6 +32,9 @@ AT_LEAST_ONE = Rule(lambda value: value >= 1, "must be at least 1")
 NOT_NEGATIVE = Rule(lambda value: value >= 0, "must not be negative")
 POSITIVE = Rule(lambda value: 0 < value < math.inf, "must be a positive number")
 FINITE = Rule(math.isfinite, "must be a finite number")
+PAIRS_OR_SHARE = Rule(
+    lambda value: 0 < value < 1 or (value >= 1 and value % 1 == 0), "must be a number of pairs or a share in (0, 1)"
+)
 FRACTION = Rule(lambda value: 0 <= value < 1, "must be in [0, 1)")
 FRACTION_OR_ONE = Rule(lambda value: 0 <= value <= 1, "must be in [0, 1]")
 

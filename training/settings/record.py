@@ -63,7 +63,7 @@ def recorded_split(folder: Path, digest: str) -> tuple[str, DataArguments] | Non
     return None if recorded is None or digest not in recorded[0] else (recorded[0][digest], recorded[1])
 
 
-def recorded_scoring(folder: Path) -> tuple[str, str | None] | None:
+def recorded_scoring(folder: Path) -> tuple[str | None, str | None] | None:
     """Return the target language code of a run and the tokenizer of BLEU set in its recipe, None for the default of the
     language; None if there is no record of the run.
 

@@ -28,7 +28,7 @@ SETTINGS = {
     **{"encoder_ffn_dim": "16", "decoder_ffn_dim": "16", "max_position_embeddings": "32", "max_length": "32"},
     **{"max_tokens": "200", "gradient_accumulation_steps": "2", "warmup_steps": "4", "max_steps": "9"},
     **{"eval_steps": "3", "best_metric": "loss", "logging_steps": "2", "save_steps": "2", "num_beams": "1"},
-    **{"use_cpu": "true", "report_to": "none", "max_unusable_share": "0.6"},
+    **{"dataset": "embedded", "use_cpu": "true", "report_to": "none", "max_unusable_share": "0.6"},
 }
 
 

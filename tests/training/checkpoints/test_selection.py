@@ -38,7 +38,9 @@ class Choice:
         accelerator, self.bleu, self.measured = Accelerator(cpu=True), 0.0, []
         evaluator: Any = SimpleNamespace(accelerator=accelerator, tokenizers=tokenizers, measure=self._measure)
         validation: Any = SimpleNamespace(text=SimpleNamespace(sources=["A dog."], targets=["Ein Hund."]))
-        settings = read_settings(["--output_dir", str(folder), "--max_steps", "9", "--best_metric", "bleu", *flags])
+        settings = read_settings(
+            ["--dataset", "embedded", "--output_dir", str(folder), "--max_steps", "9", "--best_metric", "bleu", *flags]
+        )
         folder.mkdir(exist_ok=True)
         self.selection = Selection(settings, evaluator, validation, RunLog(accelerator, folder, 1, 9, None))
         self.model, self.averages = FullModel(model, accelerator), Averages(model, last=2)

@@ -57,7 +57,9 @@ class Machine:
         averages = Averages(model, ema_decay=0.9)
         averages.follow(optimizer.optimizer)
         log = RunLog(accelerator, folder, 3, 10, None)
-        self.settings = read_settings(["--output_dir", str(folder / "run"), "--max_steps", "10"])
+        self.settings = read_settings(
+            ["--dataset", "embedded", "--output_dir", str(folder / "run"), "--max_steps", "10"]
+        )
         nothing: Any = None
         selection = Selection(self.settings, nothing, nothing, log)
         full_model = FullModel(model, accelerator)

@@ -13,6 +13,7 @@ from sineformer.training.monitoring.run_log import RunLog
 from sineformer.training.train import main
 
 FLAGS = [
+    *("--dataset", "embedded"),
     *("--train_size", "120", "--validation_size", "4", "--test_size", "3", "--vocab_size", "400", "--d_model", "16"),
     *("--encoder_layers", "1", "--decoder_layers", "1", "--encoder_attention_heads", "2", "--encoder_ffn_dim", "16"),
     *("--decoder_attention_heads", "2", "--decoder_ffn_dim", "16", "--max_tokens", "200", "--warmup_steps", "2"),

@@ -41,7 +41,12 @@ def files(tmp_path: Path) -> Path:
 
 
 SETTINGS = {
-    **{"dataset": ["files"], "train_files": ["first.tsv", "second.tsv"], "validation_files": ["validation.tsv"]},
+    **{
+        "source_language": ["en"],
+        "target_language": ["de"],
+        "train_files": ["first.tsv", "second.tsv"],
+        "validation_files": ["validation.tsv"],
+    },
     **{"vocab_size": ["400"], "max_length": ["30"], "max_tokens": ["200"], "max_steps": ["1"]},
     "max_unusable_share": ["0.9"],
 }

@@ -108,7 +108,18 @@ def test_a_run_shows_them_before_it_trains(tmp_path: Path, capsys: pytest.Captur
     for name, texts in (("train", [*lines, lines[0], long, long]), ("validation", [*lines[:2], lines[0]])):
         for side in ("en", "de"):
             (tmp_path / f"{name}.{side}").write_text("\n".join(texts) + "\n")
-    flags = ["--dataset", "files", "--data_dir", str(tmp_path), "--vocab_size", "300", "--max_length", "40"]
+    flags = [
+        "--source_language",
+        "en",
+        "--target_language",
+        "de",
+        "--data_dir",
+        str(tmp_path),
+        "--vocab_size",
+        "300",
+        "--max_length",
+        "40",
+    ]
     flags += ["--train_files", "train.en", "train.de", "--validation_files", "validation.en", "validation.de"]
     flags += ["--output_dir", str(tmp_path / "out"), "--max_steps", "1"]
     ways = {"memory": [], "cache": ["--cache_dir", str(tmp_path / "cache")]}

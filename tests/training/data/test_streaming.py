@@ -284,7 +284,7 @@ def test_a_dataset_is_split_by_its_files_where_they_divide(tmp_path: Path, count
     for shard in range(4):
         values = [f"{shard}-{row}" for row in range(5 + shard)]
         parquet.write_table(pyarrow.table({"en": values, "de": values}), tmp_path / f"train-{shard}.parquet")
-    data = DataArguments(dataset=str(tmp_path), streaming=True)
+    data = DataArguments(dataset=str(tmp_path), source_language="en", target_language="de", streaming=True)
     shards = [[row.source for row in _open_shards(data, [shard], count)[0]] for shard in range(count)]
     assert sorted(chain.from_iterable(shards)) == sorted(f"{s}-{row}" for s in range(4) for row in range(5 + s))
     files = [{str(value).partition("-")[0] for value in shard} for shard in shards]
@@ -292,8 +292,9 @@ def test_a_dataset_is_split_by_its_files_where_they_divide(tmp_path: Path, count
     assert bool(shared) is (count == 3), "where files divide, no file is read twice"
 
 
-BASE = ["--output_dir", "run", "--max_steps", "5", "--streaming", "true"]
+BASE = ["--output_dir", "run", "--max_steps", "5", "--streaming", "true", "--dataset", "embedded"]
 SAMPLE = ["--tokenizer_sample", "100"]
+HUB = ["--dataset", "some/data", "--source_language", "en", "--target_language", "de"]
 
 
 @pytest.mark.parametrize(
@@ -306,10 +307,10 @@ SAMPLE = ["--tokenizer_sample", "100"]
         ),
         (BASE, "tokenizer_sample: set the number of pairs of the stream to train"),
         ([*BASE[:2], "--num_epochs", "2", *BASE[4:], *SAMPLE, "--lr_scheduler_type", "linear"], "max_steps: set it"),
-        ([*BASE[:4], "--stream_workers", "1"], "stream_workers: only for streaming"),
+        ([*BASE[:4], *BASE[6:], "--stream_workers", "1"], "stream_workers: only for streaming"),
         *(
             (
-                [*BASE, *SAMPLE, "--dataset", "some/data", "--train_split", split],
+                [*BASE[:6], *SAMPLE, *HUB, "--train_split", split],
                 "train_split: a stream takes no slices",
             )
             for split in ("train[:90%]", "train[10:20]", "train+validation")

@@ -23,7 +23,8 @@ from sineformer.training.train import main
 ROWS = [f"{source}\t{target}" for source, target in load_split("train", 100, seed=5)]
 BAD_AT = (3, 20, 41, 42, 60, 61, 70, 71, 80, 81, 90)  # lines, eleven of a hundred
 SMALL = [
-    *("--dataset", "files", "--train_files", "train.tsv", "--validation_files", "validation.tsv"),
+    *("--source_language", "en", "--target_language", "de"),
+    *("--train_files", "train.tsv", "--validation_files", "validation.tsv"),
     *("--test_files", "test.tsv", "--vocab_size", "400", "--max_steps", "1", "--use_cpu"),
 ]
 STREAM = ["--streaming", "true", "--tokenizer_sample", "500"]

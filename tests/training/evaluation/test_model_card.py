@@ -15,9 +15,12 @@ SIGNATURES = {"bleu": "bleu|signature", "chrf": "chrf|signature"}
 VALIDATION = Scores(1.5, {"bleu": 61.0, "chrf": 70.0, "chrf_plus_plus": 68.0, "exact_match": 5.0}, SIGNATURES, 500, 1)
 TEST = Scores(1.25, {"bleu": 63.456, "chrf": 71.234, "chrf_plus_plus": 69.0, "exact_match": 7.5}, SIGNATURES, 1000, 4)
 
+LANGUAGES = ("--source_language", "en", "--target_language", "de")
+
 
 def card_text(folder: Path, model: Any, *flags: str) -> str:
-    settings = read_settings(["--output_dir", str(folder / "unused"), "--max_steps", "7", *flags])
+    data = () if "--dataset" in flags else ("--dataset", "embedded")
+    settings = read_settings(["--output_dir", str(folder / "unused"), "--max_steps", "7", *data, *flags])
     write_model_card(folder, settings, record(model))
     return (folder / "README.md").read_text(encoding="utf-8")
 
@@ -36,7 +39,7 @@ def record(model: Any) -> RunRecord:
 
 
 def test_the_model_index_holds_the_measured_scores(tmp_path: Path, small_model: Any) -> None:
-    card_text(tmp_path, small_model, "--dataset", "someone/data", "--dataset_name", "Some Data")
+    card_text(tmp_path, small_model, "--dataset", "someone/data", "--dataset_name", "Some Data", *LANGUAGES)
     card = ModelCard.load(tmp_path / "README.md")
     results = {result.metric_type: result for result in card.data.eval_results}
     assert {metric: result.metric_value for metric, result in results.items()} == {"bleu": 63.46, "chrf": 71.23}
@@ -93,7 +96,7 @@ def test_the_code_in_the_card_is_python(tmp_path: Path, small_model: Any) -> Non
 def test_the_code_in_the_card_quotes_any_sentence_and_any_name(tmp_path: Path, small_model: Any, text: str) -> None:
     folder = tmp_path / (text.translate({0: "-", ord("/"): "-"}).strip() or "none")
     folder.mkdir()
-    settings = read_settings(["--output_dir", str(tmp_path / "unused"), "--max_steps", "7"])
+    settings = read_settings(["--dataset", "embedded", "--output_dir", str(tmp_path / "unused"), "--max_steps", "7"])
     examples = [Example(text, "reference", "translation")]
     write_model_card(folder, settings, dataclasses.replace(record(small_model), examples=examples))
     card = (folder / "README.md").read_text(encoding="utf-8")
@@ -106,7 +109,16 @@ def test_the_code_in_the_card_quotes_any_sentence_and_any_name(tmp_path: Path, s
 
 
 def test_the_card_states_how_the_weights_were_averaged(tmp_path: Path, small_model: Any) -> None:
-    flags = ["--output_dir", str(tmp_path / "unused"), "--max_steps", "7", "--average_checkpoints", "5"]
+    flags = [
+        "--dataset",
+        "embedded",
+        "--output_dir",
+        str(tmp_path / "unused"),
+        "--max_steps",
+        "7",
+        "--average_checkpoints",
+        "5",
+    ]
     for is_mean in (True, False):
         settings = read_settings([*flags, "--ema_decay", "0" if is_mean else "0.99"])
         write_model_card(tmp_path, settings, dataclasses.replace(record(small_model), is_mean=is_mean))

@@ -59,7 +59,11 @@ def model_dir(tmp_path: Path, small_model: Any) -> Path:
     record = RunRecord({"test": scores}, [Example("a", "b", "c")], small_model.config, 7, 9, 4, 1.0, "1 x cpu")
     folder = tmp_path / "model"
     folder.mkdir()
-    write_model_card(folder, read_settings(["--output_dir", str(tmp_path / "o"), "--max_steps", "7"]), record)
+    write_model_card(
+        folder,
+        read_settings(["--dataset", "embedded", "--output_dir", str(tmp_path / "o"), "--max_steps", "7"]),
+        record,
+    )
     return folder
 
 

@@ -74,7 +74,7 @@ def test_a_new_metric_is_logged_recorded_and_reported(
 
 
 def test_a_new_metric_chooses_the_best_checkpoint(tmp_path: Path, new_metric: str) -> None:
-    flags = ["--output_dir", str(tmp_path / "out"), "--max_steps", "7", "--best_metric"]
+    flags = ["--dataset", "embedded", "--output_dir", str(tmp_path / "out"), "--max_steps", "7", "--best_metric"]
     assert read_settings([*flags, new_metric]).evaluation.best_metric == new_metric
     assert is_better(measured(word_errors=1.0), measured(word_errors=2.0), new_metric)
     assert not is_better(measured(word_errors=2.0), measured(word_errors=1.0), new_metric)
@@ -86,7 +86,11 @@ def test_a_new_metric_chooses_the_best_checkpoint(tmp_path: Path, new_metric: st
 
 def test_a_new_metric_is_on_the_card(tmp_path: Path, new_metric: str, small_model: Any) -> None:
     record = RunRecord({"test": measured()}, [Example("a", "b", "c")], small_model.config, 7, 9, 4, 1.0, "1 x cpu")
-    write_model_card(tmp_path, read_settings(["--output_dir", str(tmp_path / "o"), "--max_steps", "7"]), record)
+    write_model_card(
+        tmp_path,
+        read_settings(["--dataset", "embedded", "--output_dir", str(tmp_path / "o"), "--max_steps", "7"]),
+        record,
+    )
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
     for part in ("| Exact match | Word errors | Loss |", "| 50.0 % | 7.1 per 100 | 1.000 |", "Word errors `words:1`."):
         assert part in card

@@ -23,6 +23,7 @@ from sineformer.training.train import main
 
 peft = pytest.importorskip("peft")
 RUN = {
+    "dataset": "embedded",
     **{"train_size": "100", "validation_size": "3", "test_size": "3", "max_length": "80", "max_tokens": "400"},
     **{"warmup_steps": "2", "max_steps": "4", "eval_steps": "2", "best_metric": "loss", "num_beams": "1"},
     **{"learning_rate": "0.05", "use_cpu": "true", "report_to": "none", "lora_r": "4", "lora_alpha": "8"},
@@ -146,7 +147,8 @@ def test_a_new_run_in_the_folder_leaves_no_adapter_of_an_earlier_one(tmp_path: P
 
 
 def test_layers_that_cannot_be_adapted_are_named(base: Path) -> None:
-    flags = ["--model_name_or_path", str(base), "--lora_r", "2", "--output_dir", "unused", "--max_steps", "1"]
+    run = ["--dataset", "embedded", "--output_dir", "unused", "--max_steps", "1"]
+    flags = ["--model_name_or_path", str(base), "--lora_r", "2", *run]
     with pytest.raises(RecipeError) as caught:
         read_settings(
             [*flags, "--lora_target_modules", "proj", "lm_head", "--freeze", "encoder", "--lora_dropout", "1"]
@@ -167,7 +169,18 @@ def test_without_peft_the_error_says_what_to_install(base: Path, monkeypatch: py
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(RecipeError, match=r"lora_r: adapters need PEFT: pip install 'peft>=0\.18'"):
         read_settings(
-            ["--model_name_or_path", str(base), "--lora_r", "2", "--output_dir", "unused", "--max_steps", "1"]
+            [
+                "--dataset",
+                "embedded",
+                "--model_name_or_path",
+                str(base),
+                "--lora_r",
+                "2",
+                "--output_dir",
+                "unused",
+                "--max_steps",
+                "1",
+            ]
         )
 
 

@@ -30,6 +30,7 @@ SIZES = {
     **{"decoder_attention_heads": "2", "encoder_ffn_dim": "16", "decoder_ffn_dim": "16", "vocab_size": "400"},
 }
 RUN = {
+    "dataset": "embedded",
     **{"train_size": "200", "validation_size": "6", "test_size": "4", "max_length": "40", "max_tokens": "400"},
     # Many sentences of the task are longer.
     "max_unusable_share": "0.3",
@@ -74,7 +75,7 @@ def recipe_of(folder: Path) -> dict[str, Any]:
 def problems(*flags: str) -> list[str]:
     """Return the problems of fine-tuning with these flags."""
     with pytest.raises(RecipeError) as caught:
-        read_settings(["--output_dir", "unused", "--max_steps", "1", *flags])
+        read_settings(["--dataset", "embedded", "--output_dir", "unused", "--max_steps", "1", *flags])
     return caught.value.problems
 
 
@@ -118,13 +119,25 @@ def test_the_card_names_a_local_model_without_an_id(base: Path, tuned: Path) -> 
 def test_only_keys_that_contradict_the_model_are_errors(base: Path) -> None:
     same = [word for key, value in SIZES.items() for word in (f"--{key}", value)]
     flags = ["--model_name_or_path", str(base)]
-    read_settings(["--output_dir", "unused", "--max_steps", "1", *flags, *same])
+    read_settings(["--dataset", "embedded", "--output_dir", "unused", "--max_steps", "1", *flags, *same])
     found = problems(*flags, "--d_model", "32", "--vocab_size", "8000", "--target_vocab_size", "400")
     assert found == [
         f"d_model: {base} has 16, got 32; remove it, the model decides",
         f"vocab_size: {base} has 400, got 8000; remove it, the model decides",
         f"target_vocab_size: {base} has none, got 400; remove it, the model decides",
     ]
+
+
+def test_languages_are_those_of_the_model_unless_others_are_given(base: Path, tuned: Path, tmp_path: Path) -> None:
+    for folder in (base, tuned):
+        config = SineformerConfig.from_pretrained(folder)
+        assert (config.source_language, config.target_language) == ("en", "de")
+    (tmp_path / "a.tsv").write_text("One.\tUn.\n")
+    files = [word for split in ("train", "validation") for word in (f"--{split}_files", str(tmp_path / "a.tsv"))]
+    flags = [*files, "--model_name_or_path", str(base), "--output_dir", "unused", "--max_steps", "1"]
+    data = read_settings(flags).data
+    assert (data.dataset, data.source_language, data.target_language) == ("files", "en", "de")
+    assert read_settings([*flags, "--target_language", "fr"]).data.target_language == "fr"
 
 
 def test_dropout_and_search_may_differ(base: Path, tmp_path: Path) -> None:
@@ -178,7 +191,19 @@ def test_a_converted_marian_model_is_fine_tuned_with_its_own_tokenizer(
     for side, lines in marian_text.items():
         (data / side).write_text("\n".join(lines) + "\n", encoding="utf-8")
     files = [w for split in ("train", "validation") for w in (f"--{split}_files", "source", "target")]
-    flags = ["--dataset", "files", "--data_dir", str(data), *files, "--model_name_or_path", str(folder)]
+    flags = [
+        "--dataset",
+        "files",
+        "--data_dir",
+        str(data),
+        *files,
+        "--source_language",
+        "en",
+        "--target_language",
+        "de",
+        "--model_name_or_path",
+        str(folder),
+    ]
     assert train(tmp_path / "out", RUN, *flags, "--max_steps", "4") == 0
     assert losses(tmp_path / "out", "validation")[-1] < losses(tmp_path / "out", "train")[0] - 0.3
     names = {"source.spm", "target.spm", "vocab.json", "tokenizer_config.json"}
@@ -260,7 +285,7 @@ def test_damaged_models_end_the_run_before_it_writes_anything(
 def test_a_run_does_not_write_over_the_model_it_begins_from(base: Path) -> None:
     flags = ["--model_name_or_path", str(base), "--overwrite_output_dir", "--output_dir", str(base.parent)]
     with pytest.raises(RecipeError, match="holds the model of model_name_or_path; choose another folder"):
-        read_settings(["--max_steps", "1", *flags])
+        read_settings(["--dataset", "embedded", "--max_steps", "1", *flags])
 
 
 def test_keys_of_fine_tuning_need_a_model() -> None:

@@ -39,7 +39,8 @@ from sineformer.training.evaluation.scores import Example
 from sineformer.training.preflight import read_settings
 from sineformer.training.monitoring.trackers import ResilientWandBTracker, start_trackers, track_samples, wandb_id
 folder, earlier, *steps = sys.argv[1:]
-settings = read_settings(["--output_dir", folder, "--max_steps", "1", "--report_to", "wandb", "--resume"])
+flags = ["--dataset", "embedded", "--output_dir", folder, "--max_steps", "1", "--report_to", "wandb", "--resume"]
+settings = read_settings(flags)
 accelerator = Accelerator(cpu=True)
 start_trackers(accelerator, settings, {"step": 3, "log": {"wandb_id": earlier}} if earlier else None)
 for step in map(int, steps):
@@ -51,7 +52,9 @@ accelerator.end_training()
 
 
 def settings_of(folder: Path, *trackers: str) -> Any:
-    return read_settings(["--output_dir", str(folder), "--max_steps", "1", "--report_to", *trackers])
+    return read_settings(
+        ["--dataset", "embedded", "--output_dir", str(folder), "--max_steps", "1", "--report_to", *trackers]
+    )
 
 
 def events_in(folder: Path) -> EventAccumulator:

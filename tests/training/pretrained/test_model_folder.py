@@ -106,6 +106,13 @@ def test_a_config_that_names_another_model_or_no_code_is_reported(folder: Path, 
     assert any(each.startswith(problem) for each in folder_problems(folder))
 
 
+def test_a_card_with_other_languages_than_the_config_is_reported(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"source_language": "en", "target_language": "fr"}))
+    problem = "README.md: the metadata have no language fr, but config.json does; make them agree"
+    assert folder_problems(folder) == [problem]
+
+
 def test_a_config_that_is_no_json_is_reported(folder: Path) -> None:
     (folder / "config.json").write_text("{")
     assert folder_problems(folder)[0].startswith("config.json: not valid JSON")

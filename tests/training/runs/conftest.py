@@ -15,6 +15,7 @@ import pytest
 
 PROGRAM = Path(__file__).with_name("preloaded_runs.py")
 SETTINGS = {
+    "dataset": "embedded",
     **{"train_size": "400", "validation_size": "6", "test_size": "5", "vocab_size": "400", "d_model": "16"},
     **{"encoder_layers": "1", "decoder_layers": "1", "encoder_attention_heads": "2", "decoder_attention_heads": "2"},
     **{"encoder_ffn_dim": "16", "decoder_ffn_dim": "16", "max_position_embeddings": "32", "max_length": "32"},

@@ -100,7 +100,17 @@ def unequal(tmp_path: Path) -> list[str]:
     for name, part in (("train-0", pairs[:25]), ("train-1", pairs[25:]), ("validation", pairs[:6])):
         sources, targets = zip(*part, strict=True)
         Dataset.from_dict({"en": sources, "de": targets}).to_parquet(tmp_path / "data" / f"{name}.parquet")
-    return ["--dataset", str(tmp_path / "data"), *STREAM, "--max_length", "150", "--max_position_embeddings", "150"]
+    languages = ["--source_language", "en", "--target_language", "de"]
+    return [
+        "--dataset",
+        str(tmp_path / "data"),
+        *languages,
+        *STREAM,
+        "--max_length",
+        "150",
+        "--max_position_embeddings",
+        "150",
+    ]
 
 
 @pytest.mark.slow

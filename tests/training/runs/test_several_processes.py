@@ -12,6 +12,7 @@ FAILING_RUN = Path(__file__).with_name("failing_run.py")
 NEVER_SECONDS = 120
 ROOT_CAUSE = "Root Cause (first observed failure):\n"  # the last block of the launcher's report
 SMALL = [
+    *("--dataset", "embedded"),
     *("--train_size", "300", "--validation_size", "21", "--test_size", "13", "--vocab_size", "400"),
     *("--d_model", "16", "--encoder_layers", "1", "--decoder_layers", "1", "--encoder_attention_heads", "2"),
     *("--decoder_attention_heads", "2", "--encoder_ffn_dim", "16", "--decoder_ffn_dim", "16", "--dropout", "0"),

@@ -10,6 +10,9 @@ from sineformer.training.settings.recipe import RecipeError, print_help
 
 RECIPES = Path(__file__).parents[3] / "training" / "recipes"
 
+EMBEDDED = ["--dataset", "embedded"]
+LANGUAGES = ["--source_language", "en", "--target_language", "de"]
+
 
 def problems(*argv: str) -> list[str]:
     with pytest.raises(RecipeError) as caught:
@@ -21,7 +24,7 @@ def problems(*argv: str) -> list[str]:
 @pytest.fixture
 def enough(tmp_path: Path) -> list[str]:
     """Return the required flags."""
-    return ["--output_dir", str(tmp_path / "out"), "--max_steps", "5"]
+    return [*EMBEDDED, "--output_dir", str(tmp_path / "out"), "--max_steps", "5"]
 
 
 def recipe(folder: Path, text: str) -> list[str]:
@@ -54,8 +57,10 @@ def test_every_key_belongs_to_one_concern_only() -> None:
 def test_lists_come_from_yaml_and_from_several_values(tmp_path: Path, enough: list[str]) -> None:
     for name in ("a.en", "a.de"):
         (tmp_path / name).write_text("x\n")
-    config = recipe(tmp_path, f"dataset: files\ndata_dir: {tmp_path}\ntrain_files: [a.en, a.de]\n")
-    settings = read_settings([*config, *enough, "--validation_files", "a.en", "a.de"])
+    config = recipe(tmp_path, f"data_dir: {tmp_path}\ntrain_files: [a.en, a.de]\n")
+    flags = [*enough[len(EMBEDDED) :], *LANGUAGES, "--validation_files", "a.en", "a.de"]
+    settings = read_settings([*config, *flags])
+    assert settings.data.dataset == "files"
     assert (
         settings.data.files_of("train")
         == settings.data.files_of("validation")
@@ -77,7 +82,7 @@ def test_all_problems_are_reported_together_with_location_and_nearest_key(tmp_pa
         "d_modl: 128\ndropout: lots\nmixed_precision: fp8\nlearning_rate: -1\nlabel_smoothing: 1.5\ntrain_files: [x]\n"
         "seed: 1\nseed: 2\n",
     )
-    found = problems(*config, "--warmup_steps", "0", "--no_such_thing", "3", "--max_minutes", "soon")
+    found = problems(*config, *EMBEDDED, "--warmup_steps", "0", "--no_such_thing", "3", "--max_minutes", "soon")
     location = f"{tmp_path / 'recipe.yaml'}"
     expected = [
         f"{location}:1: unknown key 'd_modl'; did you mean 'd_model'?",
@@ -103,7 +108,6 @@ def test_all_problems_are_reported_together_with_location_and_nearest_key(tmp_pa
     [
         (["--d_model", "30"], "`d_model` (30) is not divisible by `encoder_attention_heads`"),
         (["--activation_function", "rlu"], "activation_function: must be a name"),
-        (["--dataset", "files"], "train_files: no files: the format is unknown"),
         (["--source_column", "en"], "source_column, target_column: set both or neither"),
         (["--target_language", "fr"], "the embedded task goes from en to de"),
         (["--target_language", "en"], "both are 'en'"),
@@ -133,8 +137,8 @@ def test_all_problems_are_reported_together_with_location_and_nearest_key(tmp_pa
         (["--max_unusable_share", "10"], "max_unusable_share: must be in [0, 1], got 10.0"),
         (["--bleu_tokenize", "moses"], "bleu_tokenize: 'moses' is not one of sacrebleu's tokenizers: none, zh, 13a"),
         (["--bpe_dropout", "1.1"], "bpe_dropout: must be in [0, 1], got 1.1"),
-        (["--source_language", ""], "source_language: needs a value"),
-        (["--source_language", "null"], "source_language: needs a value"),
+        (["--train_split", ""], "train_split: needs a value"),
+        (["--train_split", "null"], "train_split: needs a value"),
         (["--data_dir", "a\0b"], "data_dir: contains U+0000, which is not text"),
         (["--dataset_name", "\udcff"], "dataset_name: contains U+DCFF, which is not text"),
         (["--seed", "9" * 5000], "[...] "),
@@ -144,6 +148,31 @@ def test_settings_that_cannot_work_are_named(enough: list[str], flags: list[str]
     found = problems(*enough, *flags)
     assert len(found) >= 1
     assert problem in " ".join(found)
+
+
+def test_data_follow_from_what_is_given_and_never_from_a_default(tmp_path: Path, enough: list[str]) -> None:
+    flags = enough[len(EMBEDDED) :]
+    choices = (
+        "dataset: nothing says what to train on; give train_files and validation_files, the id of a dataset on the "
+    )
+    choices += "Hub as dataset, or 'dataset: embedded' for the embedded English-German task"
+    assert problems(*flags) == [choices]
+    assert "train_files: no files: the format is unknown" in problems(*flags, *LANGUAGES, "--dataset", "files")[0]
+    given = problems(*flags, *LANGUAGES, "--dataset", "files")
+    assert given[1] == "validation_files: give them, or hold pairs out of train_files with validation_size"
+    assert problems(*flags, *LANGUAGES, "--validation_files", "none.en", "none.de")[0].startswith(
+        "train_files: no files"
+    )
+
+
+@pytest.mark.parametrize("given", [[], LANGUAGES[:2], LANGUAGES[2:]])
+def test_languages_of_own_data_are_required(enough: list[str], given: list[str]) -> None:
+    found = problems(*enough[len(EMBEDDED) :], "--dataset", "some/data", *given)
+    assert [problem.partition(": give the codes of both")[0] for problem in found] == [
+        "source_language, target_language"
+    ]
+    data = read_settings(enough).data
+    assert (data.source_language, data.target_language) == ("en", "de")
 
 
 def test_words_without_a_flag_are_a_problem(enough: list[str]) -> None:
@@ -198,7 +227,7 @@ def test_aliases_that_multiply_are_not_expanded(tmp_path: Path, enough: list[str
 @pytest.mark.parametrize("word", ["no", "'no'", "NO"])
 def test_words_that_yaml_parses_as_other_types_stay_text(tmp_path: Path, enough: list[str], word: str) -> None:
     text = f"source_language: {word}\ntarget_language: 2024-01-01\nmixed_precision: no\ndataset: 017\ndata_dir: 1_000\n"
-    settings = read_settings([*recipe(tmp_path, text), *enough])
+    settings = read_settings([*recipe(tmp_path, text), *enough[len(EMBEDDED) :]])
     assert settings.data.source_language == word.strip("'")
     assert (settings.data.target_language, settings.data.dataset) == ("2024-01-01", "017")
     assert (settings.optimisation.mixed_precision, settings.data.data_dir) == ("no", "1_000")
@@ -210,9 +239,15 @@ def test_an_error_in_the_architecture_is_reported_with_errors_in_other_keys(enou
 
 
 def test_an_output_folder_with_an_impossible_name_is_named(tmp_path: Path) -> None:
-    assert "cannot be written to" in problems("--output_dir", str(tmp_path / ("n" * 300)), "--max_steps", "1")[0]
+    assert (
+        "cannot be written to"
+        in problems(*EMBEDDED, "--output_dir", str(tmp_path / ("n" * 300)), "--max_steps", "1")[0]
+    )
     (tmp_path / "file").write_text("x")
-    assert "cannot be written to" in problems("--output_dir", str(tmp_path / "file" / "out"), "--max_steps", "1")[0]
+    assert (
+        "cannot be written to"
+        in problems(*EMBEDDED, "--output_dir", str(tmp_path / "file" / "out"), "--max_steps", "1")[0]
+    )
 
 
 def test_a_recipe_that_is_missing_or_not_utf8_is_named(tmp_path: Path) -> None:
@@ -230,7 +265,8 @@ def test_a_tilde_is_the_home_folder_in_every_path(tmp_path: Path, monkeypatch: p
     (tmp_path / "data").mkdir()
     for name in ("a.en", "a.de"):
         (tmp_path / "data" / name).write_text("x\n")
-    text = "dataset: files\ndata_dir: ~/data\ntrain_files: [a.en, ~/data/a.de]\nvalidation_files: [~/data/a.en, a.de]\n"
+    text = "source_language: en\ntarget_language: de\n"
+    text += "data_dir: ~/data\ntrain_files: [a.en, ~/data/a.de]\nvalidation_files: [~/data/a.en, a.de]\n"
     recipe(tmp_path, f"{text}cache_dir: ~/cache\noutput_dir: ~/run\nresume_from_checkpoint: ~/run/x\nmax_steps: 5\n")
     settings = read_settings(["--config=~/recipe.yaml"])
     assert settings.data.files_of("train") == [tmp_path / "data" / "a.en", tmp_path / "data" / "a.de"]
@@ -238,9 +274,10 @@ def test_a_tilde_is_the_home_folder_in_every_path(tmp_path: Path, monkeypatch: p
     assert settings.data.cache_dir == str(tmp_path / "cache")
     assert settings.run.output_dir == str(tmp_path / "run")
     assert settings.run.resume_from_checkpoint == str(tmp_path / "run" / "x")
-    found = problems("--model_name_or_path", "~/none", "--output_dir", "~/run", "--max_steps", "1")
+    flags = ["--output_dir=~/run", "--max_steps=1"]
+    found = problems("--model_name_or_path", "~/none", *flags)
     assert f"model_name_or_path: {tmp_path / 'none'} is neither" in found[0]
-    assert read_settings(["--dataset=~/d", "--output_dir=~/run", "--max_steps=1"]).data.dataset == str(tmp_path / "d")
+    assert read_settings(["--dataset=~/d", *LANGUAGES, *flags]).data.dataset == str(tmp_path / "d")
 
 
 def test_every_setting_that_names_a_file_or_a_folder_is_known_as_a_path() -> None:
@@ -251,9 +288,9 @@ def test_every_setting_that_names_a_file_or_a_folder_is_known_as_a_path() -> Non
 
 def test_an_output_folder_in_use_is_refused_unless_requested(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("important")
-    flags = ["--output_dir", str(tmp_path), "--max_steps", "1"]
+    flags = [*EMBEDDED, "--output_dir", str(tmp_path), "--max_steps", "1"]
     assert "is not empty" in problems(*flags)[0]
-    assert "is a file" in problems("--output_dir", str(tmp_path / "thesis.txt"), "--max_steps", "1")[0]
+    assert "is a file" in problems(*EMBEDDED, "--output_dir", str(tmp_path / "thesis.txt"), "--max_steps", "1")[0]
     assert read_settings([*flags, "--overwrite_output_dir"]).run.overwrite_output_dir
 
 

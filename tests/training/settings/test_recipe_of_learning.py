@@ -36,7 +36,7 @@ from sineformer.training.settings.recipe import RecipeError
 )
 def test_invalid_settings_are_reported(tmp_path: Path, flags: str, problem: str) -> None:
     with pytest.raises(RecipeError) as caught:
-        read_settings(["--output_dir", str(tmp_path / "out"), *flags.split()])
+        read_settings(["--dataset", "embedded", "--output_dir", str(tmp_path / "out"), *flags.split()])
     assert len(caught.value.problems) == 1
     assert problem in caught.value.problems[0]
 
@@ -51,7 +51,7 @@ def test_invalid_settings_are_reported(tmp_path: Path, flags: str, problem: str)
     ],
 )
 def test_valid_settings_are_accepted(tmp_path: Path, flags: str) -> None:
-    read_settings(["--output_dir", str(tmp_path / "out"), *flags.split()])
+    read_settings(["--dataset", "embedded", "--output_dir", str(tmp_path / "out"), *flags.split()])
 
 
 def test_a_resumed_run_must_average_the_same_models() -> None:
@@ -65,6 +65,18 @@ def test_a_resumed_run_must_average_the_same_models() -> None:
 @pytest.mark.parametrize("flags", [["--average_checkpoints", "2"], ["--ema_decay", "0.9"]])
 def test_adapters_cannot_be_averaged(tmp_path: Path, flags: list[str]) -> None:
     with pytest.raises(RecipeError) as caught:
-        read_settings(["--output_dir", str(tmp_path / "out"), "--max_steps", "9", "--lora_r", "4", *flags])
+        read_settings(
+            [
+                "--dataset",
+                "embedded",
+                "--output_dir",
+                str(tmp_path / "out"),
+                "--max_steps",
+                "9",
+                "--lora_r",
+                "4",
+                *flags,
+            ]
+        )
     problem = "lora_r: averages of adapters are not those of the weights; remove ema_decay and average_checkpoints"
     assert problem in caught.value.problems

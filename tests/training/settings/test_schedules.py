@@ -29,7 +29,18 @@ def test_the_linear_schedule_rises_to_the_peak_and_ends_one_step_before_zero() -
 
 @pytest.mark.parametrize("kind", SCHEDULES)
 def test_every_schedule_of_the_table_can_be_chosen_and_starts_with_a_warm_up(tmp_path: Path, kind: str) -> None:
-    flags = ["--output_dir", str(tmp_path), "--num_epochs", "2", "--learning_rate", "1", "--lr_scheduler_type", kind]
+    flags = [
+        "--dataset",
+        "embedded",
+        "--output_dir",
+        str(tmp_path),
+        "--num_epochs",
+        "2",
+        "--learning_rate",
+        "1",
+        "--lr_scheduler_type",
+        kind,
+    ]
     assert read_settings(flags).optimisation.lr_scheduler_type == kind
     optimizer = build_optimizer(torch.nn.Linear(2, 2), learning_rate=1.0)
     schedule = build_schedule(optimizer, 4, kind, planned_steps=20, d_model=64)
@@ -48,7 +59,18 @@ def test_a_new_entry_of_the_table_is_all_that_a_schedule_needs(tmp_path: Path, m
     assert [schedule.lr_lambdas[0](step) for step in range(3)] == [1.0, 1.0, 0.0]
     monkeypatch.setitem(SCHEDULES, "noam", SCHEDULES["linear"])
     with pytest.raises(RecipeError, match="noam ends at the last step; set max_steps or num_epochs"):
-        read_settings(["--output_dir", str(tmp_path), "--max_minutes", "5", "--lr_scheduler_type", "noam"])
+        read_settings(
+            [
+                "--dataset",
+                "embedded",
+                "--output_dir",
+                str(tmp_path),
+                "--max_minutes",
+                "5",
+                "--lr_scheduler_type",
+                "noam",
+            ]
+        )
     now = {"max_steps": 3, "lr_scheduler_type": "noam"}
     assert list(_changes(now | {"max_steps": 2}, now)) == ["max_steps: was 2, is 3; the noam schedule depends on it"]
 

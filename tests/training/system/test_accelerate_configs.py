@@ -91,7 +91,9 @@ def test_accelerate_keeps_the_distributed_type_on_cpus(no_accelerator: None, kin
 @pytest.fixture
 def read(tmp_path: Path) -> Callable[..., Settings]:
     """Return a function that reads settings with these flags, as a process of a run does."""
-    return lambda *flags: read_settings(["--output_dir", str(tmp_path), "--use_cpu", "--max_steps", "1", *flags])
+    return lambda *flags: read_settings(
+        ["--dataset", "embedded", "--output_dir", str(tmp_path), "--use_cpu", "--max_steps", "1", *flags]
+    )
 
 
 def test_fsdp_is_requested_by_the_settings_of_accelerate(

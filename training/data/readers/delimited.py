@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .rows import EMPTY_LINE, LONGEST_LINE
+from .rows import EMPTY_LINE, LONGEST_LINE, Line
 
 BROKEN_QUOTES = "broken CSV (a quote is not closed, or text follows the closing one)"
 SAMPLE_LINES = 200  # first lines, from which the layout of a file is detected
@@ -31,14 +31,6 @@ SHORT_QUOTE = 5  # lines that a quoted field of CSV may always have
 QUOTED_FILE = 0.7  # share of lines with only quoted fields and numbers
 
 COMMA, TAB = ",", "\t"
-
-
-class Line(NamedTuple):
-    """A line of a file: its number and its text, or its problem."""
-
-    number: int
-    text: str | None
-    problem: str | None = None
 
 
 class Record(NamedTuple):

@@ -14,6 +14,14 @@ LONGEST_LINE = 1_000_000
 TOO_LONG = f"longer than {LONGEST_LINE:,} bytes"
 
 
+class Line(NamedTuple):
+    """A line of a file: its number and its text, or its problem."""
+
+    number: int
+    text: str | None
+    problem: str | None = None
+
+
 class Row(NamedTuple):
     """A sentence pair with its location (`line` counts from 1) and its problem, if any."""
 

@@ -20,6 +20,8 @@ from pathlib import Path
 
 from .arrow_tables import read_parquet
 from .compressed import COMPRESSIONS
+from .delimited import COMMA, TAB
+from .headers import header_columns
 from .rows import ColumnNames, Row, decode
 from .tables import read_csv, read_jsonl, read_tsv
 from .text_files import check_file, raw_lines
@@ -27,7 +29,7 @@ from .text_files import check_file, raw_lines
 NOT_PARALLEL_TEXT = {".json", ".xml", ".tmx", ".xlsx", ".arrow", ".zip", ".tar", ".tgz", ".7z", ".lz4", ".lzma"}
 
 Reader = Callable[[Path, ColumnNames | None], Iterator[Row]]
-HEADERLESS = {".tsv", ".csv"}
+SEPARATORS = {".tsv": TAB, ".csv": COMMA}  # of tables that may lack a header
 TABLE_READERS: dict[str, Reader] = {
     ".tsv": read_tsv,
     ".csv": read_csv,
@@ -42,27 +44,26 @@ def read_pairs(pairs: Iterable[tuple[str, str]], name: str) -> Iterator[Row]:
         yield Row(source, target, name, line)
 
 
-def read_files(files: Sequence[str | Path], columns: ColumnNames | None = None) -> Iterator[Row]:
+def read_files(
+    files: Sequence[str | Path], columns: ColumnNames | None = None, languages: ColumnNames | None = None
+) -> Iterator[Row]:
     """Read two parallel text files (source first), or one or several table files in order.
 
-    Without `columns`, TSV and CSV files have no header and their first two columns are source and target; with
-    `columns`, their first line is a header. JSONL and Parquet always need `columns`, at top level or inside
-    a `translation` mapping.
+    With `columns`, the first line of TSV and CSV files is a header. Without them, a header must name the two languages;
+    a file without a header has source and target in its first two columns. JSONL and Parquet need `columns`, or columns
+    named as the languages, at top level or inside a `translation` mapping.
 
     Raises:
-        ValueError: immediately for a missing or empty file, an unknown suffix, a wrong number of files or missing
-            `columns`; while reading for a header without the named columns, parallel files of unequal length, a
-            damaged archive or a file that changes.
+        ValueError: immediately for a missing or empty file, an unknown suffix, a wrong number of files, missing
+            `columns`, or a header that does not say which columns to read; while reading for a header without the named
+            columns, parallel files of unequal length, a damaged archive or a file that changes.
     """
     paths = [Path(file) for file in files]
     for path in paths:
         check_file(path)
     suffixes = [_suffix(path) for path in paths]
     if paths and all(suffix in TABLE_READERS for suffix in suffixes):
-        for path, suffix in zip(paths, suffixes, strict=True):
-            if columns is None and suffix not in HEADERLESS:
-                raise ValueError(f"{path}: {suffix} rows have named columns; name the source and the target column")
-        return _read_tables(paths, columns)
+        return _read_tables([(path, _columns(path, columns, languages)) for path in paths])
     if len(paths) == 2 and not any(suffix in TABLE_READERS or suffix in NOT_PARALLEL_TEXT for suffix in suffixes):
         return _read_parallel(paths[0], paths[1])
     names = ", ".join(str(path) for path in paths) or "no files"
@@ -81,13 +82,26 @@ def _suffix(path: Path) -> str:
     return inner + suffix if inner == ".parquet" else inner
 
 
-def _read_tables(paths: list[Path], columns: ColumnNames | None) -> Iterator[Row]:
+def _columns(path: Path, columns: ColumnNames | None, languages: ColumnNames | None) -> ColumnNames | None:
+    """Return the columns of a table; None for the first two of a file without a header."""
+    suffix = _suffix(path)
+    if columns is None and suffix in SEPARATORS:
+        return header_columns(path, SEPARATORS[suffix], languages)
+    if columns is None and languages is None:
+        raise ValueError(
+            f"{path}: {suffix} rows have named columns; set source_column and target_column, or the languages that "
+            "they are named after"
+        )
+    return columns or languages
+
+
+def _read_tables(tables: list[tuple[Path, ColumnNames | None]]) -> Iterator[Row]:
     row = None
-    for path in paths:
+    for path, columns in tables:
         for row in TABLE_READERS[_suffix(path)](path, columns):
             yield row
     if row is None:
-        raise ValueError(f"{', '.join(map(str, paths))}: no rows; check how this file was made")
+        raise ValueError(f"{', '.join(str(path) for path, _ in tables)}: no rows; check how this file was made")
 
 
 def _read_parallel(source_path: Path, target_path: Path) -> Iterator[Row]:

@@ -1,13 +1,14 @@
 """Read rows of text tables: TSV, CSV and JSONL."""
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .delimited import COMMA, TAB, Line, Record, read_records
+from .delimited import COMMA, SAMPLE_LINES, TAB, Record, read_records
 from .rows import BROKEN_JSON, EMPTY_LINE, MISSING_COLUMN, NOT_TEXT, WRONG_COLUMN_COUNT, ColumnNames, Row, decode
-from .text_files import raw_lines
+from .text_files import raw_lines, text_lines
 
 # Column of Hub datasets that maps language codes to sentences.
 TRANSLATION = "translation"
@@ -23,14 +24,9 @@ def read_csv(path: Path, columns: ColumnNames | None) -> Iterator[Row]:
     return _read_columns(path, COMMA, columns)
 
 
-def _lines(path: Path) -> Iterator[Line]:
-    for number, raw in enumerate(raw_lines(path), 1):
-        yield Line(number, *decode(raw))
-
-
 def _read_columns(path: Path, separator: str, columns: ColumnNames | None) -> Iterator[Row]:
     """Yield two columns. A row wider or narrower than others has a stray separator, so its columns are uncertain."""
-    layout, records = read_records(_lines(path), separator, columns is not None)
+    layout, records = read_records(text_lines(path), separator, columns is not None)
     source_column, target_column = 0, 1
     if columns is not None:
         header = next(records, Record(0, [], EMPTY_LINE))
@@ -58,9 +54,22 @@ def _position(name: str, names: list[str], path: Path) -> int:
 def read_jsonl(path: Path, columns: ColumnNames | None) -> Iterator[Row]:
     """Yield the rows of a file with a JSON object in each line, with columns at top level or inside a `translation`."""
     assert columns is not None, "read_files checks this"
-    for line, raw in enumerate(raw_lines(path), 1):
+    lines = enumerate(raw_lines(path), 1)
+    sample = list(itertools.islice(lines, SAMPLE_LINES))
+    _check_keys(path, [raw for _, raw in sample], columns)
+    for line, raw in itertools.chain(sample, lines):
         source, target, problem = _pair_of_json(raw, columns)
         yield Row(source, target, str(path), line, problem)
+
+
+def _check_keys(path: Path, sample: list[bytes], columns: ColumnNames) -> None:
+    """Raise a `ValueError` that names the columns of a file if none of its first rows has the two that are read."""
+    if not sample or any(_pair_of_json(raw, columns)[2] != MISSING_COLUMN for raw in sample):
+        return
+    record = json.loads(sample[0])
+    record = record.get(TRANSLATION, record) if isinstance(record, dict) else record
+    there = f"its columns are {', '.join(map(repr, record))}" if isinstance(record, dict) else "its rows are no objects"
+    raise ValueError(f"{path} has no columns {columns.source!r} and {columns.target!r}; {there}: name two of them")
 
 
 def _pair_of_json(raw: bytes, columns: ColumnNames) -> tuple[str | None, str | None, str | None]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .compressed import decompressed
-from .rows import LONGEST_LINE, is_unicode
+from .rows import LONGEST_LINE, Line, decode, is_unicode
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -36,6 +36,12 @@ def check_file(path: Path) -> None:
         raise ValueError(f"{path}: a folder, a pipe or a device; give a regular file, which every process can read")
     if not status.st_size:
         raise ValueError(f"{path}: empty, 0 bytes; check how it was made, or remove it")
+
+
+def text_lines(path: Path) -> Iterator[Line]:
+    """Yield the lines of a file as text, numbered; errors as in `raw_lines`."""
+    for number, raw in enumerate(raw_lines(path), 1):
+        yield Line(number, *decode(raw))
 
 
 def raw_lines(path: Path) -> Iterator[bytes]:
