@@ -115,6 +115,19 @@ def become_a_subclass(model: Any) -> Any:
     return model
 
 
+def replace_a_step_of_generate(model: Any) -> Any:
+    def processors(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return LogitsProcessorList([len])
+
+    model.__class__ = type("Other", (SineformerForConditionalGeneration,), {"_get_logits_processor": processors})
+    return model
+
+
+def replace_a_step_of_this_model(model: Any) -> Any:
+    model.prepare_inputs_for_generation = types.MethodType(lambda self, *args, **kwargs: {}, model)
+    return model
+
+
 def quantise(model: Any) -> Any:
     return torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
 
@@ -145,6 +158,7 @@ def parametrise(model: Any) -> Any:
     "change",
     [
         *(add_adapter, add_hook, replace_forward, become_a_subclass, quantise, mix_types, compile_module),
+        *(replace_a_step_of_generate, replace_a_step_of_this_model),
         *(write_into_the_config, parametrise, lambda model: model.train()),
     ],
 )
