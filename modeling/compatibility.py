@@ -67,9 +67,9 @@ def warn_of_misspelt(keywords: Iterable[str], known: Iterable[str] = ()) -> None
         known: known arguments other than those of the forward methods.
     """
     names = [*ARGUMENTS, *known]
-    for name in keywords:
+    for name in (each for each in keywords if each not in names):
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.8)
-        if near and name not in names:
+        if near:
             logger.warning_once(f"`{name}` is ignored: no argument has this name. Did you mean `{near[0]}`?")
 
 

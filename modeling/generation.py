@@ -112,6 +112,7 @@ class SineformerGenerationMixin(GenerationMixin):
         options = None if source is None else request.search_options(source, limits)
         if source is None or options is None or not decodes_as_written(self):
             return None
+        self._validate_model_kwargs(dict(request.keywords))
         mask, encoded = (request.keywords.get(name) for name in ("attention_mask", "encoder_outputs"))
         if encoded is None:
             name = "input_ids" if source.ndim == 2 else "inputs_embeds"

@@ -82,7 +82,7 @@ class Request:
         prompt = self.keywords.get("decoder_input_ids")
         if prompt is None:
             return 1
-        start = self.value("decoder_start_token_id")
+        start = self.start_token()
         has_start = start is None or bool((prompt[:, 0] == torch.as_tensor(start, device=prompt.device)).any())
         return prompt.shape[1] + (0 if has_start else 1)
 
@@ -182,7 +182,7 @@ class Request:
         tokens, penalty = [self.start_token(), *self.end_tokens()], self.value("length_penalty", 1.0)
         return (
             self._names_searches_alone()
-            and all(isinstance(each, int) for each in (beams, returned, *tokens))
+            and all(isinstance(each, int) and not isinstance(each, bool) for each in (beams, returned, *tokens))
             and 1 <= returned <= beams
             and len(tokens) > 1
             and all(0 <= each < self.config.target_vocab_size for each in tokens)

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.functional import layer_norm, linear, scaled_dot_product_attention
-from transformers import EncoderDecoderCache
+from transformers import EncoderDecoderCache, GenerationMixin
 
 FIRST_CAPACITY = 16  # positions
 HOME = __name__.rpartition(".")[0] + "."  # where the code of this model lies, installed or beside its weights
@@ -193,13 +193,20 @@ def decodes_as_written(model: Any) -> bool:
     return (
         not (torch.compiler.is_compiling() or torch.is_autocast_enabled(first.device.type))
         and model.config._attn_implementation in SAME_ATTENTION
-        and _home(model, "prepare_inputs_for_generation").startswith(HOME)
+        and _searches_as_written(model)
         and all(map(_runs_as_written, modules))
         and first.is_floating_point()
         and all(type(each.data) is torch.Tensor and each.device == first.device for each in parameters)
         and all(each.dtype == first.dtype and each.numel() for each in parameters)
         and first.device.type != "meta"
     )
+
+
+def _searches_as_written(model: Any) -> bool:
+    """Whether neither the model nor a subclass of ours replaces a step of `generate`, such as its logits processors."""
+    steps = {name for name in vars(GenerationMixin) if not name.startswith("__")} - {"generate"}
+    others = (kind for kind in type(model).__mro__ if not kind.__module__.startswith((HOME, "transformers.", "torch.")))
+    return all(steps.isdisjoint(vars(each)) for each in (model, *others))
 
 
 def _runs_as_written(module: nn.Module) -> bool:

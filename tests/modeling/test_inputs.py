@@ -113,6 +113,16 @@ def test_a_misspelt_argument_is_named_and_never_refused(make_model, warnings_onc
     assert set(warnings_once) == {f"`{name}` is ignored: no argument has this name. Did you mean `{near}`?"}
 
 
+@pytest.mark.parametrize("value", [None, False, True])
+def test_a_misspelt_argument_of_generate_is_named_even_where_it_asks_for_nothing(
+    make_model, warnings_once, value: bool | None
+) -> None:
+    make_model().generate(IDS, max_new_tokens=1, early_stoping=value, attention_mask=torch.ones_like(IDS))
+    assert set(warnings_once) == {
+        "`early_stoping` is ignored: no argument has this name. Did you mean `early_stopping`?"
+    }
+
+
 @pytest.mark.parametrize("module", ["forward", "generate", "encoder", "decoder", "model"])
 def test_an_argument_of_a_later_release_is_not_misspelt(make_model, warnings_once, module: str) -> None:
     model = make_model()

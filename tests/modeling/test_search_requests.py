@@ -77,6 +77,7 @@ def test_plain_requests_do_not_need_the_search_of_transformers(model, source, ar
         *({"renormalize_logits": True}, {"remove_invalid_values": True}, {"stop_strings": ["a"]}),
         *({"prompt_lookup_num_tokens": 2}, {"penalty_alpha": 0.5}, {"num_beam_groups": 2}, {"synced_gpus": True}),
         *({"num_beams": 2, "num_return_sequences": 3}, {"num_beams": 0}, {"num_beams": None}, {"max_length": 1}),
+        *({"num_beams": True}, {"num_return_sequences": True}),
         *({"eos_token_id": 1000}, {"eos_token_id": None}, {"decoder_start_token_id": [2, 2, 2]}, {"later": 1}),
         *({"early_stopping": "soon"}, {"decoder_attention_mask": torch.ones(3, 1)}, {"streamer": TextStreamer(None)}),
         *({"logits_processor": [len]}, {"stopping_criteria": [len]}, {"prefix_allowed_tokens_fn": len}),
@@ -114,6 +115,19 @@ def become_a_subclass(model: Any) -> Any:
     return model
 
 
+def replace_a_step_of_generate(model: Any) -> Any:
+    def processors(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return LogitsProcessorList([len])
+
+    model.__class__ = type("Other", (SineformerForConditionalGeneration,), {"_get_logits_processor": processors})
+    return model
+
+
+def replace_a_step_of_this_model(model: Any) -> Any:
+    model.prepare_inputs_for_generation = types.MethodType(lambda self, *args, **kwargs: {}, model)
+    return model
+
+
 def quantise(model: Any) -> Any:
     return torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
 
@@ -144,6 +158,7 @@ def parametrise(model: Any) -> Any:
     "change",
     [
         *(add_adapter, add_hook, replace_forward, become_a_subclass, quantise, mix_types, compile_module),
+        *(replace_a_step_of_generate, replace_a_step_of_this_model),
         *(write_into_the_config, parametrise, lambda model: model.train()),
     ],
 )
@@ -186,6 +201,17 @@ def test_a_field_that_a_later_release_adds_with_a_default_asks_for_nothing(model
     config.later_field = 8
     with pytest.raises(AskedTransformersError):
         model.generate(source, generation_config=config)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_the_start_that_a_prompt_lacks_may_be_the_beginning_of_text(model, source, beams) -> None:
+    """Without `decoder_start_token_id`, `generate` starts with `bos_token_id`."""
+    model.generation_config.update(decoder_start_token_id=None, bos_token_id=6)
+    prompt = torch.full((3, 2), 9)
+    arguments = {"decoder_input_ids": prompt, "num_beams": beams, "max_new_tokens": 4}
+    found = model.generate(source, **arguments)
+    assert found[:, :3].tolist() == [[6, 9, 9]] * 3
+    assert torch.equal(found, model.generate(source, **arguments, max_time=100.0))  # by transformers
 
 
 def test_a_search_changes_neither_the_model_nor_what_it_is_given(model, source) -> None:
