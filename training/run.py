@@ -22,7 +22,6 @@ from .learning.loop import Limits, Trainer
 from .monitoring.metrics_file import ReportError
 from .monitoring.profiling import profiling
 from .monitoring.run_log import RunLog
-from .monitoring.summary import summary
 from .monitoring.trackers import close_trackers, start_trackers
 from .settings.arguments import Settings
 from .system.processes import build_accelerator, check_same_data, on_main_process
@@ -74,8 +73,7 @@ def run(settings: Settings) -> Scores | None:
     close_trackers(accelerator)
     report(accelerator, settings)
     if accelerator.is_main_process:
-        held_out = list(data.held_out.values())[-1]
-        print(summary(settings.run.folder, training.selection.best.step, held_out, scores))
+        print(training.selection.summary(data, scores))
     return scores
 
 

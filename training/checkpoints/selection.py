@@ -17,6 +17,7 @@ from ..evaluation.scores import Example, Scores, is_better
 from ..learning.averaging import Averages
 from ..monitoring.metrics_file import VALIDATION_BASE
 from ..monitoring.run_log import RunLog
+from ..monitoring.summary import summarize_run
 from ..settings.arguments import Settings
 from ..system.files import MANIFEST, copy_file, write_folder, write_manifest, writing
 from ..system.output_folder import best_folder
@@ -172,6 +173,10 @@ class Selection:
         )
         on_main_process(accelerator, lambda: self._end(record))
         return scores
+
+    def summary(self, data: Data, scores: Scores) -> str:
+        """Return the last lines of a run with the `scores` of `finish`."""
+        return summarize_run(self.settings.run.folder, self.best.step, list(data.held_out.values())[-1], scores)
 
     def _end(self, record: RunRecord) -> None:
         with writing(str(self.settings.run.folder)):

@@ -10,7 +10,7 @@ from ..pretrained.card import python_literal
 from ..system.output_folder import CARD, REPORT_FILE
 
 
-def summary(folder: Path, step: int, held_out: EvaluationSet, scores: Scores) -> str:
+def summarize_run(folder: Path, step: int, held_out: EvaluationSet, scores: Scores) -> str:
     """Return the last lines of a run, ending with two lines of Python that translate a sentence.
 
     Args:
