@@ -84,6 +84,7 @@ class DataArguments:
         "Of the embedded task: pairs for validation, 500 if left out.",
         None,
         PAIRS_OR_SHARE,
+        MAY_CHANGE,  # the data are compared themselves, and beside validation_files it has no effect
     )
     test_size: int = setting("Pairs of the embedded task for the test.", 1_000, AT_LEAST_ONE, LEAVES_TEXT)
     max_characters: int = setting("Longest usable sentence, in characters.", 2_000, AT_LEAST_ONE)

@@ -115,3 +115,10 @@ def test_damaged_settings_are_an_error_that_names_the_file(
     error = capsys.readouterr().err
     assert f"error: {tmp_path / 'training_args.yaml'} " in error
     assert "; restore or remove it" in error
+
+
+def test_another_validation_size_is_found_by_the_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train_and_stop(tmp_path / "run")
+    flags = ["5" if before == "--validation_size" else flag for before, flag in zip(["", *FLAGS], FLAGS, strict=False)]
+    assert main([*flags, "--output_dir", str(tmp_path / "run"), "--resume"]) == 1
+    assert "changed: validation" in capsys.readouterr().err
