@@ -195,6 +195,7 @@ def decodes_as_written(model: Any) -> bool:
         and model.config._attn_implementation in SAME_ATTENTION
         and _searches_as_written(model)
         and all(map(_runs_as_written, modules))
+        and all(map(_has_its_weights, stack.layers))
         and first.is_floating_point()
         and all(type(each.data) is torch.Tensor and each.device == first.device for each in parameters)
         and all(each.dtype == first.dtype and each.numel() for each in parameters)
@@ -218,6 +219,16 @@ def _runs_as_written(module: nn.Module) -> bool:
         # transformers leaves hooks that record attentions, which do nothing unless these are asked for.
         and all(hook.__module__ == "transformers.utils.output_capturing" for hook in hooks)
     )
+
+
+def _has_its_weights(layer: Any) -> bool:
+    """Whether a layer has the modules that `FusedLayer` takes the weights of, and none was put in their place."""
+    target, source = layer.self_attn, layer.encoder_attn
+    projections = (target.q_proj, target.k_proj, target.v_proj, target.out_proj, source.q_proj, source.out_proj)
+    norms = (layer.self_attn_layer_norm, layer.encoder_attn_layer_norm, layer.final_layer_norm)
+    return all(
+        isinstance(each, nn.Linear) and each.bias is not None for each in (*projections, layer.fc1, layer.fc2)
+    ) and all(isinstance(each, nn.LayerNorm) for each in norms)
 
 
 def _home(module: nn.Module, method: str) -> str:

@@ -128,6 +128,22 @@ def replace_a_step_of_this_model(model: Any) -> Any:
     return model
 
 
+def put_a_module_around_a_projection(model: Any) -> Any:
+    layer = model.model.decoder.layers[0]
+    layer.fc2 = nn.Sequential(layer.fc2, nn.Tanh()).eval()
+    return model
+
+
+def take_a_bias_away(model: Any) -> Any:
+    model.model.decoder.layers[0].self_attn.q_proj.bias = None
+    return model
+
+
+def replace_a_norm(model: Any) -> Any:
+    model.model.decoder.layers[0].final_layer_norm = nn.RMSNorm(model.config.d_model).eval()
+    return model
+
+
 def quantise(model: Any) -> Any:
     return torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
 
@@ -158,6 +174,7 @@ def parametrise(model: Any) -> Any:
     "change",
     [
         *(add_adapter, add_hook, replace_forward, become_a_subclass, quantise, mix_types, compile_module),
+        *(put_a_module_around_a_projection, take_a_bias_away, replace_a_norm),
         *(replace_a_step_of_generate, replace_a_step_of_this_model),
         *(write_into_the_config, parametrise, lambda model: model.train()),
     ],
