@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -16,22 +15,12 @@ from transformers import MarianMTModel, MarianTokenizer
 
 from sineformer import SineformerConfig
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 IDS = ["--pad_token_id", "1", "--start_token_id", "2", "--eos_token_id", "3"]
-
-
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def call(name: str, monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
     monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
-    return int(load(name).main())
+    return int(importlib.import_module(f"sineformer.scripts.{name}").main())
 
 
 @pytest.fixture

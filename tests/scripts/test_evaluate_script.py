@@ -1,6 +1,6 @@
 """Test `scripts/evaluate_model.py`: report, model card, comparisons, and error messages."""
 
-import importlib.util
+import importlib
 import json
 import math
 import shutil
@@ -19,7 +19,6 @@ from sineformer.training.evaluation import model_card
 from sineformer.training.evaluation.published_scores import lower_case_bleu
 from sineformer.training.pretrained.translator import load_translator
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "evaluate_model.py"
 PAIRS = [
     ("the dog sleeps", "der Hund schläft"),
     ("a | b", "ein | b"),
@@ -28,14 +27,9 @@ PAIRS = [
 ]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("evaluate_script", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("sineformer.scripts.evaluate_model")
 
 
 @pytest.fixture

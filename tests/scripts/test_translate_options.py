@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import importlib.util
+import importlib
 import io
 import json
 import lzma
@@ -15,8 +15,6 @@ from types import ModuleType
 
 import pyarrow
 import pytest
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "translate.py"
 
 
 def unzstd(content: bytes) -> bytes:
@@ -32,13 +30,8 @@ def model_dir(make_model_folder: Callable[..., Path], tmp_path_factory: pytest.T
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("translate_script", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script() -> ModuleType:
+    return importlib.import_module("sineformer.scripts.translate")
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import bz2
 import gzip
-import importlib.util
+import importlib
 import io
 import lzma
 import signal
@@ -49,14 +49,9 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("translate_script", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("sineformer.scripts.translate")
 
 
 def call(script: ModuleType, monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
