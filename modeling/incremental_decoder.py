@@ -191,7 +191,8 @@ def decodes_as_written(model: Any) -> bool:
     parameters = [*stack.parameters(), *model.lm_head.parameters()]
     first = parameters[0]
     return (
-        not (torch.compiler.is_compiling() or torch.is_autocast_enabled(first.device.type))
+        first.device.type != "meta"
+        and not (torch.compiler.is_compiling() or torch.is_autocast_enabled(first.device.type))
         and model.config._attn_implementation in SAME_ATTENTION
         and _searches_as_written(model)
         and all(map(_runs_as_written, modules))
@@ -199,7 +200,6 @@ def decodes_as_written(model: Any) -> bool:
         and first.is_floating_point()
         and all(type(each.data) is torch.Tensor and each.device == first.device for each in parameters)
         and all(each.dtype == first.dtype and each.numel() for each in parameters)
-        and first.device.type != "meta"
     )
 
 

@@ -29,7 +29,7 @@ with needs_extra("train"):
     from sineformer.training.data.encoding import encode_pairs
     from sineformer.training.data.loading import read_split
     from sineformer.training.evaluation.evaluator import Evaluator
-    from sineformer.training.settings.arguments import DataArguments
+    from sineformer.training.settings.data_arguments import DataArguments
 
 
 def quantize(model: nn.Module) -> nn.Module:

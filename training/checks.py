@@ -23,17 +23,14 @@ from .evaluation.languages import tokenizer_problem
 from .evaluation.scores import best_metrics
 from .learning.adapter import is_peft_missing
 from .settings.arguments import (
-    EMBEDDED,
-    EMBEDDED_LANGUAGES,
     NO_TRACKER,
-    SPLITS,
-    DataArguments,
     EvaluationArguments,
     OptimisationArguments,
     RunArguments,
     Settings,
     rules,
 )
+from .settings.data_arguments import EMBEDDED, EMBEDDED_LANGUAGES, SPLITS, DataArguments
 from .settings.model_arguments import FineTuningArguments, ModelArguments
 from .settings.schedules import SCHEDULES
 from .system.launch import launch_problems, uses_deepspeed, uses_fsdp
@@ -170,14 +167,12 @@ def _holdout_problems(data: DataArguments) -> Iterator[str]:
 
 def _language_problems(data: DataArguments) -> Iterator[str]:
     """Yield what is wrong with the languages of the data."""
-    if data.dataset is None:
-        return
-    if data.source_language is None or data.target_language is None:
+    if data.dataset not in (None, EMBEDDED, "files") and (columns_of(data) or languages_of(data)) is None:
         yield (
-            "source_language, target_language: give the codes of both, such as en and fr; they are saved with the "
-            "model, and scores and the model card depend on them"
+            "source_language, target_language: give the codes of both, such as en and fr, if the columns of the "
+            "dataset are named after them; otherwise give source_column and target_column"
         )
-    elif data.source_language == data.target_language:
+    elif data.source_language is not None and data.source_language == data.target_language:
         yield f"source_language, target_language: both are {data.source_language!r}"
     elif data.dataset == "embedded" and (data.source_language, data.target_language) != EMBEDDED_LANGUAGES:
         yield f"source_language, target_language: the embedded task goes from {' to '.join(EMBEDDED_LANGUAGES)}"
@@ -222,7 +217,7 @@ def _schedule_problems(settings: Settings) -> Iterator[str]:
     if SCHEDULES[kind].needs_length and optimisation.max_steps is None and optimisation.num_epochs is None:
         yield f"lr_scheduler_type: {kind} ends at the last step; set max_steps or num_epochs"
     problem = optimisation.warmup_problem(optimisation.max_steps)
-    if problem is not None:
+    if problem is not None and SCHEDULES[kind].needs_length:
         yield problem
     if optimisation.warmup_ratio is not None:
         if optimisation.warmup_steps is not None:

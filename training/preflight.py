@@ -21,6 +21,7 @@ from .settings.arguments import Settings, keys_with
 from .settings.facts import Fact
 from .settings.model_arguments import ModelArguments
 from .settings.recipe import RecipeError, read_values, settings_of
+from .system.processes import print_once
 
 GENERATION_CONFIG = "generation_config.json"
 FINE_TUNING_RATE = 1e-4
@@ -42,6 +43,11 @@ def read_settings(argv: Sequence[str]) -> Settings:
     problems += problems_of(settings)
     if problems:
         raise RecipeError(problems)
+    if None in (settings.data.source_language, settings.data.target_language):
+        print_once(
+            "warning: source_language and target_language are not both given, so the model will not record its "
+            "languages, and BLEU is tokenised as for a western one; give codes, such as en and fr"
+        )
     return settings
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from contextlib import closing, nullcontext
 
-from accelerate import Accelerator
 from accelerate.utils import set_seed
 from transformers.utils.logging import disable_progress_bar
 
-from .checkpoints.checkpoint import Checkpoint, Origin, remove_checkpoints
-from .checkpoints.resume import begin, choose_checkpoint, has_finished, known_tokenizers
+from .checkpoints.checkpoint import Checkpoint, Origin
+from .checkpoints.resume import begin, choose_checkpoint, clear_up, has_finished, known_tokenizers
 from .checkpoints.selection import Selection
 from .checkpoints.state import TrainingState
 from .data.batches import Batches, build_collator, open_batches
@@ -21,7 +20,7 @@ from .learning.learner import PreparedLearner, check_warmup, prepare_learner
 from .learning.loop import Limits, Trainer
 from .monitoring.metrics_file import ReportError
 from .monitoring.profiling import profiling
-from .monitoring.run_log import RunLog
+from .monitoring.run_log import RunLog, report
 from .monitoring.trackers import close_trackers, start_trackers
 from .settings.arguments import Settings
 from .system.processes import build_accelerator, check_same_data, on_main_process
@@ -47,7 +46,7 @@ def run(settings: Settings) -> Scores | None:
     disable_progress_bar()  # of saving and loading, which would break the progress bar of training
     set_seed(settings.run.seed)
     if on_main_process(accelerator, lambda: has_finished(settings)):
-        clear_up(accelerator, settings)
+        clear_up(accelerator, settings.run.folder)
         return None
     checkpoint = on_main_process(accelerator, lambda: choose_checkpoint(settings, accelerator.num_processes))
     base = load_base_model(settings, accelerator)
@@ -65,30 +64,16 @@ def run(settings: Settings) -> Scores | None:
     except Stopped as stop:
         close_trackers(accelerator)
         try:
-            report(accelerator, settings)
+            report(accelerator, settings.run.folder)
         except ReportError as error:
             raise Stopped(f"{stop}; {error}") from error
         raise
     scores = training.selection.finish(data, minutes)
     close_trackers(accelerator)
-    report(accelerator, settings)
+    report(accelerator, settings.run.folder)
     if accelerator.is_main_process:
         print(training.selection.summary(data, scores))
     return scores
-
-
-def report(accelerator: Accelerator, settings: Settings) -> None:
-    """Write `report.html` on the main process; called last, because the other processes do not wait for it."""
-    if accelerator.is_main_process:
-        from .monitoring.html_report import write_run_report  # imports matplotlib, which is slow
-
-        write_run_report(settings.run.folder)
-
-
-def clear_up(accelerator: Accelerator, settings: Settings) -> None:
-    """Finish the clean-up of a run that was killed after its last step."""
-    on_main_process(accelerator, lambda: remove_checkpoints(settings.run.folder))
-    report(accelerator, settings)
 
 
 class Run:

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 
 from ..data.tokenizer import Tokenizers, load_tokenizers
 from ..learning.initial_model import BaseModel
+from ..monitoring.run_log import report
 from ..settings.arguments import LATEST, Settings, keys_with, without_folders
 from ..settings.facts import Fact
 from ..settings.record import recorded_settings, write_settings, write_versions
@@ -26,7 +27,7 @@ from ..system.output_folder import (
     state_folders,
 )
 from ..system.processes import check_same_disk, on_main_process
-from .checkpoint import Checkpoint, prepare_output_dir
+from .checkpoint import Checkpoint, prepare_output_dir, remove_checkpoints
 from .state import FORMAT
 
 # They set the length of a run in steps.
@@ -243,3 +244,9 @@ def _prepare(settings: Settings, checkpoint: Checkpoint | None, digests: dict[st
             remove_leftovers(checkpoint.folder.parent)
         write_settings(output_dir, settings)
         write_versions(output_dir, digests)
+
+
+def clear_up(accelerator: Accelerator, folder: Path) -> None:
+    """Finish the clean-up of a run that was killed after its last step."""
+    on_main_process(accelerator, lambda: remove_checkpoints(folder))
+    report(accelerator, folder)

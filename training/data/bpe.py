@@ -33,7 +33,7 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from ...modeling.tokenization_sineformer import SideTokenizer, SineformerTokenizer
-from ..settings.arguments import TokenizerArguments
+from ..settings.data_arguments import TokenizerArguments
 from .tokenizer import Tokenizers
 
 SPECIAL_TOKENS = ["<pad>", "<unk>", "<s>", "</s>"]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..settings.arguments import DataArguments
+from ..settings.data_arguments import DataArguments
 from .parallel_text import ParallelText
 from .readers.rows import NOT_UTF8, Row, is_unicode
 

@@ -15,7 +15,8 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from ..settings.arguments import SPLITS, DataArguments, Settings, TokenizerArguments, keys_with
+from ..settings.arguments import Settings, keys_with
+from ..settings.data_arguments import SPLITS, DataArguments, TokenizerArguments
 from ..settings.facts import Fact
 from ..system.files import checksum
 from ..system.processes import on_main_process

@@ -20,7 +20,8 @@ from ..data.parallel_text import ParallelText
 from ..data.tokenizer import Tokenizers
 from ..pretrained.translation import translate_lines
 from ..pretrained.translator import TranslationError, load_translator, read_lines
-from ..settings.arguments import DataArguments, public
+from ..settings.arguments import public
+from ..settings.data_arguments import DataArguments
 from ..settings.record import library_versions, recorded_scoring, recorded_split
 from .evaluator import Evaluator
 from .languages import bleu_tokenizer, needs_target_language, tokenizer_problem

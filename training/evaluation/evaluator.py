@@ -34,8 +34,8 @@ LOSS_POSITIONS = 2_048  # per batch; the logits of one position take 4 * 37,000 
 def choose_tokenizer(settings: Settings, references: Sequence[str]) -> str:
     """Return the tokenizer of BLEU for a run. Warn if it does not fit the script of the references, as when a recipe
     leaves out `target_language`."""
-    language, wanted = str(settings.data.target_language), settings.evaluation.bleu_tokenize
-    chosen = wanted or bleu_tokenizer(language)
+    language, wanted = settings.data.target_language, settings.evaluation.bleu_tokenize
+    chosen = wanted or bleu_tokenizer(language or "")
     if wanted is None and chosen == WESTERN and needs_target_language(references) and PartialState().is_main_process:
         print(
             f"warning: target_language is {language!r}, but its tokenizer of BLEU, {chosen}, cannot split the script "

@@ -13,7 +13,8 @@ from transformers import PreTrainedConfig
 
 from ...configuration.configuration_sineformer import NEWEST, OLDEST
 from ..pretrained.card import TEMPLATE, architecture, python_literal
-from ..settings.arguments import DataArguments, Settings, public
+from ..settings.arguments import Settings, public
+from ..settings.data_arguments import DataArguments
 from ..settings.model_arguments import FineTuningArguments
 from ..system.files import file_problem, write_file
 from ..system.output_folder import ADAPTER_FOLDER, CARD
@@ -90,7 +91,7 @@ def _metadata(name: str, settings: Settings, record: RunRecord) -> ModelCardData
     split, result = list(record.scores.items())[-1]
     comparable = {metric: result.values[metric] for metric in result.signatures}
     return ModelCardData(
-        language=[str(data.source_language), str(data.target_language)],
+        language=[code for code in (data.source_language, data.target_language) if code is not None] or None,
         library_name="transformers",
         pipeline_tag="translation",
         tags=["translation", "sineformer"],

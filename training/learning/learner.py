@@ -31,6 +31,8 @@ from ..data.loading import Data
 from ..monitoring.run_log import Skipped, StepReport
 from ..settings.arguments import OptimisationArguments, Settings
 from ..settings.recipe import RecipeError
+from ..settings.schedules import SCHEDULES
+from ..system.processes import print_once
 from ..system.sharding import FullModel, full_tensor
 from .accumulation import Accumulation
 from .averaging import Averages
@@ -207,15 +209,19 @@ class PreparedLearner(NamedTuple):
 
 
 def check_warmup(settings: Settings, batches: Batches) -> None:
-    """Check that the warm-up ends within the run, as soon as the number of steps per epoch is known.
+    """Check that the warm-up ends within the run, as soon as the number of steps per epoch is known. Warn if it does
+    not: the learning rate then never reaches its peak.
 
     Raises:
-        RecipeError: in all processes, if it does not.
+        RecipeError: in all processes, if the schedule falls to zero at the last step, which it could not.
     """
     how = settings.optimisation
     problem = how.warmup_problem(how.planned_steps(batches.steps_per_epoch))
-    if problem is not None:
+    if problem is None:
+        return
+    if SCHEDULES[how.lr_scheduler_type].needs_length:
         raise RecipeError([problem])
+    print_once(f"warning: {problem}")
 
 
 def prepare_learner(

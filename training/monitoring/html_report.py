@@ -194,7 +194,7 @@ def _sentences(run: RunMetrics) -> tuple[str, list[list[tuple[str, str, str]]]]:
     best, count = run.best, len(lines)
     picked = {round(index * (count - 1) / (MOST_SAMPLED_STEPS - 1)) for index in range(MOST_SAMPLED_STEPS)}
     shown = [line for number, line in enumerate(lines) if number in picked or line is best]
-    source, target = (run.settings.get(f"{side}_language", "") for side in ("source", "target"))
+    source, target = (run.settings.get(f"{side}_language") or "" for side in ("source", "target"))
     labels = [f"step {line['step']:,}{' (best)' if line is best else ''}" for line in shown]
     sentences = []
     for number, sample in enumerate(lines[-1]["samples"]):

@@ -314,3 +314,15 @@ class RunLog:
     def close(self) -> None:
         """Close the progress bar."""
         self.bar.close()
+
+
+def report(accelerator: Accelerator, folder: Path) -> None:
+    """Write `report.html` on the main process; called last, because the other processes do not wait for it.
+
+    Raises:
+        ReportError: it cannot be written.
+    """
+    if accelerator.is_main_process:
+        from .html_report import write_run_report  # imports matplotlib, which is slow
+
+        write_run_report(folder)

@@ -12,7 +12,8 @@ import yaml
 
 from ..system.files import write_file
 from ..system.output_folder import SETTINGS_FILE, VERSIONS_FILE
-from .arguments import DataArguments, Settings, without_folders
+from .arguments import Settings, without_folders
+from .data_arguments import DataArguments
 
 LIBRARIES = (
     *("sineformer", "torch", "transformers", "tokenizers", "accelerate"),

@@ -24,7 +24,8 @@ from sineformer.training.data.loading import Data, DataError, data_digests, load
 from sineformer.training.data.overlap import REPEATED
 from sineformer.training.data.tokenizer import save_tokenizers
 from sineformer.training.preflight import read_settings
-from sineformer.training.settings.arguments import Settings, TokenizerArguments
+from sineformer.training.settings.arguments import Settings
+from sineformer.training.settings.data_arguments import TokenizerArguments
 
 ARRAYS = ("source_ids", "source_offsets", "target_ids", "target_offsets")
 

@@ -25,7 +25,7 @@ from sineformer.training.data.readers.rows import ColumnNames, Row
 from sineformer.training.data.streaming import StreamError, TextStream, distribute
 from sineformer.training.data.tokenizer import save_tokenizers
 from sineformer.training.preflight import read_settings
-from sineformer.training.settings.arguments import DataArguments
+from sineformer.training.settings.data_arguments import DataArguments
 from sineformer.training.settings.recipe import RecipeError
 
 ROWS = 157

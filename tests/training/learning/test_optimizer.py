@@ -105,10 +105,9 @@ def test_the_settings_reach_the_optimiser_of_a_run(monkeypatch: pytest.MonkeyPat
         raise RuntimeError("stop here")
 
     monkeypatch.setattr("sineformer.training.learning.learner.build_optimizer", build)
-    flags = "--train_size 40 --validation_size 3 --test_size 3 --vocab_size 320 --use_cpu --report_to none --d_model 16"
-    flags += (
-        " --max_tokens 400 --max_steps 2 --adam_beta1 0.8 --adam_beta2 0.95 --weight_decay 0.01 --learning_rate 0.1"
-    )
+    flags = "--dataset embedded --train_size 40 --validation_size 3 --test_size 3 --vocab_size 320 --use_cpu"
+    flags += " --report_to none --d_model 16 --max_tokens 400 --max_steps 2 --adam_beta1 0.8 --adam_beta2 0.95"
+    flags += " --weight_decay 0.01 --learning_rate 0.1"
     with pytest.raises(RuntimeError, match="stop here"):
         main([*flags.split(), "--output_dir", str(tmp_path / "out")])
     assert built == [(0.1, (0.8, 0.95), 0.01)]

@@ -12,7 +12,7 @@ from sineformer.training.settings.recipe import RecipeError, print_help
 @pytest.fixture
 def enough(tmp_path: Path) -> list[str]:
     """Return the required flags."""
-    return ["--output_dir", str(tmp_path / "out"), "--max_steps", "5"]
+    return ["--dataset", "embedded", "--output_dir", str(tmp_path / "out"), "--max_steps", "5"]
 
 
 @pytest.mark.parametrize("flag", ["--no_tie_word_embeddings", "--no-tie-word-embeddings"])

@@ -166,7 +166,21 @@ def test_data_follow_from_what_is_given_and_never_from_a_default(tmp_path: Path,
 
 
 @pytest.mark.parametrize("given", [[], LANGUAGES[:2], LANGUAGES[2:]])
-def test_languages_of_own_data_are_required(enough: list[str], given: list[str]) -> None:
+def test_languages_that_are_not_given_are_warned_of(
+    tmp_path: Path, enough: list[str], given: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.src", "a.tgt"):
+        (tmp_path / name).write_text("one\n")
+    files = ["--train_files", "a.src", "a.tgt", "--validation_files", "a.src", "a.tgt", "--data_dir", str(tmp_path)]
+    data = read_settings([*enough[len(EMBEDDED) :], *files, *given]).data
+    assert None in (data.source_language, data.target_language)
+    assert "source_language and target_language are not both given" in capsys.readouterr().err
+    read_settings([*enough[len(EMBEDDED) :], *files, *LANGUAGES])
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("given", [[], LANGUAGES[:2], LANGUAGES[2:]])
+def test_columns_of_a_dataset_are_named_by_the_languages_or_by_settings(enough: list[str], given: list[str]) -> None:
     found = problems(*enough[len(EMBEDDED) :], "--dataset", "some/data", *given)
     assert [problem.partition(": give the codes of both")[0] for problem in found] == [
         "source_language, target_language"

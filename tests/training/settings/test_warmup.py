@@ -33,10 +33,6 @@ def test_warmup_is_given_in_steps_or_as_a_fraction_or_fits_the_run(
     ("flags", "problem"),
     [
         (
-            "--max_steps 9 --warmup_steps 10",
-            "warmup_steps: the warm-up of 10 steps does not end in a run of 9; set fewer",
-        ),
-        (
             "--max_steps 9 --warmup_steps 9 --lr_scheduler_type linear",
             "warmup_steps: the warm-up of 9 steps does not end",
         ),
@@ -54,26 +50,28 @@ def test_warmup_is_given_in_steps_or_as_a_fraction_or_fits_the_run(
 )
 def test_impossible_warmup_is_reported(tmp_path: Path, flags: str, problem: str) -> None:
     with pytest.raises(RecipeError) as caught:
-        read_settings(["--output_dir", str(tmp_path / "out"), *flags.split()])
+        read_settings(["--dataset", "embedded", "--output_dir", str(tmp_path / "out"), *flags.split()])
     assert [each[: len(problem)] for each in caught.value.problems] == [problem]
 
 
 @pytest.mark.parametrize(
-    "flags", ["--max_steps 9 --warmup_steps 9", "--max_steps 9 --warmup_steps null --warmup_ratio 0.5"]
+    "flags", ["--max_steps 9 --warmup_steps 10", "--max_steps 9 --warmup_steps null --warmup_ratio 0.5"]
 )
 def test_possible_warmup_is_accepted(tmp_path: Path, flags: str) -> None:
-    read_settings(["--output_dir", str(tmp_path / "out"), *flags.split()])
+    read_settings(["--dataset", "embedded", "--output_dir", str(tmp_path / "out"), *flags.split()])
 
 
-@pytest.mark.parametrize("schedule", ["inverse_sqrt", "linear", "cosine"])
+@pytest.mark.parametrize(("schedule", "status"), [("inverse_sqrt", 0), ("linear", 2), ("cosine", 2)])
 def test_warmup_beyond_the_epochs_is_found_before_the_first_step(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], schedule: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], schedule: str, status: int
 ) -> None:
     flags = "--train_size 40 --validation_size 3 --test_size 3 --vocab_size 320 --use_cpu --report_to none --d_model 16"
-    flags += f" --max_tokens 400 --num_epochs 2 --warmup_steps 4000 --lr_scheduler_type {schedule}"
-    assert main([*flags.split(), "--output_dir", str(tmp_path / "out")]) == 2
-    assert "warmup_steps: the warm-up of 4000 steps does not end in a run of " in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+    flags += f" --max_tokens 400 --num_epochs 2 --warmup_steps 4000 --lr_scheduler_type {schedule} --num_beams 1"
+    flags += " --max_length 32 --max_unusable_share 1 --encoder_layers 1 --decoder_layers 1"
+    assert main([*flags.split(), "--dataset", "embedded", "--output_dir", str(tmp_path / "out")]) == status
+    shown = capsys.readouterr().err
+    assert "warmup_steps: the warm-up of 4000 steps does not end in a run of " in shown
+    assert ("warning: warmup_steps" in shown) == (tmp_path / "out").exists() == (status == 0)
 
 
 @pytest.mark.parametrize(
