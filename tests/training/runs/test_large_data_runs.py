@@ -106,10 +106,7 @@ def unequal(tmp_path: Path) -> list[str]:
         str(tmp_path / "data"),
         *languages,
         *STREAM,
-        "--max_length",
-        "150",
-        "--max_position_embeddings",
-        "150",
+        *("--validation_size", "null", "--max_length", "150", "--max_position_embeddings", "150"),
     ]
 
 
