@@ -33,7 +33,7 @@ def default_generation_config(config: PreTrainedConfig) -> GenerationConfig:
 class SourceLengthLimit(StoppingCriteria):
     """Ends each translation at a length of its own.
 
-    One limit for the whole batch would make a translation depend on the sentences it shares a batch with.
+    One limit for the batch would make a translation depend on the sentences it shares a batch with.
 
     Args:
         limits: `[B]`, the longest translation of each source, its prompt included.
@@ -124,7 +124,7 @@ class SineformerGenerationMixin(GenerationMixin):
 
     def prepare_inputs_for_generation(self, input_ids: torch.Tensor, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """As `GenerationMixin.prepare_inputs_for_generation`, with positions where the target has a mask: with a
-        static cache it goes on as a mask of 4 dimensions, from which they cannot be counted."""
+        static cache it is passed on as a mask of 4 dimensions, from which they cannot be counted."""
         mixin: Any = super()
         inputs = mixin.prepare_inputs_for_generation(input_ids, *args, **kwargs)
         for name in ("tokenizer", "assistant_tokenizer", "assistant_model"):

@@ -27,7 +27,7 @@ WORTH_DROPPING = 0.25  # share of the sentences that are finished before they le
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """What is searched for.
+    """Options of a search.
 
     Args:
         beams: N; 1 for greedy search. returned: R, at most N.
@@ -86,7 +86,7 @@ class Hypotheses:
 
 
 class Search:
-    """What greedy and beam search have in common: the next scores, and sentences that leave the batch when finished.
+    """Common part of greedy and beam search: the next scores, and sentences that leave the batch when finished.
 
     Args:
         decoder: at the beginning of all translations. head: the output projection.
@@ -135,7 +135,7 @@ class Search:
         return finished.logical_not().nonzero().squeeze(1)  # [B']
 
     def keep(self, places: torch.Tensor) -> None:
-        """Go on with the sentences at these places `[B']` alone."""
+        """Continue with the sentences at these places `[B']` alone."""
         self.decoder.keep(places)
         self.limits, self.sentences = self.limits[places], self.sentences[places]
 
@@ -217,7 +217,7 @@ class BeamSearch(Search):
 
         Returns:
             The log-probabilities of the candidates `[B, C]`, best first, and of each candidate its last token and the
-            beam that it continues, `[B, C, 2]`. There are enough that N go on even if each beam ends in every way.
+            beam that it continues, `[B, C, 2]`. There are enough that N continue even if each beam ends in every way.
         """
         normalizer = log_sum_exp(logits)  # [B, N]
         self.forbid_early_ends(logits)
@@ -245,7 +245,7 @@ class BeamSearch(Search):
         self.endings = torch.cat([self.endings, endings], dim=1).take_along_dim(order.unsqueeze(2), dim=1)
 
     def advance(self, scores: torch.Tensor, candidates: torch.Tensor, ended: torch.Tensor) -> torch.Tensor:
-        """Make the N best candidates that go on the next beginnings; return their last tokens `[B, N]`."""
+        """Make the N best unfinished candidates the next beginnings; return their last tokens `[B, N]`."""
         self.running, order = (scores + ended * IMPOSSIBLE).topk(self.options.beams)
         chosen = candidates.take_along_dim(order.unsqueeze(2), dim=1)  # [B, N, 2]
         self.history.append(chosen)
@@ -268,7 +268,7 @@ class BeamSearch(Search):
         return (possible > worst).any(dim=1)
 
     def keep(self, places: torch.Tensor) -> None:
-        """Go on with the sentences at these places `[B']` alone."""
+        """Continue with the sentences at these places `[B']` alone."""
         super().keep(places)
         self.running, self.improvable = self.running[places], self.improvable[places]
         self.best, self.filled, self.endings = self.best[places], self.filled[places], self.endings[places]

@@ -22,27 +22,27 @@ def half_written(output_dir: Path) -> set[Path]:
         return set()
 
 
-def kill(runs: Any, output_dir: Path, way: str, dice: random.Random) -> None:
+def kill(runs: Any, output_dir: Path, way: str, rng: random.Random) -> None:
     """Kill the run that was just started: while it starts, some steps later, or in the middle of a save."""
     log, already = output_dir / "metrics.jsonl", half_written(output_dir)
     if way == "start":
-        time.sleep(dice.uniform(0, 1))
+        time.sleep(rng.uniform(0, 1))
     elif way == "step":
-        wanted = lines_in(log) + dice.randint(0, 2)
+        wanted = lines_in(log) + rng.randint(0, 2)
         runs.wait_until(lambda: lines_in(log) >= wanted)
-        time.sleep(dice.uniform(0, 0.05))
+        time.sleep(rng.uniform(0, 0.05))
     else:
         runs.wait_until(lambda: bool(half_written(output_dir) - already))
-        time.sleep(dice.uniform(0, 0.02))
+        time.sleep(rng.uniform(0, 0.02))
     runs.send(signal.SIGKILL)
 
 
 def survive(runs: Any, output_dir: Path, ways: list[str], *flags: str, processes: int = 1) -> int:
     """Kill a run in all these ways, then let it end; return the number of interrupted saves."""
-    dice, cut_off = random.Random(processes), 0
+    rng, cut_off = random.Random(processes), 0
     for way in ways:
         runs.start(output_dir, "--resume", *flags, processes=processes)
-        kill(runs, output_dir, way, dice)
+        kill(runs, output_dir, way, rng)
         statuses = runs.end()
         assert -signal.SIGKILL in statuses, f"ended by itself, {statuses}:\n{runs.log.read_text()}"
         cut_off += way == "save" and bool(half_written(output_dir))
