@@ -27,11 +27,12 @@ AUTO_MAP = {
 PACKAGE_IMPORT = "from ..configuration.configuration_sineformer import"
 FLAT_IMPORT = "from .configuration_sineformer import"
 # transformers finds the class of a model by the class of its configuration, and compares configuration classes by the
-# text of their file and of the files that it imports. With this import, two folders with different code each run their
-# own.
-IMPORT_OF_MODEL = (
-    "\n\nif False:  # transformers reads this as text: it ties the configuration to the model code next to it\n"
-    "    from .modeling_sineformer import SineformerModel\n"
+# text of their file and of the files that it imports. With these imports, two folders with different code each run
+# their own. They name every file: where several processes fill the module cache of transformers at once, each of them
+# then copies what another one has not copied yet, before it reads the imports of the imports.
+IMPORTS_OF_MODEL = "\n\nif False:  # read as text by transformers: ties the configuration to the code beside it\n"
+IMPORTS_OF_MODEL += "".join(
+    f"    from .{name.removesuffix('.py')} import *\n" for name in CODE_FILES if name != CONFIGURATION
 )
 
 
@@ -82,4 +83,4 @@ def _source(name: str) -> str:
     if not path.exists():
         path = HERE.parent / "configuration" / name
     text = path.read_text(encoding="utf-8").replace(PACKAGE_IMPORT, FLAT_IMPORT)
-    return text + IMPORT_OF_MODEL if name == CONFIGURATION and IMPORT_OF_MODEL not in text else text
+    return text + IMPORTS_OF_MODEL if name == CONFIGURATION and IMPORTS_OF_MODEL not in text else text
