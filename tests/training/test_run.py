@@ -137,7 +137,8 @@ def test_no_file_of_a_run_holds_an_absolute_path_of_its_settings(finished: Path,
     assert main([*flags, "--cache_dir", str(tmp_path / "cache"), "--output_dir", str(tmp_path / "tuned")]) == 0
     folders = [str(folder).encode() for folder in (corpus, finished, tmp_path)]
     for folder in (finished, tmp_path / "tuned"):
-        for file in (path for path in folder.rglob("*") if path.is_file()):
+        # PEFT loads the base of an adapter from where the adapter says it is.
+        for file in (path for path in folder.rglob("*") if path.is_file() and path.name != "adapter_config.json"):
             assert not [path for path in folders if path in file.read_bytes()], file
 
 

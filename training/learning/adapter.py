@@ -16,7 +16,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ..settings.arguments import public
 from ..settings.model_arguments import FineTuningArguments
 from ..system.output_folder import ADAPTER_WEIGHTS
 
@@ -54,7 +53,7 @@ def add_adapter(model: nn.Module, settings: FineTuningArguments) -> None:
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
         target_modules=ALL_LINEAR if targets == [ALL_LINEAR] else targets,
-        base_model_name_or_path=public(settings.model_name_or_path),
+        base_model_name_or_path=settings.model_name_or_path,
         revision=settings.model_revision,
     )
     inject_adapter_in_model(config, model, adapter_name=NAME)

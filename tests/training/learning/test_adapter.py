@@ -82,7 +82,7 @@ def adapted(base: Path, **settings: Any) -> Any:
 
 def test_the_published_model_equals_the_base_with_its_adapter(base: Path, tuned: Path) -> None:
     config = json.loads((tuned / "adapter" / "adapter_config.json").read_text())
-    assert (config["base_model_name_or_path"], config["r"], config["lora_alpha"]) == (base.name, 4, 8)
+    assert (config["base_model_name_or_path"], config["r"], config["lora_alpha"]) == (str(base), 4, 8)
     assert {path.name for path in (tuned / "adapter").iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
     on_base = logits(peft.PeftModel.from_pretrained(load(base), tuned / "adapter"))
     torch.testing.assert_close(logits(load(tuned)), on_base, rtol=0, atol=1e-5)
