@@ -60,13 +60,13 @@ def main(file: Path) -> None:
     learner.accumulation.manual_reduce = isinstance(prepared, DistributedDataParallel)
     make_faulty(learner)
     added_up: list[int] = []
-    add_up = Accumulation._add_up
+    reduce_gradients = Accumulation._reduce_gradients
 
     def noted(self: Accumulation) -> None:
         added_up.append(learner.step + 1)
-        add_up(self)
+        reduce_gradients(self)
 
-    Accumulation._add_up = noted  # type: ignore[method-assign]
+    Accumulation._reduce_gradients = noted  # type: ignore[method-assign]
     reports = []
     for end in (6, 6, 10, 10, 6):
         micro_batches = [micro_batch(range(0, 2)), micro_batch(range(2, end))]
