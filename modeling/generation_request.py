@@ -55,17 +55,16 @@ class Request:
         self, keywords: Mapping[str, Any], given: GenerationConfig | None, saved: GenerationConfig, config: Any
     ) -> None:
         self.keywords, self.config = keywords, config
-        self.given = [keywords, *(vars(each) for each in (given, saved) if each is not None)]
-        self.levels: list[Any] = [each.get for each in self.given]
+        self.levels = [keywords, *(vars(each) for each in (given, saved) if each is not None)]
 
     def value(self, name: str, default: Any = None) -> Any:
         """Return the value that wins, or the default if no one gives any."""
-        return next((value for level in self.levels if (value := level(name)) is not None), default)
+        return next((value for level in self.levels if (value := level.get(name)) is not None), default)
 
     def max_length(self) -> int | None:
         """Return the length that was asked for, the prompt included, or None where nobody asked for one."""
         for number, level in enumerate(self.levels):
-            new_tokens, length = level("max_new_tokens"), level("max_length")
+            new_tokens, length = level.get("max_new_tokens"), level.get("max_length")
             if new_tokens is not None:
                 return int(new_tokens) + self.prompt_length()
             if length is not None and (number == 0 or length != default_max_length(self.config)):
@@ -102,15 +101,11 @@ class Request:
     def limits(self) -> torch.Tensor | None:
         """Return the longest translation of each source, `[B]`, the prompt included, where nobody asked for a length:
         the source + `max_tokens_beyond_source`, and never less than a least length that was asked for."""
-        extra = next((level(FIELD) for level in self.levels if self._has(level, FIELD)), DEFAULT)
+        extra = next((level[FIELD] for level in self.levels if FIELD in level), DEFAULT)
         lengths = self.source_lengths()
         if lengths is None or extra is None:
             return None
         return (lengths + extra + self.prompt_length()).clamp(min=self.min_length())  # [B]
-
-    def _has(self, level: Any, name: str) -> bool:
-        missing = object()
-        return level(name, missing) is not missing
 
     def source(self, device: torch.device) -> torch.Tensor | None:
         """Return the source, `[B, S]` or `[B, S, D]`, if there is one that everything else fits, on `device`."""
@@ -199,7 +194,7 @@ class Request:
         if vars(self.config).keys() & {*LENGTHS, *BEAMS, *OUTPUTS}:
             return False  # they do not belong there, and transformers says so
         known = {*INPUTS, *LENGTHS, *BEAMS, *OUTPUTS, *TOKEN_IDS, *UNUSED}
-        names = set().union(*self.given)
+        names = set().union(*self.levels)
         return all(name in known or name.startswith("_") or self._is_off(name) for name in names)
 
     def _is_off(self, name: str) -> bool:

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from transformers.dynamic_module_utils import get_imports, get_relative_imports
 
+from sineformer.modeling.code_files import write_code
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 CONFIGURATION = ROOT / "configuration" / "configuration_sineformer.py"
 MODELING = ROOT / "modeling" / "modeling_sineformer.py"
@@ -100,6 +102,17 @@ def test_the_modeling_file_imports_every_other_file_itself() -> None:
     # each finds files copied by others, but perhaps not yet their imports.
     siblings = {file.stem for file in HUB_FILES} - {MODELING.stem, CONFIGURATION.stem}
     assert {name for name in get_relative_imports(MODELING) if not name.startswith(".")} == siblings
+
+
+def test_the_exported_configuration_imports_every_other_file_too(tmp_path: Path) -> None:
+    # It is loaded first, and what was copied by another process may lack its own imports then.
+    write_code(tmp_path)
+    siblings = {path.stem for path in tmp_path.glob("*.py")} - {CONFIGURATION.stem}
+    assert (
+        set(get_relative_imports(tmp_path / CONFIGURATION.name))
+        == siblings
+        == {file.stem for file in HUB_FILES} - {CONFIGURATION.stem}
+    )
 
 
 @each_hub_file

@@ -223,11 +223,23 @@ def _rows(data: DataArguments, split: str) -> Iterator[Row]:
 def _rows_with_holdout(data: DataArguments, held_out: bool) -> Iterator[Row]:
     """Return the rows of the training files that are held out, or the others."""
 
-    def rows() -> Iterator[Row]:
-        return read_files(data.files_of("train"), columns_of(data), languages_of(data))
+    files, names = tuple(data.files_of("train")), (columns_of(data), languages_of(data))
+    stats = tuple((status.st_mtime_ns, status.st_size) for status in (file.stat() for file in files))
+    chosen = _held_out(files, stats, names, _train_limits(data), data.validation_size or 0)
+    return (row for number, row in enumerate(read_files(list(files), *names)) if (number in chosen) == held_out)
 
-    chosen = held_out_rows(rows(), _train_limits(data), data.validation_size or 0)
-    return (row for number, row in enumerate(rows()) if (number in chosen) == held_out)
+
+@functools.lru_cache(maxsize=1)
+def _held_out(
+    files: tuple[Path, ...],
+    stats: tuple[tuple[int, int], ...],
+    names: tuple[ColumnNames | None, ColumnNames | None],
+    limits: Limits,
+    size: float,
+) -> frozenset[int]:
+    """Return `held_out_rows` of files, computed once: loading passes over the training data several times. `stats` tell
+    the versions of the files apart."""
+    return held_out_rows(read_files(list(files), *names), limits, size)
 
 
 def columns_of(data: DataArguments) -> ColumnNames | None:

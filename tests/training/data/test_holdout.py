@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from accelerate import Accelerator
 
+from sineformer.training.data import loading
 from sineformer.training.data.cleaning import Limits
 from sineformer.training.data.holdout import held_out_rows
 from sineformer.training.data.loading import Data, load_data
@@ -110,3 +111,22 @@ def test_what_cannot_be_held_out_is_refused_before_training(folder: Path, flags:
 def test_validation_files_take_precedence(folder: Path) -> None:
     data = load(folder, "--validation_files", str(folder / "a.tsv"))
     assert (len(data.held_out["validation"].text), data.train.size) == (120, 120)
+
+
+def test_the_pairs_are_chosen_once_and_again_when_the_files_change(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[frozenset[int]] = []
+
+    def choose(*arguments: Any) -> frozenset[int]:
+        chosen.append(held_out_rows(*arguments))
+        return chosen[-1]
+
+    monkeypatch.setattr(loading, "held_out_rows", choose)
+    loading._held_out.cache_clear()
+    load(folder)
+    assert len(chosen) == 1
+    with (folder / "a.tsv").open("a", encoding="utf-8") as file:
+        file.write("new\tneu\n")
+    assert load(folder).train.size == 101
+    assert len(chosen) == 2

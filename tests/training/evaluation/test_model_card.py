@@ -56,6 +56,16 @@ def test_the_model_index_holds_the_measured_scores(tmp_path: Path, small_model: 
     assert card.data.library_name == "transformers"
 
 
+def test_a_card_without_languages_names_none(tmp_path: Path, small_model: Any) -> None:
+    for name in ("a.src", "a.tgt"):
+        (tmp_path / name).write_text("one\n")
+    files = ["--dataset", "files", "--train_files", "a.src", "a.tgt", "--validation_files", "a.src", "a.tgt"]
+    text = card_text(tmp_path, small_model, *files, "--data_dir", str(tmp_path))
+    assert "None" not in text
+    assert "\nThe encoder-decoder Transformer of\n" in text
+    assert ModelCard.load(tmp_path / "README.md").data.language is None
+
+
 def test_the_card_states_scores_examples_and_training(tmp_path: Path, small_model: Any) -> None:
     text = card_text(tmp_path, small_model)
     for part in (
