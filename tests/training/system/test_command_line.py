@@ -26,7 +26,9 @@ def main():
 sys.exit(command_line.run_command(main))
 """
 PRINT_LITTLE = "sys.exit(command_line.run_command(lambda: print('one line')))"
+# A shell without job control has its background processes, such as a test run, ignore SIGINT.
 WAIT = """
+signal.signal(signal.SIGINT, signal.default_int_handler)
 def main():
     with tempfile.TemporaryDirectory(dir=sys.argv[1]):
         print("waits", flush=True)
