@@ -21,6 +21,7 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from .attention import MultiHeadAttention
 from .compatibility import CACHE, pop_cache, warn_of_misspelt
+from .dropout import dropout
 from .inputs import check_exactly_one, check_mask, check_token_ids
 from .layers import SineformerDecoderLayer, SineformerEncoderLayer
 from .positional_encoding import SinusoidalPositionalEncoding, count_positions
@@ -57,7 +58,7 @@ class SineformerStack(SineformerPreTrainedModel):
     def add_positions(self, embeds: torch.Tensor, positions: torch.Tensor, max_length: int) -> torch.Tensor:
         """Add the encoding of `positions` `[B or 1, S]` to `embeds` `[B, S, D]`, and apply dropout (section 5.4)."""
         states = embeds + self.embed_positions(positions, max_length).to(embeds.dtype)  # [B, S, D]
-        return nn.functional.dropout(states, self.dropout, self.training)
+        return dropout(states, self.dropout, self.training)
 
     def normalize(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Apply the final layer normalisation, if the configuration has one."""

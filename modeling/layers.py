@@ -17,6 +17,7 @@ from transformers import Cache, GradientCheckpointingLayer, PreTrainedConfig
 from transformers.activations import ACT2FN
 
 from .attention import MultiHeadAttention
+from .dropout import dropout
 
 
 class SineformerLayer(GradientCheckpointingLayer):
@@ -39,13 +40,13 @@ class SineformerLayer(GradientCheckpointingLayer):
     ) -> torch.Tensor:
         """Apply a sub-layer to `[B, T, D]`, with dropout (section 5.4), residual connection and layer normalisation."""
         output = sublayer(norm(states) if self.normalize_before else states)
-        states = states + nn.functional.dropout(output, self.dropout, self.training)
+        states = states + dropout(output, self.dropout, self.training)
         return states if self.normalize_before else norm(states)
 
     def feed_forward(self, states: torch.Tensor) -> torch.Tensor:
         """Compute equation 2 on `[B, T, D]`."""
         states = self.activation_fn(self.fc1(states))  # [B, T, F]
-        states = nn.functional.dropout(states, self.activation_dropout, self.training)
+        states = dropout(states, self.activation_dropout, self.training)
         return self.fc2(states)  # [B, T, D]
 
     def drop_layer(self, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,7 @@ Contents, from small to large:
 
     attention.py            softmax(QK^T / sqrt(d_k)) V and multi-head attention                       section 3.2
     positional_encoding.py  sines and cosines of the position of each token                            section 3.5
+    dropout.py              dropout                                                                    section 5.4
     layers.py               encoder and decoder layer: attention, feed-forward, residual, norm         sections 3.1, 3.3
     loss.py                 cross-entropy with label smoothing                                         section 5.4
     encoder_decoder.py      encoder and decoder: embeddings, positions, N layers                       section 3.1
@@ -48,6 +49,7 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2
 from .attention import MultiHeadAttention  # noqa: F401
 from .code_files import write_code  # noqa: F401
 from .compatibility import CACHE, find_cache, pop_cache, pop_return_dict
+from .dropout import dropout  # noqa: F401
 from .encoder_decoder import SineformerDecoder, SineformerEncoder, causal_mask_function
 from .generation import SineformerGenerationMixin, default_generation_config
 from .generation_request import Request  # noqa: F401
