@@ -122,6 +122,7 @@ class SineformerModel(SineformerPreTrainedModel):
             cache, use_cache: keys and values of earlier steps; whether to return them. `past_key_values`, or a `Cache`
                 under any other name, is an alias of `cache`.
             decoder_position_ids: positions of the target, `[B, T]`; counted from its mask if not given.
+            word_dropout: in place of that of the configuration; a number, or one for each sentence `[B]`.
 
         Returns:
             `last_hidden_state` `[B, T, D]`, the encoder's output, the cache, and attentions if requested.
