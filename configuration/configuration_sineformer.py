@@ -34,6 +34,10 @@ class SineformerConfig(PreTrainedConfig):
         dropout (`float`): on the embeddings and on the output of each sub-layer (section 5.4).
         attention_dropout (`float`): on the attention weights.
         activation_dropout (`float`): inside the feed-forward layers, after the activation.
+        word_dropout (`float`): probability of zeroing the embedding of a token, of source and target, in training (Gal
+            and Ghahramani, 2016, "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks"). Each
+            occurrence is drawn separately. Positions and the embeddings of padding, start and end tokens are kept, and
+            nothing is rescaled.
         encoder_layerdrop, decoder_layerdrop (`float`): probability of skipping a layer in a training step, for the
             complete batch (Fan et al., 2020, "Reducing Transformer Depth on Demand with Structured Dropout").
         activation_function (`str`): of the feed-forward layers, a name known to `transformers.activations.ACT2FN`.
@@ -114,6 +118,7 @@ class SineformerConfig(PreTrainedConfig):
     dropout: float | int = 0.1
     attention_dropout: float | int = 0.0
     activation_dropout: float | int = 0.0
+    word_dropout: float | int = 0.0
     encoder_layerdrop: float | int = 0.0
     decoder_layerdrop: float | int = 0.0
     activation_function: str = "relu"
@@ -183,7 +188,7 @@ class SineformerConfig(PreTrainedConfig):
             if value is not None and value < 1:
                 raise ValueError(f"`{name}` is {value}; give a positive number.")
         for name in (
-            *("dropout", "attention_dropout", "activation_dropout"),
+            *("dropout", "attention_dropout", "activation_dropout", "word_dropout"),
             *("encoder_layerdrop", "decoder_layerdrop"),
         ):
             value = getattr(self, name)

@@ -25,6 +25,7 @@ ARGUMENTS = (
     *("input_ids", "attention_mask", "inputs_embeds", "encoder_outputs", "encoder_hidden_states"),
     *("encoder_attention_mask", "decoder_input_ids", "decoder_attention_mask", "decoder_inputs_embeds"),
     *("decoder_position_ids", "position_ids", "labels", "label_smoothing", "num_items_in_batch", "r_drop"),
+    *("simcut", "word_dropout"),
     *("cache", "past_key_values", "use_cache", "return_dict", "output_attentions", "output_hidden_states"),
 )
 

@@ -34,6 +34,7 @@ class SineformerStack(SineformerPreTrainedModel):
     def __init__(self, config: PreTrainedConfig, vocab_size: int, layers: Sequence[nn.Module]):
         super().__init__(config)
         self.dropout = config.dropout
+        self.word_dropout = config.word_dropout
         self.embed_scale = math.sqrt(config.d_model) if config.scale_embedding else 1.0
         self.embed_tokens: nn.Module = nn.Embedding(vocab_size, config.d_model, config.pad_token_id)
         self.embed_positions = SinusoidalPositionalEncoding(
@@ -47,13 +48,30 @@ class SineformerStack(SineformerPreTrainedModel):
         # The plans of the configuration are for the complete model; a stack must not add a copy under its own prefix.
         self._tp_plan, self._fsdp_plan = {}, {}
 
-    def embed(self, name: str, input_ids: torch.Tensor | None, inputs_embeds: Any) -> torch.Tensor:
-        """Return scaled embeddings `[B, S, D]` of `input_ids` `[B, S]`, or of unscaled `inputs_embeds` `[B, S, D]`."""
+    def embed(
+        self, name: str, input_ids: torch.Tensor | None, inputs_embeds: Any, word_dropout: torch.Tensor | float = 0.0
+    ) -> torch.Tensor:
+        """Return scaled embeddings `[B, S, D]` of `input_ids` `[B, S]`, or of unscaled `inputs_embeds` `[B, S, D]`.
+
+        Args:
+            word_dropout: probability of zeroing the embedding of an id in training, `[B]` or one number.
+        """
         check_exactly_one(**{f"{name}input_ids": input_ids, f"{name}inputs_embeds": inputs_embeds})
         if input_ids is not None:
             check_token_ids(f"{name}input_ids", input_ids, self.embed_tokens)
             inputs_embeds = self.embed_tokens(input_ids)  # [B, S, D]
+            if self.training and (isinstance(word_dropout, torch.Tensor) or word_dropout > 0):
+                inputs_embeds = inputs_embeds * self.kept_words(input_ids, word_dropout).unsqueeze(-1)
         return inputs_embeds * self.embed_scale
+
+    def kept_words(self, input_ids: torch.Tensor, word_dropout: torch.Tensor | float) -> torch.Tensor:
+        """Draw which tokens of `[B, S]` keep their embedding; padding, start and end tokens always do."""
+        config = self.config
+        ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+        special = {config.pad_token_id, config.bos_token_id, config.decoder_start_token_id, *ends} - {None}
+        rates = torch.as_tensor(word_dropout, device=input_ids.device).reshape(-1, 1)  # [B or 1, 1]
+        drawn = torch.rand(input_ids.shape, device=input_ids.device) >= rates  # [B, S]
+        return drawn | torch.isin(input_ids, torch.tensor(sorted(special), device=input_ids.device))
 
     def add_positions(self, embeds: torch.Tensor, positions: torch.Tensor, max_length: int) -> torch.Tensor:
         """Add the encoding of `positions` `[B or 1, S]` to `embeds` `[B, S, D]`, and apply dropout (section 5.4)."""
@@ -87,6 +105,7 @@ class SineformerEncoder(SineformerStack):
         Args:
             input_ids: `[B, S]`; or `inputs_embeds` `[B, S, D]`, as the embedding layer returns them.
             attention_mask: `[B, S]`, 1 for real tokens and 0 for padding on either side.
+            word_dropout: in place of that of the configuration; a number, or one for each sentence `[B]`.
 
         Returns:
             `last_hidden_state` `[B, S, D]`.
@@ -95,7 +114,7 @@ class SineformerEncoder(SineformerStack):
             ValueError, TypeError: inputs are missing, given twice, of a wrong shape or outside the vocabulary.
         """
         warn_of_misspelt(kwargs)
-        embeds = self.embed("", input_ids, inputs_embeds)
+        embeds = self.embed("", input_ids, inputs_embeds, kwargs.pop("word_dropout", self.word_dropout))
         length = embeds.shape[1]
         check_mask("attention_mask", attention_mask, length)
         if attention_mask is not None and attention_mask.ndim == 2:
@@ -147,6 +166,7 @@ class SineformerDecoder(SineformerStack):
             cache: keys and values of earlier steps; this call appends to it. `past_key_values` is an alias.
             use_cache: whether to return a cache; `config.use_cache` if not given.
             position_ids: `[B, T]`, each below cached + T; counted from the mask if not given.
+            word_dropout: as for the encoder.
 
         Returns:
             `last_hidden_state` `[B, T, D]` and the cache.
@@ -156,7 +176,7 @@ class SineformerDecoder(SineformerStack):
         """
         cache = pop_cache(cache, kwargs)
         warn_of_misspelt(kwargs)
-        embeds = self.embed("decoder_", input_ids, inputs_embeds)
+        embeds = self.embed("decoder_", input_ids, inputs_embeds, kwargs.pop("word_dropout", self.word_dropout))
         if encoder_hidden_states is None:
             raise ValueError("The decoder needs `encoder_hidden_states` [batch, length, d_model] to attend to.")
         check_mask("attention_mask (of the source)", encoder_attention_mask, encoder_hidden_states.shape[1])

@@ -1,4 +1,4 @@
-"""Compute cross-entropy with label smoothing (Vaswani et al., 2017, 5.4; Szegedy et al., 2016, 7), and R-Drop.
+"""Compute cross-entropy with label smoothing (Vaswani et al., 2017, 5.4; Szegedy et al., 2016, 7).
 
 With smoothing e, vocabulary size V and logits x, the loss of a token y is
 
@@ -11,12 +11,20 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 IGNORED = -100  # label of positions without a target, as everywhere in transformers
-# Number of logits in memory at a time: small enough for a processor's cache, large enough to keep an accelerator busy.
-LOGITS_PER_CHUNK = {"cpu": 2**20}
-LOGITS_PER_CHUNK_ON_ACCELERATOR = 2**26
+# On a CPU, tokens whose logits are in memory at a time. Each chunk reads and writes the gradient of the weight once,
+# which takes half as long as the products of 32 tokens and a tenth of those of 256, for any width and vocabulary. With
+# more tokens than 256 logits leave the cache, and nothing is gained.
+TOKENS_PER_CHUNK = 256
+LOGITS_PER_CHUNK_ON_ACCELERATOR = 2**26  # enough to keep it busy
+
+
+def tokens_per_chunk(weight: torch.Tensor) -> int:
+    """Return the number of tokens whose logits are in memory at a time, for the weight `[V, D]` of a head."""
+    if weight.device.type == "cpu":
+        return TOKENS_PER_CHUNK
+    return max(1, LOGITS_PER_CHUNK_ON_ACCELERATOR // len(weight))
 
 
 class LinearCrossEntropy(torch.autograd.Function):
@@ -35,7 +43,7 @@ class LinearCrossEntropy(torch.autograd.Function):
         labels: torch.Tensor,
         label_smoothing: float,
     ) -> torch.Tensor:
-        chunk_size = max(1, LOGITS_PER_CHUNK.get(hidden.device.type, LOGITS_PER_CHUNK_ON_ACCELERATOR) // len(weight))
+        chunk_size = tokens_per_chunk(weight)
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         grad_hidden = torch.empty_like(hidden) if needs_hidden else None
         grad_weight = torch.zeros_like(weight) if needs_weight else None
@@ -89,13 +97,21 @@ def can_fuse(head: nn.Module) -> bool:
     )
 
 
+def operands(states: torch.Tensor, head: nn.Module) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """Return `states` `[..., D]` and the weight and bias of a head that can be fused, in the precision of autocast."""
+    if torch.is_autocast_enabled(states.device.type):
+        states = states.to(torch.get_autocast_dtype(states.device.type))
+    parameters: Any = head
+    bias = None if parameters.bias is None else parameters.bias.to(states.dtype)
+    return states, parameters.weight.to(states.dtype), bias
+
+
 def translation_loss(
     hidden: torch.Tensor,
     head: nn.Module,
     labels: torch.Tensor,
     num_items_in_batch: torch.Tensor | int | None = None,
     label_smoothing: float = 0.0,
-    r_drop: float = 0.0,
 ) -> torch.Tensor:
     """Return the loss of `labels` for the decoder's output, without storing the logits `[B, T, V]`.
 
@@ -105,75 +121,15 @@ def translation_loss(
         num_items_in_batch: number of targets to divide the sum by. With the count of a complete step, the gradients of
             micro-batches and processes add up to that of one large batch. None: the mean over the targets here.
         label_smoothing: e of section 5.4, in [0, 1).
-        r_drop: if not 0, return `r_drop_loss` with this weight; the second half of the batch must repeat the first.
 
     Returns:
         A scalar in fp32; 0 if there is no target.
     """
-    if r_drop:
-        return r_drop_loss(hidden, head, labels, num_items_in_batch, label_smoothing, r_drop)
     if can_fuse(head):
         real = labels != IGNORED  # [B, T]
-        states = hidden[real]  # [N, D]
-        if torch.is_autocast_enabled(hidden.device.type):
-            states = states.to(torch.get_autocast_dtype(hidden.device.type))
-        bias = None if head.bias is None else head.bias.to(states.dtype)
-        total = LinearCrossEntropy.apply(states, head.weight.to(states.dtype), bias, labels[real], label_smoothing)
+        total = LinearCrossEntropy.apply(*operands(hidden[real], head), labels[real], label_smoothing)
         return total / (real.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch)
     return cross_entropy(head(hidden), labels, num_items_in_batch, label_smoothing)
-
-
-def r_drop_loss(
-    hidden: torch.Tensor,
-    head: nn.Module,
-    labels: torch.Tensor,
-    num_items_in_batch: torch.Tensor | int | None,
-    label_smoothing: float,
-    weight: float,
-) -> torch.Tensor:
-    """Return the mean loss of two passes with different dropout, plus the divergence of their distributions P and Q
-    (R-Drop, Liang et al., 2021, equations 2 to 4).
-
-        (CE(P) + CE(Q)) / 2  +  weight * (KL(P || Q) + KL(Q || P)) / 2
-
-    as in the authors' code; their equation 4 is twice that, with twice the weight. Summed over the targets of one
-    half and divided by `num_items_in_batch` as in `translation_loss`. Logits are computed for a chunk of targets at a
-    time, and again in the backward pass.
-
-    Args:
-        hidden: `[2 B, T, D]`; the second B sentences repeat the first. labels: `[2 B, T]`.
-
-    Raises:
-        ValueError: the halves have different labels.
-    """
-    labels, repeated = labels.chunk(2)  # [B, T] each
-    if labels.shape != repeated.shape or not torch.equal(labels, repeated):
-        raise ValueError("With `r_drop`, the batch must hold every example twice: `torch.cat([batch, batch])`.")
-    real = labels != IGNORED
-    states = torch.stack([half[real] for half in hidden.chunk(2)], dim=1)  # [N, 2, D]
-    per_chunk = LOGITS_PER_CHUNK.get(hidden.device.type, LOGITS_PER_CHUNK_ON_ACCELERATOR)
-    matrix: Any = head.weight  # [V, D]
-    size = max(1, per_chunk // (2 * len(matrix)))
-    options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
-    chunks = zip(states.split(size), labels[real].split(size), strict=True)
-    sums = [
-        checkpoint(_r_drop_sum, chunk, head, targets, label_smoothing, weight, **options) for chunk, targets in chunks
-    ]
-    total = torch.stack(sums).sum()
-    return total / (real.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch)
-
-
-def _r_drop_sum(
-    states: torch.Tensor, head: nn.Module, targets: torch.Tensor, label_smoothing: float, weight: float
-) -> torch.Tensor:
-    log_p, log_q = head(states).float().log_softmax(dim=-1).unbind(dim=1)  # [n, V] each
-    loss = sum(
-        nn.functional.nll_loss(each, targets, reduction="sum") * (1 - label_smoothing)
-        - label_smoothing * each.mean(dim=-1).sum()
-        for each in (log_p, log_q)
-    )
-    divergence = ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum()  # KL(P || Q) + KL(Q || P)
-    return (loss + weight * divergence) / 2
 
 
 def cross_entropy(

@@ -7,6 +7,7 @@ Contents, from small to large:
     dropout.py              dropout                                                                    section 5.4
     layers.py               encoder and decoder layer: attention, feed-forward, residual, norm         sections 3.1, 3.3
     loss.py                 cross-entropy with label smoothing                                         section 5.4
+    consistency.py          the same for two noisy passes, and the divergence between them
     encoder_decoder.py      encoder and decoder: embeddings, positions, N layers                       section 3.1
     this file               both together, without and with the language-model head
     generation.py           defaults of `generate`: beams and the length limit                         section 6.1
@@ -49,6 +50,7 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2
 from .attention import MultiHeadAttention  # noqa: F401
 from .code_files import write_code  # noqa: F401
 from .compatibility import CACHE, find_cache, pop_cache, pop_return_dict
+from .consistency import consistency_loss, pop_weights
 from .dropout import dropout  # noqa: F401
 from .encoder_decoder import SineformerDecoder, SineformerEncoder, causal_mask_function
 from .generation import SineformerGenerationMixin, default_generation_config
@@ -122,6 +124,7 @@ class SineformerModel(SineformerPreTrainedModel):
             cache, use_cache: keys and values of earlier steps; whether to return them. `past_key_values`, or a `Cache`
                 under any other name, is an alias of `cache`.
             decoder_position_ids: positions of the target, `[B, T]`; counted from its mask if not given.
+            word_dropout: in place of that of the configuration; a number, or one for each sentence `[B]`.
 
         Returns:
             `last_hidden_state` `[B, T, D]`, the encoder's output, the cache, and attentions if requested.
@@ -200,7 +203,9 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, SineformerGe
                 input is not given, it is made from them.
             num_items_in_batch: number of targets that the sum of losses is divided by: of the complete step, if it
                 has several micro-batches or processes. Default: the number of targets in `labels`.
-            label_smoothing: of the loss (section 5.4). r_drop: see `translation_loss`.
+            label_smoothing: of the loss (section 5.4).
+            r_drop, simcut: in training, weight of the divergence between two passes (`consistency.py`); the second half
+                of the batch must repeat the first.
 
         The other arguments are those of `SineformerModel.forward`.
 
@@ -214,7 +219,7 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, SineformerGe
         """
         # Not a named parameter: Trainer takes every parameter with "label" in its name for a column of the data.
         label_smoothing: float = kwargs.pop("label_smoothing", 0.0)
-        r_drop: float = kwargs.pop("r_drop", 0.0)
+        weights = pop_weights(kwargs)
         return_dict = pop_return_dict(kwargs, self.config)
         cache = pop_cache(cache, kwargs)
         if labels is not None:
@@ -242,7 +247,8 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, SineformerGe
             loss = None if labels is None else cross_entropy(logits, labels, num_items_in_batch, label_smoothing)
             output = Seq2SeqLMOutput(loss=loss, logits=logits, **rest)
         else:
-            loss = translation_loss(hidden, self.lm_head, labels, num_items_in_batch, label_smoothing, r_drop)
+            given = hidden, self.lm_head, labels, num_items_in_batch, label_smoothing
+            loss = translation_loss(*given) if weights is None else consistency_loss(*given, weights)
             # The wrappers of a model for several processes (DDP, FSDP) read every field of its output.
             several = torch.distributed.is_available() and torch.distributed.is_initialized()
             if not return_dict:

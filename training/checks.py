@@ -52,6 +52,7 @@ def problems_of(settings: Settings) -> Iterator[str]:
     yield from _data_problems(settings.data)
     yield from _stream_problems(settings)
     yield from _batch_problems(settings)
+    yield from _two_passes_problems(settings)
     yield from _schedule_problems(settings)
     yield from _end_problems(settings.optimisation)
     yield from _precision_problems(settings)
@@ -208,6 +209,19 @@ def _batch_problems(settings: Settings) -> Iterator[str]:
     """Yield a problem if some sentences fit into no batch."""
     if settings.data.max_length > settings.optimisation.max_tokens:
         yield "max_length, max_tokens: a sentence of max_length tokens must fit into a batch of max_tokens"
+
+
+def _two_passes_problems(settings: Settings) -> Iterator[str]:
+    """Yield the settings of two passes that do not work together."""
+    optimisation = settings.optimisation
+    if optimisation.r_drop and optimisation.simcut:
+        yield "r_drop, simcut: both compare two passes, in different ways; set one of them to 0"
+    if optimisation.simcut and not optimisation.simcut_p:
+        yield "simcut_p: without it SimCut zeroes no token; give a probability such as 0.05"
+    if optimisation.simcut and settings.model.word_dropout:
+        yield "simcut, word_dropout: SimCut compares with a pass over all tokens; set word_dropout: 0"
+    if not optimisation.simcut and optimisation.simcut_p != OptimisationArguments.simcut_p:
+        yield "simcut_p: only for SimCut; set simcut"
 
 
 def _schedule_problems(settings: Settings) -> Iterator[str]:

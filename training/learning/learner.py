@@ -38,6 +38,7 @@ from .accumulation import Accumulation
 from .averaging import Averages
 from .freezing import parameter_summary
 from .optimizer import build_optimizer, build_schedule
+from .two_passes import TwoPasses
 
 
 class NonFiniteError(RuntimeError):
@@ -95,7 +96,7 @@ class Learner:
         schedule: advanced once per step, for any number of processes.
         label_smoothing: of the training loss.
         max_grad_norm: largest norm of the gradient; 0 for no limit.
-        r_drop: weight of the consistency of two passes (`duplicate_batch`); 0 for one pass.
+        two_passes: the consistency of two passes over a batch.
         name_example: returns the name of a training example in error messages.
         step: optimiser steps done, skipped ones included.
         skips: the steps that were skipped.
@@ -108,7 +109,7 @@ class Learner:
     schedule: LRScheduler
     label_smoothing: float = 0.0
     max_grad_norm: float = 0.0
-    r_drop: float = 0.0
+    two_passes: TwoPasses = field(default_factory=TwoPasses)
     name_example: Callable[[Any], str] = str
     step: int = 0
     skips: Skips = field(default_factory=Skips)
@@ -120,10 +121,8 @@ class Learner:
     def add_gradient(self, batch: MicroBatch, target_tokens: int) -> torch.Tensor:
         """Add the gradient of one micro-batch; return its share of the loss of a step with `target_tokens`."""
         inputs = {key: value.to(self.accelerator.device) for key, value in batch.inputs.items()}
-        options = {"label_smoothing": self.label_smoothing}
-        if self.r_drop:
-            inputs, options["r_drop"] = duplicate_batch(inputs), self.r_drop
-        loss = self.model(**inputs, num_items_in_batch=target_tokens, **options).loss
+        inputs = self.two_passes.apply(inputs)
+        loss = self.model(**inputs, num_items_in_batch=target_tokens, label_smoothing=self.label_smoothing).loss
         self.accelerator.backward(loss * self.accelerator.num_processes)
         return loss.detach().float()
 
@@ -181,15 +180,6 @@ class Learner:
         return Skipped(
             report.loss, report.gradient_norm, [self.name_example(each) for each in examples], *counts, finite_weights
         )
-
-
-def duplicate_batch(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return a batch `[B, ...]` followed by its copy, `[2 B, ...]`, for R-Drop (Liang et al., 2021).
-
-    Dropout makes the two passes differ, and the loss pulls their predictions together (`modeling/loss.py`). Both pass
-    through the model as one batch, as in the authors' code, so that several processes reduce their gradients once.
-    """
-    return {name: torch.cat([value, value]) for name, value in inputs.items()}
 
 
 class PreparedLearner(NamedTuple):
@@ -252,7 +242,7 @@ def prepare_learner(
         schedule,
         how.label_smoothing,
         how.max_grad_norm,
-        how.r_drop,
+        TwoPasses(how.r_drop, how.simcut, how.simcut_p),
         name_example=data.train.location,
         skips=Skips(how.max_skipped_steps),
     )

@@ -78,6 +78,13 @@ class OptimisationArguments:
         0.0,
         NOT_NEGATIVE,
     )
+    simcut: float = setting(
+        "SimCut (Gao et al., 2022): weight of the divergence between a pass over all tokens and one in which some are "
+        "zeroed, such as 3; doubles time and memory of a step. 0: one pass.",
+        0.0,
+        NOT_NEGATIVE,
+    )
+    simcut_p: float = setting("Probability of zeroing a token of source and target in SimCut.", 0.05, FRACTION)
     ema_decay: float = setting(
         "Evaluate and publish an exponential moving average of the weights, with this decay, such as 0.999; 0: no "
         "averaging.",

@@ -37,6 +37,12 @@ class ModelArguments:
     activation_dropout: float = setting(
         "Dropout inside the feed-forward.", float(Default.activation_dropout), FRACTION, MAY_DIFFER
     )
+    word_dropout: float = setting(
+        "Probability of zeroing the embedding of a token, of source and target.",
+        float(Default.word_dropout),
+        FRACTION,
+        MAY_DIFFER,
+    )
     encoder_layerdrop: float = setting(
         "Probability that a micro-batch skips an encoder layer.",
         float(Default.encoder_layerdrop),

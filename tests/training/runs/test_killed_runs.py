@@ -123,6 +123,7 @@ def test_a_signal_to_one_of_two_processes_stops_both_with_one_checkpoint(runs: A
 # All that draws at random.
 DRAWN = [
     *("--encoder_layerdrop", "0.2", "--decoder_layerdrop", "0.2", "--activation_dropout", "0.1"),
+    *("--word_dropout", "0.1"),
     *("--gradient_accumulation_steps", "2"),
 ]
 

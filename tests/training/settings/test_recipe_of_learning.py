@@ -20,6 +20,11 @@ from sineformer.training.settings.recipe import RecipeError
         ),
         ("--lr_scheduler_type noam --max_steps 9", "learning_rate: with noam it is a factor to equation (3), 1 in"),
         ("--max_steps 9 --r_drop -1", "r_drop: must not be negative, got -1.0"),
+        ("--max_steps 9 --r_drop 1 --simcut 3", "r_drop, simcut: both compare two passes"),
+        ("--max_steps 9 --simcut 3 --simcut_p 0", "simcut_p: without it SimCut zeroes no token"),
+        ("--max_steps 9 --simcut 3 --word_dropout 0.1", "simcut, word_dropout: SimCut compares with a pass over all"),
+        ("--max_steps 9 --simcut_p 0.1", "simcut_p: only for SimCut; set simcut"),
+        ("--max_steps 9 --word_dropout 1", "word_dropout: must be in [0, 1), got 1.0"),
         ("--max_steps 9 --shuffle_buffer 9", "shuffle_buffer: only for streaming; set streaming: true"),
         ("--max_steps 9 --lora_alpha 9", "lora_alpha: only for adapters; set lora_r"),
         ("--max_steps 9 --lora_target_modules fc1", "lora_target_modules: only for adapters; set lora_r"),
@@ -46,7 +51,8 @@ def test_invalid_settings_are_reported(tmp_path: Path, flags: str, problem: str)
     [
         "--lr_scheduler_type cosine --num_epochs 2",
         "--lr_scheduler_type noam --learning_rate 1 --max_minutes 5",
-        "--max_steps 9 --r_drop 5 --encoder_layerdrop 0.1 --decoder_layerdrop 0.1",
+        "--max_steps 9 --simcut 3 --simcut_p 0.1",
+        "--max_steps 9 --r_drop 5 --word_dropout 0.1 --encoder_layerdrop 0.1 --decoder_layerdrop 0.1",
         "--max_steps 9 --bpe_dropout 1 --ema_decay 0.999 --average_checkpoints 5",
     ],
 )
