@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sineformer.tests.contract.conftest import Pip
 
 OF_FINISHED_MODELS = ("translate", "convert_marian", "convert_torch_transformer", "push_to_hub")
-OTHERS = ("train", "evaluate_model", "report_run", "demo", "benchmark_int8", "benchmark_memory")
+OTHERS = ("train", "evaluate_model", "report_run", "demo")
 COMMANDS_OF_FINISHED_MODELS = {
     f"sineformer-{name}" for name in ("translate", "convert-marian", "convert-torch-transformer", "push")
 }

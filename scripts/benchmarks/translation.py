@@ -1,6 +1,6 @@
 """Compare the search of Sineformer with that of transformers: time and translations, with the same weights.
 
-    python scripts/benchmark_translation.py --model DIR --data SOURCES.txt [--sentences 1000] [--rounds 5]
+    python scripts/benchmark.py translate --model DIR --data SOURCES.txt [--sentences 1000] [--rounds 5]
 
 Both translate the same sentences with the same limits, in turns in one process. Prints the median of rounds.
 """
@@ -8,24 +8,22 @@ Both translate the same sentences with the same limits, in turns in one process.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
-import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from transformers import GenerationMixin
 
 from sineformer.modeling.generation import SourceLengthLimit
 from sineformer.training.pretrained.translator import TranslationError, load_translator, read_lines
-from sineformer.training.system.command_line import path, path_or_name, positive, run_command
+from sineformer.training.system.command_line import path, path_or_name, positive
 
+from .turns import Program, describe_machine, ratio, spread, take_turns
+
+SINEFORMER = "Sineformer"
 BEYOND_SOURCE = 50  # the limit of section 6.1, in both searches
 
 Translate = Callable[[dict[str, torch.Tensor]], torch.Tensor]
@@ -89,51 +87,49 @@ BATCHINGS = (
 
 
 def compare(
-    searches: Sequence[Translate], batching: Batching, sentences: list[list[int]], pad: int, rounds: int
+    searches: dict[str, Translate], batching: Batching, sentences: list[list[int]], pad: int, rounds: int
 ) -> str:
     """Return a row of the table: seconds of both searches, their ratio, and the number of equal translations."""
-    seconds: list[list[float]] = [[], []]
-    for number in range(rounds + 1):
-        found = []
-        for search, taken in zip(searches, seconds, strict=True):
-            started = time.perf_counter()
-            found.append(batching.run(search, sentences, pad))
-            if number:  # the first round is warm-up
-                taken.append(time.perf_counter() - started)
-    theirs, ours = seconds
-    ratio = statistics.median(first / second for first, second in zip(theirs, ours, strict=True))
-    equal = sum(map(list.__eq__, *found))
-    shown = (f"{statistics.median(each):.2f} ({min(each):.2f} to {max(each):.2f})" for each in seconds)
-    return f"| {batching.name} | {' | '.join(shown)} | {ratio:.2f}x | {equal} of {len(found[0])} |"
+    found: dict[str, list[list[int]]] = {}
+
+    def program(name: str) -> Program:
+        return lambda: found.update({name: batching.run(searches[name], sentences, pad)})
+
+    seconds = take_turns({name: program(name) for name in searches}, rounds)
+    theirs, ours = seconds.values()
+    equal = sum(map(list.__eq__, *found.values()))
+    columns = spread(theirs, 2), spread(ours, 2), f"{ratio(theirs, ours):.2f}x", f"{equal} of {len(found[SINEFORMER])}"
+    return f"| {batching.name} | {' | '.join(columns)} |"
 
 
-def main() -> int:
-    """Time greedy and beam search and print a table of each; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
     parser.add_argument("--model", type=path_or_name, required=True, help="folder of a trained model")
     parser.add_argument("--data", type=path, required=True, help="file of source sentences, one in a line")
     parser.add_argument("--sentences", type=positive, default=1000, help="number of sentences (default: 1000)")
     parser.add_argument("--rounds", type=positive, default=5, help="rounds after the first (default: 5)")
-    options = parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="10 sentences, one round")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Time greedy and beam search and print a table of each; return the exit status."""
+    rounds, count = (1, 10) if options.quick else (options.rounds, options.sentences)
     try:
         model, tokenizers = load_translator(options.model, "cpu", torch.float32)
-        lines = read_lines(Path(options.data))[: options.sentences]
+        lines = read_lines(Path(options.data))[:count]
     except TranslationError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     sentences: list[list[int]] = tokenizers.source(lines)["input_ids"]
-    machine = platform.processor() or platform.machine()
-    print(f"{machine}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, fp32")
-    print(f"torch {torch.__version__}, transformers {transformers.__version__}, {len(sentences)} sentences")
+    print(f"{describe_machine()}; {len(sentences)} sentences")
     for num_beams in (1, 5):
-        searches = search_of_transformers(model, num_beams), search_of_sineformer(model, num_beams)
+        searches = {
+            "transformers": search_of_transformers(model, num_beams),
+            SINEFORMER: search_of_sineformer(model, num_beams),
+        }
         print(
             f"\n| beams: {num_beams} | transformers, s | Sineformer, s | times as fast | same |\n|---|---|---|---|---|"
         )
         for batching in BATCHINGS:
-            print(compare(searches, batching, sentences, tokenizers.source.pad_token_id, options.rounds), flush=True)
+            print(compare(searches, batching, sentences, tokenizers.source.pad_token_id, rounds), flush=True)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))

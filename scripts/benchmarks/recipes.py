@@ -1,8 +1,8 @@
 """Measure the effect of each recipe option on a small run: train with and without it, with the same seed and steps.
 
-    python scripts/benchmark_recipes.py --output_dir runs/variants --config RECIPE.yaml --data_dir DIR --max_steps 500
+    python scripts/benchmark.py recipes --output_dir runs/variants -- --config RECIPE.yaml --data_dir DIR
 
-Other flags are passed to the training of every run. Finished runs in the output folder are not repeated.
+Flags after `--` are passed to the training of every run. Finished runs in the output folder are not repeated.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sineformer.training.system.command_line import path, positive, run_command
+from sineformer.training.system.command_line import path, positive
 from sineformer.training.system.output_folder import METRICS_FILE
 
 # All schedules have the learning rate of the recipe, except noam, where it is the factor of the paper.
@@ -66,17 +66,20 @@ def row(name: str, scores: dict[str, Any], minutes: float) -> str:
     return f"| {name} | {scores['loss']:.3f} | {scores['bleu']:.2f} | {scores['chrf']:.2f} | {minutes:.1f} |"
 
 
-def main() -> None:
-    """Train every variant and print its scores."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options; those after `--` go to the training of every run."""
     parser.add_argument("--output_dir", type=path, required=True)
     parser.add_argument("--max_steps", type=positive, default=500)
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="VARIANT")
-    arguments, others = parser.parse_known_args()
+    parser.add_argument("training", nargs="*", metavar="-- FLAGS", help="flags of every run")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train every variant and print its scores."""
     rows, choices = [], []
-    for name in arguments.only:
-        folder = arguments.output_dir / "".join(each if each.isalnum() else "_" for each in name)
-        evaluations, minutes = measure(folder, flags_of(name, arguments.max_steps), others)
+    for name in options.only:
+        folder = options.output_dir / "".join(each if each.isalnum() else "_" for each in name)
+        evaluations, minutes = measure(folder, flags_of(name, options.max_steps), options.training)
         singles = [each for each in evaluations if each["kind"] == "validation"]
         rows.append(row(name, singles[-1], minutes))
         averaged = [each for each in evaluations if each["kind"] == "validation_mean"]
@@ -89,7 +92,3 @@ def main() -> None:
     print("| variant | validation loss | BLEU | chrF | CPU minutes |\n|---|---|---|---|---|", *rows, sep="\n")
     if choices:
         print("\n| best step and its BLEU | by BLEU | by chrF | by loss |\n|---|---|---|---|", *choices, sep="\n")
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))

@@ -1,6 +1,6 @@
 """Measure memory and time from text files to batches, for corpora of growing size.
 
-    python scripts/benchmark_memory.py [--pairs 100000 1000000 10000000] [--mode mapped streaming] [--folder DIR]
+    python scripts/benchmark.py corpora [--pairs 100000 1000000 10000000] [--mode mapped streaming] [--folder DIR]
 
 Generates pairs of about five words per side, with word frequencies by Zipf's law, and prepares them in a new process as
 a run does: read, clean, train a vocabulary on a sample of 20,000 pairs, tokenise, cache, plan an epoch and make
@@ -14,7 +14,6 @@ import argparse
 import itertools
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -25,7 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from sineformer.training.system.command_line import needs_extra, path, run_command
+from sineformer.training.system.command_line import needs_extra, path
+
+from .turns import describe_machine
 
 with needs_extra("train"):
     from accelerate import Accelerator
@@ -138,8 +139,8 @@ def batch_stream(settings: Any, data: Any) -> int:
 
 def measure_in_new_process(folder: Path, mode: str) -> dict[str, float]:
     """Return the result of `measure` in a new process."""
-    command = [sys.executable, __file__, "--measure", mode, "--folder", str(folder)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    program = [sys.executable, "-m", "sineformer.scripts.benchmark", "corpora"]
+    done = subprocess.run([*program, "--measure", mode, "--folder", str(folder)], stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
         sys.exit(1)  # the process has printed its error
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -154,32 +155,31 @@ def print_row(mode: str, pairs: int, result: dict[str, float]) -> None:
     print(f"| {mode} | {pairs:,} | {sizes} | {times} | {speed:,.0f} |", flush=True)
 
 
-def main() -> int:
-    """Print a row for each number of pairs and mode; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
     parser.add_argument("--pairs", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
     parser.add_argument("--mode", nargs="+", default=["mapped", "streaming"], choices=["mapped", "streaming"])
     parser.add_argument("--folder", type=path, help="folder for text and cache, which are removed at the end")
     parser.add_argument("--measure", default=None, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.measure is not None:
-        print(json.dumps(measure(arguments.folder, arguments.measure)))
+    parser.add_argument("--quick", action="store_true", help="1,000 pairs")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a row for each number of pairs and mode; return the exit status."""
+    if options.measure is not None:
+        print(json.dumps(measure(options.folder, options.measure)))
         return 0
-    if arguments.folder is not None and not os.access(arguments.folder, os.W_OK | os.X_OK):
-        print(f"error: --folder: {arguments.folder} is not a writable folder; make it first", file=sys.stderr)
+    if options.folder is not None and not os.access(options.folder, os.W_OK | os.X_OK):
+        print(f"error: --folder: {options.folder} is not a writable folder; make it first", file=sys.stderr)
         return 1
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
+    print(f"{describe_machine()}\n")
     print("| mode | pairs | libraries | peak memory | with pages | first load | from cache | batches | "
           "pairs/s |\n|---|---|---|---|---|---|---|---|---|", flush=True)  # fmt: skip
-    for pairs in arguments.pairs:
-        with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+    for pairs in [1000] if options.quick else options.pairs:
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             generate(Path(folder), pairs)
-            for mode in arguments.mode:
+            for mode in options.mode:
                 result = measure_in_new_process(Path(folder), mode)
                 assert result["pairs"] == pairs, f"{pairs} pairs were written, {result['pairs']} are in batches"
                 print_row(mode, pairs, result)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))

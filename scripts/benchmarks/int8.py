@@ -1,6 +1,6 @@
 """Compare a trained model with its quantised copy (8-bit weights) on the CPU: scores, size, time.
 
-    python scripts/benchmark_int8.py --model runs/demo [--sentences 500]
+    python scripts/benchmark.py int8 --model runs/demo [--sentences 500]
 
 Uses dynamic quantisation of PyTorch: weights in int8, activations quantised at each call. Both models translate the
 same sentences of the test set of the embedded task.
@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from sineformer.training.pretrained.translator import TranslationError, load_translator
-from sineformer.training.system.command_line import needs_extra, path_or_name, positive, run_command
+from sineformer.training.system.command_line import needs_extra, path_or_name, positive
 
 with needs_extra("train"):
     from accelerate import Accelerator
@@ -46,12 +46,17 @@ def megabytes(model: nn.Module) -> float:
     return buffer.tell() / 1e6
 
 
-def main() -> int:
-    """Score both models and print a table; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
     parser.add_argument("--model", type=path_or_name, required=True, help="model folder, trained on the embedded task")
     parser.add_argument("--sentences", type=positive, default=500)
-    options = parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="10 sentences")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Score both models and print a table; return the exit status."""
+    if options.quick:
+        options.sentences = 10
     try:
         model, tokenizers = load_translator(options.model, "cpu", torch.float32)
     except TranslationError as error:
@@ -71,7 +76,3 @@ def main() -> int:
         bleu, exact = scores.values["bleu"], scores.values["exact_match"]
         print(f"{name:8}{bleu:8.2f}{exact:7.1f}%{scores.loss:9.4f}{megabytes(system):8.2f}{seconds:9.1f}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))

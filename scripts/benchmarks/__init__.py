@@ -1,0 +1,1 @@
+"""Measure Sineformer beside its peers; `scripts/benchmark.py` is the command."""
