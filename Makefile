@@ -13,11 +13,33 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 empty :=
 space := $(empty) $(empty)
 
-.PHONY: demo test test-slow test-newest lint types
+.PHONY: demo multi30k test test-slow test-newest lint types
 .DELETE_ON_ERROR:
 
 demo: $(READY)
 	@$(BIN)/python scripts/demo.py
+
+# The model in pretrained/: two stages of training on Multi30k, whose files are in DATA; then weights in half precision,
+# the model card and its scores. What has finished is skipped, and what was interrupted is resumed. FLAGS are further
+# flags of both stages.
+SOURCE ?= en
+TARGET ?= de
+RUNS ?= runs/multi30k-$(SOURCE)-$(TARGET)
+RELEASE ?= pretrained/sineformer-tiny-multi30k-$(SOURCE)-$(TARGET)
+RECIPES := training/recipes/multi30k
+LANGUAGES = --source_language $(SOURCE) --target_language $(TARGET) --data_dir $(DATA) \
+	--train_files train.$(SOURCE).gz train.$(TARGET).gz --validation_files val.$(SOURCE).gz val.$(TARGET).gz
+
+multi30k: $(READY)
+	$(if $(DATA),,$(error Give the folder of the files of Multi30k, task 1: make multi30k DATA=DIR))
+	@$(BIN)/python scripts/train.py --config $(RECIPES)/stage1.yaml $(LANGUAGES) $(FLAGS) \
+		--output_dir $(RUNS)/stage1 --resume
+	@$(BIN)/python scripts/train.py --config $(RECIPES)/stage2.yaml $(LANGUAGES) $(FLAGS) \
+		--model_name_or_path $(RUNS)/stage1 --output_dir $(RUNS)/stage2 --resume
+	@test -e $(RELEASE) || $(BIN)/python scripts/release_model.py $(RUNS)/stage2 $(RELEASE) \
+		--notes $(RECIPES)/card.md --notice $(RECIPES)/NOTICE
+	@$(BIN)/python scripts/evaluate_model.py --model $(RELEASE) --dataset_name Multi30k --output_dir $(RUNS)/report \
+		--data $(DATA)/test_2016_flickr.$(SOURCE).gz $(DATA)/test_2016_flickr.$(TARGET).gz --update_model_card
 
 test: $(READY)
 	@$(PYTEST)

@@ -26,6 +26,7 @@ from ..system.output_folder import (
     CARD,
     CHECKPOINTS,
     METRICS_FILE,
+    NOTICE,
     PROFILE_FOLDER,
     REPORT_FILES,
     SETTINGS_FILE,
@@ -40,7 +41,7 @@ WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 REQUIRED = {CARD, CONFIG, "generation_config.json", TOKENIZER_CONFIG}
-RECORDS = {METRICS_FILE, SETTINGS_FILE, VERSIONS_FILE, *REPORT_FILES, "LICENSE", ".gitattributes"}
+RECORDS = {METRICS_FILE, SETTINGS_FILE, VERSIONS_FILE, *REPORT_FILES, "LICENSE", NOTICE, ".gitattributes"}
 # Not published: logs, checkpoints and results of our training, of `Seq2SeqTrainer` and of transformers' examples.
 LEFT_OUT = (
     *(*TRACKERS, PROFILE_FOLDER, CHECKPOINTS, "runs", "checkpoint-*", ".git", ".cache"),

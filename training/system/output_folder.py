@@ -3,6 +3,7 @@
 from pathlib import Path
 
 CARD = "README.md"
+NOTICE = "NOTICE"
 METRICS_FILE = "metrics.jsonl"
 SETTINGS_FILE = "training_args.yaml"
 VERSIONS_FILE = "versions.json"

@@ -47,6 +47,26 @@ def test_a_card_has_only_what_is_known(folder: Path) -> None:
     assert 'from_pretrained("user/name", trust_remote_code=True)' in code
 
 
+def test_notes_add_metadata_and_sections(folder: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.md"
+    notes.write_text("---\nlicense: other\ntags: [captions]\n---\n\n## License\n\nSee NOTICE.\n", encoding="utf-8")
+    write_card(folder, "user/name", ("de", "fr"), notes)
+    card = ModelCard.load(folder / "README.md")
+    assert (card.data.license, card.data.tags, card.data.language) == ("other", ["captions"], ["de", "fr"])
+    assert card.text.endswith("\n\n## License\n\nSee NOTICE.\n")
+    assert "Ein Hund schläft." in card.text
+    assert folder_problems(folder) == []
+    assert SCORES.sub("", card.text).endswith("See NOTICE.\n"), "an evaluation keeps the notes"
+
+
+def test_notes_that_cannot_be_read_are_refused(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.md").write_text("---\na: [\n---\n")
+    for name in ("missing.md", "broken.md"):
+        with pytest.raises(CardError, match=f"{name} cannot be read as notes for a model card"):
+            write_card(folder, "user/name", ("de", "fr"), tmp_path / name)
+    assert not (folder / "README.md").exists()
+
+
 def test_languages_are_those_of_the_record(folder: Path) -> None:
     (folder / "training_args.yaml").write_text("source_language: cs\ntarget_language: uk\n")
     write_card(folder, "user/name")
