@@ -68,6 +68,9 @@ class DataArguments:
         MAY_CHANGE,  # the data are compared themselves, and beside validation_files it has no effect
     )
     test_size: int = setting("Pairs of the embedded task for the test.", 1_000, AT_LEAST_ONE, LEAVES_TEXT)
+    max_train_samples: int | None = setting(
+        "Train on the first n usable pairs only, without those longer than max_length tokens.", None, AT_LEAST_ONE
+    )
     max_characters: int = setting("Longest usable sentence, in characters.", 2_000, AT_LEAST_ONE)
     max_length: int = setting("Longest usable sentence, in tokens, end token included.", 256, AT_LEAST_ONE)
     max_length_ratio: float = setting(
