@@ -21,12 +21,15 @@ from collections.abc import Sequence
 from .system.command_line import needs_extra, run_command
 
 with needs_extra("train"):
+    from accelerate import PartialState
+
     from .data.loading import DataError
     from .data.streaming import StreamError
     from .learning.accumulation import MemoryShortageError
     from .learning.learner import NonFiniteError
     from .monitoring.metrics_file import ReportError
     from .preflight import read_settings
+    from .pretrained.publishing import PublishingError
     from .run import run
     from .settings.recipe import RecipeError, print_help
     from .system.files import CheckpointError
@@ -35,17 +38,22 @@ with needs_extra("train"):
         end_process,
         final_barrier,
         is_one_of_several,
+        on_main_process,
         print_error,
         print_once,
         print_unexpected_error,
     )
     from .system.signals import STOPPED, Stopped
+    from .upload import upload_model
 
 FINISHED = 0
 FAILED = 1
 WRONG_SETTINGS = 2
 # Their messages say what is wrong and how to fix it.
-ERRORS = (LaunchError, DataError, StreamError, NonFiniteError, MemoryShortageError, CheckpointError, ReportError)
+ERRORS = (
+    *(LaunchError, DataError, StreamError, NonFiniteError, MemoryShortageError, CheckpointError, ReportError),
+    PublishingError,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,6 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             settings = read_settings(arguments)
             if run(settings) is None:
                 print_once(f"the run in {settings.run.output_dir} has finished")
+            if settings.run.push_to_hub:
+                address = on_main_process(PartialState(), lambda: upload_model(settings.run))
+                print_once(f"Uploaded: {address}")
         except Stopped as stop:
             print_once(str(stop))
             status = STOPPED

@@ -156,7 +156,7 @@ def usable_rows(rows: Iterable[Row], limits: Limits, report: CleaningReport) -> 
 
 
 def up_to_usable(rows: Iterable[Row], limits: Limits, count: int) -> Iterator[Row]:
-    """Yield the rows up to the `count`-th usable one, the unusable ones before it included, so that they are reported."""
+    """Yield the rows up to the `count`-th usable one; also the unusable ones before it, so that they are reported."""
     usable = 0
     for row in rows:
         yield row

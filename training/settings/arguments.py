@@ -184,6 +184,11 @@ class RunArguments:
     report_to: list[str] = setting(
         "Trackers of the run beside metrics.jsonl: tensorboard, wandb, both, or none.", ["tensorboard"], MAY_CHANGE
     )
+    push_to_hub: bool = setting("Upload the model to the Hub when the run has finished.", False, MAY_CHANGE)
+    hub_model_id: str | None = setting(
+        "Repository for it, such as your-name/en-de; created if missing.", None, MAY_CHANGE
+    )
+    hub_private_repo: bool = setting("Make that repository private.", True, MAY_CHANGE)
 
     @property
     def folder(self) -> Path:

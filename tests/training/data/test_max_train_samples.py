@@ -1,4 +1,4 @@
-"""`max_train_samples`: the first usable pairs, read in memory, into the cache, beside held-out pairs and as a stream."""
+"""`max_train_samples`: the first usable pairs, read in memory, into the cache, beside held-out pairs and streamed."""
 
 from __future__ import annotations
 
