@@ -6,6 +6,10 @@ Importing it registers the model type "sineformer" with `AutoConfig`, `AutoModel
 
 from importlib.metadata import version
 
+from .training.system.starting import end_quietly_while_starting
+
+end_quietly_while_starting()  # before the next line, which takes seconds
+
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from .configuration import SineformerConfig

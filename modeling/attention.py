@@ -28,6 +28,10 @@ def scaled_dot_product_attention(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute equation 1, softmax(QK^T / sqrt(d_k)) V.
 
+    Models call this function with `attn_implementation="eager"`, at loading or by `model.set_attn_implementation`: set
+    that for a breakpoint here. The default, sdpa, computes the same in one kernel of torch, and so does the decoder in
+    `generate`, unless `use_cache=False`.
+
     Args:
         query: `[..., T, K]`; key: `[..., S, K]`; value: `[..., S, K]`.
         mask: broadcastable to `[..., T, S]`. Boolean: True where a query may attend to a key. Float: added to the

@@ -35,6 +35,7 @@ from .settings.model_arguments import FineTuningArguments, ModelArguments
 from .settings.schedules import SCHEDULES
 from .system.launch import launch_problems, uses_deepspeed, uses_fsdp
 from .system.output_folder import TRACKERS, state_folders
+from .upload import upload_problems
 
 LARGEST_INTEGER = 2**31 - 1
 SPLIT_NAME = re.compile(r"\w+(\.\w+)*")  # as in `datasets`
@@ -60,6 +61,7 @@ def problems_of(settings: Settings) -> Iterator[str]:
     yield from _scoring_problems(settings.evaluation)
     yield from _tracker_problems(settings.run)
     yield from _output_problems(settings.run)
+    yield from upload_problems(settings.run)
 
 
 def _range_problems(settings: Settings) -> Iterator[str]:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from sineformer import SineformerConfig, SineformerForConditionalGeneration
 from sineformer.training.data.bpe import train_tokenizers
@@ -58,6 +59,17 @@ def folder_with_a_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def folder_with_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder with the recipes of the project and the data files that the README names."""
+    monkeypatch.chdir(tmp_path)
+    Path("training").symlink_to(ROOT / "training")
+    Path("data").mkdir()
+    for name in ("train.en", "train.de", "validation.en", "validation.de"):
+        (Path("data") / name).write_text("one sentence\n", encoding="utf-8")
+    return tmp_path
+
+
 def run_snippet(snippet: str, folder: Path) -> None:
     caches = {"HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-c", snippet]
@@ -90,11 +102,8 @@ def test_make_knows_the_targets(target: str) -> None:
 
 
 @pytest.mark.parametrize("words", [words for words in commands() if "--config" in words], ids=" ".join)
-def test_training_accepts_the_flags(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    flags = words[words.index("--config") :]
-    flags[flags.index("--output_dir") + 1] = str(tmp_path / "new")
-    read_settings(flags)
+def test_training_accepts_the_flags(words: list[str], folder_with_data: Path) -> None:
+    read_settings(words[words.index("--config") :])
 
 
 @pytest.mark.parametrize("words", [words for words in commands() if "scripts/translate.py" in words], ids=" ".join)
@@ -105,20 +114,33 @@ def test_translating_works_as_shown(words: list[str], folder_with_a_model: Path)
     assert done.returncode == 0, done.stderr
 
 
-def test_training_accepts_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_accepts_the_recipe(folder_with_data: Path) -> None:
     (recipe,) = blocks("yaml")
-    monkeypatch.chdir(tmp_path)
-    Path("data").mkdir()
-    for name in ("train.en", "train.de", "validation.en", "validation.de"):
-        (Path("data") / name).write_text("one sentence\n", encoding="utf-8")
     Path("recipe.yaml").write_text(recipe, encoding="utf-8")
     settings = read_settings(["--config", "recipe.yaml"])
     assert settings.data.files_of("train") == [Path("data/train.en"), Path("data/train.de")]
 
 
-@pytest.mark.parametrize("target", [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link])
-def test_links_lead_to_files(target: str) -> None:
-    assert (ROOT / target).exists()
+def test_the_table_of_sizes_has_the_parameters_of_the_recipes(folder_with_data: Path) -> None:
+    rows = re.findall(r"\(training/recipes/(\w+\.yaml)\).*?\| (\S+) M \|", README)
+    assert [name for name, _ in rows] == ["tiny.yaml", "small.yaml", "base.yaml", "big.yaml"]
+    data = ["--data_dir", "data", "--train_files", "train.en", "train.de", "--validation_size", "1"]
+    for name, millions in rows:
+        settings = read_settings(["--config", f"training/recipes/{name}", *data, "--output_dir", "new"])
+        config = SineformerConfig(vocab_size=settings.tokenizer.vocab_size, **settings.model.config_fields())
+        with torch.device("meta"):
+            size = SineformerForConditionalGeneration(config).num_parameters()
+        assert f"{size / 1e6:.{len(millions.partition('.')[2])}f}" == millions
+
+
+LINKS = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+
+
+@pytest.mark.parametrize("target", LINKS)
+def test_links_lead_to_files_and_sections(target: str) -> None:
+    path, _, section = target.partition("#")
+    assert (ROOT / path).exists()
+    assert not section or re.search(rf"^#+ {section.replace('-', ' ')}$", README, re.MULTILINE | re.IGNORECASE)
 
 
 def test_the_attention_equation_is_two_hops_away() -> None:

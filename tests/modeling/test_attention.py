@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from sineformer import SineformerConfig
+from sineformer.modeling import attention
 from sineformer.modeling.attention import MultiHeadAttention, scaled_dot_product_attention
 
 
@@ -50,6 +51,29 @@ def test_eight_heads_over_ten_tokens_keep_the_shape_and_give_rows_that_sum_to_on
     assert output.shape == (64, 10, 512)
     assert weights.shape == (64, 8, 10, 10)
     torch.testing.assert_close(weights.sum(dim=-1), torch.ones(64, 8, 10))
+
+
+def test_a_breakpoint_in_equation_one_stops_with_eager_attention(make_model, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def counted(query: torch.Tensor, *rest) -> tuple[torch.Tensor, torch.Tensor]:
+        calls.append(query.shape[-2])
+        return scaled_dot_product_attention(query, *rest)
+
+    monkeypatch.setattr(attention, "scaled_dot_product_attention", counted)
+    model = make_model()
+    source, target = torch.tensor([[5, 6, 7, 3]]), torch.tensor([[2, 8, 9]])
+    model(input_ids=source, decoder_input_ids=target)
+    assert calls == [], "the default, sdpa, does not call it"
+    model.set_attn_implementation("eager")
+    model(input_ids=source, decoder_input_ids=target)
+    assert calls == [4, 4, *[3] * 6], "two encoder layers, and three decoder layers with two attentions each"
+    calls.clear()
+    model.generate(source, max_new_tokens=2)
+    assert calls == [4, 4], "our search has a decoder of its own"
+    calls.clear()
+    model.generate(source, max_new_tokens=2, use_cache=False)
+    assert calls[:8] == [4, 4, *[1] * 6]
 
 
 def one_head_by_hand(attention: MultiHeadAttention, states: torch.Tensor) -> torch.Tensor:

@@ -24,6 +24,7 @@ from ..system.output_folder import (
     REPORT_FILES,
     SETTINGS_FILE,
     TRACKERS,
+    is_finished,
     state_folders,
 )
 from ..system.processes import check_same_disk, on_main_process
@@ -179,14 +180,13 @@ def check_data(checkpoint: Checkpoint, digests: dict[str, str]) -> None:
 
 
 def has_finished(settings: Settings) -> bool:
-    """Return whether the run to resume has finished: it has a model and no checkpoints.
+    """Return whether the run to resume has finished.
 
     Raises:
         CheckpointError: it has, but with other settings.
     """
     output_dir = settings.run.folder
-    written = all((output_dir / name).exists() for name in (SETTINGS_FILE, "config.json", "README.md"))
-    if settings.run.resume_from_checkpoint is None or not written or (output_dir / CHECKPOINTS).exists():
+    if settings.run.resume_from_checkpoint is None or not is_finished(output_dir):
         return False
     earlier = _check_settings(output_dir, settings) or {}
     moved = [key for key in keys_with(Fact.ENDS_RUN) if earlier.get(key) != settings.as_dict()[key]]

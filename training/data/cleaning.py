@@ -148,11 +148,21 @@ def usable_rows(rows: Iterable[Row], limits: Limits, report: CleaningReport) -> 
     """Yield the usable rows; `report` counts all rows that are read, and the bad ones by reason."""
     for row in rows:
         report.read += 1
-        reason = row.problem or _problem(row.source or "", row.target or "", limits)
+        reason = _problem(row, limits)
         if reason is None:
             yield row
         else:
             report.add(reason, f"{row.file}:{row.line}")
+
+
+def up_to_usable(rows: Iterable[Row], limits: Limits, count: int) -> Iterator[Row]:
+    """Yield the rows up to the `count`-th usable one; also the unusable ones before it, so that they are reported."""
+    usable = 0
+    for row in rows:
+        yield row
+        usable += _problem(row, limits) is None
+        if usable == count:
+            return
 
 
 def usable_rows_of_stream(rows: Iterable[Row], limits: Limits, report: CleaningReport) -> Iterator[Row]:
@@ -192,8 +202,11 @@ def length_in_letters(text: str) -> int:
     return len(text) + (HAN_LETTERS - 1) * han + (WIDE_LETTERS - 1) * wide
 
 
-def _problem(source: str, target: str, limits: Limits) -> str | None:
-    """Return the first fault of a pair that could be read, or None."""
+def _problem(row: Row, limits: Limits) -> str | None:
+    """Return the first fault of a row, or None."""
+    if row.problem:
+        return row.problem
+    source, target = row.source or "", row.target or ""
     if not source.strip():
         return EMPTY_SOURCE
     if not target.strip():

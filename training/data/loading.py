@@ -22,7 +22,7 @@ from ..system.files import checksum
 from ..system.processes import on_main_process
 from .bpe import train_vocabulary, train_vocabulary_on
 from .cache import cached_corpus, cached_tokenizers
-from .cleaning import CleaningReport, Limits, clean, read_sample
+from .cleaning import CleaningReport, Limits, clean, read_sample, up_to_usable
 from .corpus import Corpus, EvaluationSet, TextSource, key_of
 from .embedded_task import load_split
 from .encoding import encode_pairs
@@ -165,8 +165,9 @@ def _open_shards(data: DataArguments, shards: list[int], count: int) -> list[Ite
         return distribute(_rows(data, "train"), shards, count)
     table = hub_table(str(data.dataset), data.train_split, data.dataset_config, streaming=True)
     columns, location = _columns(data), f"{data.dataset} ({data.train_split})"
-    if table.num_shards % count:  # every process reads all files and skips the rows of others
-        return distribute(rows_of_stream(table, columns, location), shards, count)
+    # Every process reads all files and skips the rows of others. Only so can it count the first pairs.
+    if table.num_shards % count or data.max_train_samples is not None:
+        return distribute(_first_rows(data, rows_of_stream(table, columns, location)), shards, count)
     from datasets.distributed import split_dataset_by_node
 
     return [
@@ -209,7 +210,17 @@ def _new_report(data: DataArguments) -> CleaningReport:
     return CleaningReport(data.on_bad_rows, data.max_unusable_share)
 
 
+def _first_rows(data: DataArguments, rows: Iterator[Row]) -> Iterator[Row]:
+    """Return the rows of the training data up to the last pair that `max_train_samples` allows."""
+    return rows if data.max_train_samples is None else up_to_usable(rows, _train_limits(data), data.max_train_samples)
+
+
 def _rows(data: DataArguments, split: str) -> Iterator[Row]:
+    rows = _all_rows(data, split)
+    return _first_rows(data, rows) if split == "train" else rows
+
+
+def _all_rows(data: DataArguments, split: str) -> Iterator[Row]:
     if data.dataset == "embedded":
         size = int(getattr(data, f"{split}_size"))
         return read_pairs(load_split(split, size, EMBEDDED_SEED), f"embedded {split} data")

@@ -190,6 +190,8 @@ class Trainer:
             self.saved_step, self.saved_at = self.learner.step, time.monotonic()
 
     def _stop_if(self, asked: bool) -> None:
+        if asked and not self.learner.step:
+            raise Stopped("stopped before the first step by a signal; nothing was saved")
         if asked:
             raise Stopped(f"stopped after step {self.learner.step} by a signal; continue with --resume")
 

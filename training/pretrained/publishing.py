@@ -87,6 +87,14 @@ def plan_upload(folder: Path, destination: Destination, dry_run: bool = False) -
     return upload
 
 
+def destination_problems(destination: Destination) -> list[str]:
+    """Return why a model cannot be uploaded there, one line each, without changing anything."""
+    try:
+        return _name_problems(destination) or list(_access_problems(destination))
+    except PublishingError as error:
+        return [str(error)]
+
+
 def send(folder: Path, upload: Upload, destination: Destination, message: str) -> str:
     """Create the repository and the branch if missing, and upload all files in one commit; return its URL.
 
@@ -138,7 +146,11 @@ def _access_problems(destination: Destination) -> Iterator[str]:
             return
         if bool(api.model_info(destination.repo_id).private) != destination.private:
             actual, fix = ("public", "add --public") if destination.private else ("private", "leave out --public")
-            yield f"{destination.repo_id} exists and is {actual}; {fix}, or change it in the repository's settings"
+            recipe = f"hub_private_repo: {str(not destination.private).lower()}"
+            yield (
+                f"{destination.repo_id} exists and is {actual}; {fix} (in a recipe, {recipe}), or change it in the "
+                "repository's settings"
+            )
         if destination.revision is not None and not destination.is_branch:
             api.model_info(destination.repo_id, revision=destination.revision)
 

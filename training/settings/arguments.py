@@ -16,6 +16,7 @@ from typing import Any, Literal
 from .data_arguments import DataArguments, TokenizerArguments
 from .facts import (
     AT_LEAST_ONE,
+    COMMON,
     ENDS_RUN,
     FINITE,
     FRACTION,
@@ -43,7 +44,7 @@ class OptimisationArguments:
     """The optimiser, the batches, and when training ends (at the first limit reached)."""
 
     learning_rate: float = setting(
-        "Peak of the schedule, reached after warmup_steps; for noam a factor, 1 in the paper.", 7e-4, POSITIVE
+        "Peak of the schedule, reached after warmup_steps; for noam a factor, 1 in the paper.", 7e-4, POSITIVE, COMMON
     )
     lr_scheduler_type: str = setting(
         f"Learning rate after the warm-up: {'; '.join(f'{name}, {each.text}' for name, each in SCHEDULES.items())}.",
@@ -60,7 +61,7 @@ class OptimisationArguments:
     )
     warmup_ratio: float | None = setting("Warm-up as a fraction of the run, instead of warmup_steps.", None, FRACTION)
     max_tokens: int = setting(
-        "Tokens in a batch of one process, padding included, on the larger side.", 4_096, AT_LEAST_ONE
+        "Tokens in a batch of one process, padding included, on the larger side.", 4_096, AT_LEAST_ONE, COMMON
     )
     # A resumed run must keep the number of batches per step over all processes.
     gradient_accumulation_steps: int = setting("Batches per process and step.", 1, AT_LEAST_ONE, MAY_CHANGE)
@@ -97,10 +98,10 @@ class OptimisationArguments:
         1,
         AT_LEAST_ONE,
     )
-    mixed_precision: Literal["no", "fp16", "bf16"] = setting("Precision of the forward pass.", "no")
-    max_steps: int | None = setting("Stop after n steps.", None, AT_LEAST_ONE, MAY_CHANGE, ENDS_RUN)
+    mixed_precision: Literal["no", "fp16", "bf16"] = setting("Precision of the forward pass.", "no", COMMON)
+    max_steps: int | None = setting("Stop after n steps.", None, AT_LEAST_ONE, MAY_CHANGE, ENDS_RUN, COMMON)
     num_epochs: int | None = setting(
-        "Stop after n passes over the training data.", None, AT_LEAST_ONE, MAY_CHANGE, ENDS_RUN
+        "Stop after n passes over the training data.", None, AT_LEAST_ONE, MAY_CHANGE, ENDS_RUN, COMMON
     )
     max_minutes: float | None = setting(
         "Stop after n minutes of training, evaluation included.", None, POSITIVE, MAY_CHANGE, ENDS_RUN
@@ -149,12 +150,17 @@ class EvaluationArguments:
         None,
     )
     patience: int | None = setting(
-        "Stop after n consecutive evaluations without improvement.", None, AT_LEAST_ONE, MAY_CHANGE, ENDS_RUN
+        "Stop after n consecutive evaluations without improvement.", None, AT_LEAST_ONE, MAY_CHANGE, ENDS_RUN, COMMON
     )
     eval_num_beams: int = setting("Beams for translating the validation set; 1 is greedy.", 1, AT_LEAST_ONE)
     eval_batch_size: int = setting("Sentences per batch of translations.", 64, AT_LEAST_ONE, MAY_CHANGE)
     num_beams: int = setting(
-        "Beams for the test at the end, saved as the default of the model.", 4, AT_LEAST_ONE, MAY_CHANGE, MAY_DIFFER
+        "Beams for the test at the end, saved as the default of the model.",
+        4,
+        AT_LEAST_ONE,
+        MAY_CHANGE,
+        MAY_DIFFER,
+        COMMON,
     )
     length_penalty: float = setting(
         "Exponent of the length in beam search, saved as the default of the model.", 1.0, FINITE, MAY_CHANGE, MAY_DIFFER
@@ -166,7 +172,7 @@ class RunArguments:
     """Output folder, checkpoints, devices and logging of the run."""
 
     output_dir: str | None = setting(
-        "Folder for the model and the record of its training.", None, PATH, PRIVATE, MAY_CHANGE
+        "Folder for the model and the record of its training.", None, PATH, PRIVATE, MAY_CHANGE, COMMON
     )
     overwrite_output_dir: bool = setting(
         "Write into an output folder that is not empty, and remove its checkpoints.", False, MAY_CHANGE
@@ -177,6 +183,7 @@ class RunArguments:
         None,
         PATH,
         MAY_CHANGE,
+        COMMON,
         aliases=["--resume"],
         nargs="?",
         const=LATEST,
@@ -185,12 +192,17 @@ class RunArguments:
     save_minutes: float | None = setting("The same every n minutes.", 15.0, POSITIVE, MAY_CHANGE)
     save_total_limit: int = setting("Keep the last n checkpoints, beside the best model.", 2, AT_LEAST_ONE, MAY_CHANGE)
     use_cpu: bool = setting("Train on the CPU even if there is an accelerator.", False, MAY_CHANGE)
-    seed: int = setting("Seed of initialisation, batches and dropout.", 1, NOT_NEGATIVE)
+    seed: int = setting("Seed of initialisation, batches and dropout.", 1, NOT_NEGATIVE, COMMON)
     logging_steps: int = setting("Report every n steps.", 50, AT_LEAST_ONE, MAY_CHANGE)
     profile: bool = setting("Write a profile of three of the first steps.", False, MAY_CHANGE)
     report_to: list[str] = setting(
         "Trackers of the run beside metrics.jsonl: tensorboard, wandb, both, or none.", ["tensorboard"], MAY_CHANGE
     )
+    push_to_hub: bool = setting("Upload the model to the Hub when the run has finished.", False, MAY_CHANGE, COMMON)
+    hub_model_id: str | None = setting(
+        "Repository for it, such as your-name/en-de; created if missing.", None, MAY_CHANGE
+    )
+    hub_private_repo: bool = setting("Make that repository private.", True, MAY_CHANGE)
 
     @property
     def folder(self) -> Path:

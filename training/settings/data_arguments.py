@@ -8,6 +8,7 @@ from typing import Literal
 
 from .facts import (
     AT_LEAST_ONE,
+    COMMON,
     FRACTION_OR_ONE,
     LEAVES_TEXT,
     MAY_CHANGE,
@@ -32,19 +33,20 @@ class DataArguments:
         "they are given.",
         None,
         PATH,
+        COMMON,
     )
     dataset_config: str | None = setting("Configuration name of the Hub dataset.", None)
     dataset_name: str | None = setting(
         "Name of the data in the model card; default: the value of dataset.", None, MAY_CHANGE, LEAVES_TEXT
     )
     data_dir: str = setting(
-        "Folder of the data files, for relative names.", ".", PATH, PRIVATE, MAY_CHANGE, LEAVES_TEXT
+        "Folder of the data files, for relative names.", ".", PATH, PRIVATE, MAY_CHANGE, LEAVES_TEXT, COMMON
     )
     train_files: list[str] = setting(
-        "Two parallel text files, or TSV, CSV, JSONL or Parquet files.", [], PATH, LEAVES_TEXT
+        "Two parallel text files, or TSV, CSV, JSONL or Parquet files.", [], PATH, LEAVES_TEXT, COMMON
     )
-    validation_files: list[str] = setting("The same for validation.", [], PATH, LEAVES_TEXT)
-    test_files: list[str] = setting("The same for the test; optional.", [], PATH, LEAVES_TEXT)
+    validation_files: list[str] = setting("The same for validation.", [], PATH, LEAVES_TEXT, COMMON)
+    test_files: list[str] = setting("The same for the test; optional.", [], PATH, LEAVES_TEXT, COMMON)
     train_split: str = setting("Split of the Hub dataset to train on; slices such as train[:95%%] work.", "train")
     validation_split: str = setting("Split of the Hub dataset for validation.", "validation", LEAVES_TEXT)
     test_split: str | None = setting("Split of the Hub dataset for the test; optional.", None, LEAVES_TEXT)
@@ -52,8 +54,9 @@ class DataArguments:
         "Code of the source language, such as en; default: that of model_name_or_path or of the embedded task.",
         None,
         MAY_DIFFER,
+        COMMON,
     )
-    target_language: str | None = setting("The same of the target language.", None, MAY_DIFFER)
+    target_language: str | None = setting("The same of the target language.", None, MAY_DIFFER, COMMON)
     source_column: str | None = setting(
         "Column of the source in tables and datasets; left out: the one that is named as its language.",
         None,
@@ -66,8 +69,15 @@ class DataArguments:
         None,
         PAIRS_OR_SHARE,
         MAY_CHANGE,  # the data are compared themselves, and beside validation_files it has no effect
+        COMMON,
     )
     test_size: int = setting("Pairs of the embedded task for the test.", 1_000, AT_LEAST_ONE, LEAVES_TEXT)
+    max_train_samples: int | None = setting(
+        "Train on the first n usable pairs only, without those longer than max_length tokens.",
+        None,
+        AT_LEAST_ONE,
+        COMMON,
+    )
     max_characters: int = setting("Longest usable sentence, in characters.", 2_000, AT_LEAST_ONE)
     max_length: int = setting("Longest usable sentence, in tokens, end token included.", 256, AT_LEAST_ONE)
     max_length_ratio: float = setting(
@@ -127,6 +137,7 @@ class TokenizerArguments:
         "Tokens of the joint vocabulary (section 5.1), or of the source if there are two.",
         8_000,
         AT_LEAST_ONE,
+        COMMON,
     )
     target_vocab_size: int | None = setting(
         "Tokens of a separate target vocabulary; default: a joint one.", None, AT_LEAST_ONE

@@ -58,10 +58,12 @@ class Fact(enum.Enum):
     # A fine-tuned model may differ from its base: affects training or search, not the meaning of the weights. Default:
     # the value of the base model.
     MAY_DIFFER = enum.auto()
+    # Among the first settings that one looks for, so `--help` shows it. Default: only `--help-all` does.
+    COMMON = enum.auto()
 
 
 # Short names for use at fields.
-PATH, PRIVATE, MAY_CHANGE, ENDS_RUN, LEAVES_TEXT, MAY_DIFFER = Fact
+PATH, PRIVATE, MAY_CHANGE, ENDS_RUN, LEAVES_TEXT, MAY_DIFFER, COMMON = Fact
 
 
 def setting(text: str, default: Any, *facts: Rule | Fact, **flag: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 from transformers.activations import ACT2FN
 
 from ...configuration.configuration_sineformer import SineformerConfig as Default
-from .facts import AT_LEAST_ONE, FRACTION, MAY_CHANGE, MAY_DIFFER, NOT_NEGATIVE, PATH, Rule, setting
+from .facts import AT_LEAST_ONE, COMMON, FRACTION, MAY_CHANGE, MAY_DIFFER, NOT_NEGATIVE, PATH, Rule, setting
 
 ACTIVATION = Rule(lambda name: name in ACT2FN, "must be a name in transformers.activations.ACT2FN")
 
@@ -21,15 +21,15 @@ ACTIVATION = Rule(lambda name: name in ACT2FN, "must be a name in transformers.a
 class ModelArguments:
     """The architecture: fields of `SineformerConfig` under the same names, and the attention implementation."""
 
-    d_model: int = setting("Width of the model.", Default.d_model, AT_LEAST_ONE)
-    encoder_layers: int = setting("Encoder layers.", Default.encoder_layers, AT_LEAST_ONE)
-    decoder_layers: int = setting("Decoder layers.", Default.decoder_layers, AT_LEAST_ONE)
+    d_model: int = setting("Width of the model.", Default.d_model, AT_LEAST_ONE, COMMON)
+    encoder_layers: int = setting("Encoder layers.", Default.encoder_layers, AT_LEAST_ONE, COMMON)
+    decoder_layers: int = setting("Decoder layers.", Default.decoder_layers, AT_LEAST_ONE, COMMON)
     encoder_attention_heads: int = setting("Heads per encoder layer.", Default.encoder_attention_heads, AT_LEAST_ONE)
     decoder_attention_heads: int = setting("Heads per decoder layer.", Default.decoder_attention_heads, AT_LEAST_ONE)
     encoder_ffn_dim: int = setting("Inner width of encoder feed-forward layers.", Default.encoder_ffn_dim, AT_LEAST_ONE)
     decoder_ffn_dim: int = setting("Inner width of decoder feed-forward layers.", Default.decoder_ffn_dim, AT_LEAST_ONE)
     dropout: float = setting(
-        "Dropout on sublayer outputs and on embeddings.", float(Default.dropout), FRACTION, MAY_DIFFER
+        "Dropout on sublayer outputs and on embeddings.", float(Default.dropout), FRACTION, MAY_DIFFER, COMMON
     )
     attention_dropout: float = setting(
         "Dropout on attention weights.", float(Default.attention_dropout), FRACTION, MAY_DIFFER
@@ -70,7 +70,7 @@ class FineTuningArguments:
     """The model to start from instead of random weights, and which parameters are trained."""
 
     model_name_or_path: str | None = setting(
-        "Start from this Sineformer, a folder or a Hub id: its weights, architecture and tokenizer.", None, PATH
+        "Start from this Sineformer, a folder or a Hub id: its weights, architecture and tokenizer.", None, PATH, COMMON
     )
     model_revision: str | None = setting("Branch, tag or commit of a model on the Hub.", None)
     freeze: list[str] = setting(

@@ -23,7 +23,7 @@ import yaml
 from transformers import HfArgumentParser
 
 from .arguments import CONCERNS, Settings, keys_with
-from .facts import Fact, without_facts
+from .facts import Fact, facts_of, without_facts
 
 NULL = ("", "~", "null")
 # Far more than a recipe needs, but still read and reported on in seconds.
@@ -228,8 +228,8 @@ def _construct(concern: type, values: dict[str, Any]) -> Any:
     return concern(**{key.name: values[key.name] for key in dataclasses.fields(concern) if key.name in values})
 
 
-def print_help(program: str, epilog: str) -> None:
-    """Print every setting with its type, default and description, followed by `epilog`."""
+def print_help(program: str, epilog: str, complete: bool) -> None:
+    """Print the common settings, or all, with their types, defaults and descriptions, followed by `epilog`."""
     parser = argparse.ArgumentParser(
         prog=program,
         usage=f"{program} [--config RECIPE.yaml] [--key value ...]",
@@ -238,9 +238,10 @@ def print_help(program: str, epilog: str) -> None:
         add_help=False,
     )
     for name, concern in CONCERNS.items():
-        group = parser.add_argument_group(name, concern.__doc__)
+        keys = [key for key in dataclasses.fields(concern) if complete or Fact.COMMON in facts_of(key)]
+        group = parser.add_argument_group(name, concern.__doc__ if complete else None)
         types = get_type_hints(concern)
-        for key in dataclasses.fields(concern):
+        for key in keys:
             names = [f"--{key.name}", *key.metadata.get("aliases", [])]
             group.add_argument(*names, metavar=_help_type(types[key.name]), help=_help_text(key))
     parser.print_help()
@@ -262,4 +263,4 @@ def _help_text(key: dataclasses.Field[Any]) -> str:
     default = key.default if key.default is not dataclasses.MISSING else " ".join(key.default_factory())  # type: ignore
     text = str(key.metadata["help"])
     shown = str(default).lower() if isinstance(default, bool) else default
-    return text if default in (None, "") else f"{text} Default: {shown}."
+    return text if default in (None, "") else f"{text} (default: {shown})"

@@ -15,6 +15,7 @@ from ..system.output_folder import SETTINGS_FILE, VERSIONS_FILE
 from .arguments import Settings, without_folders
 from .data_arguments import DataArguments
 
+GIVEN_FOR_EACH_RUN = {"overwrite_output_dir": False, "resume_from_checkpoint": None, "push_to_hub": False}
 LIBRARIES = (
     *("sineformer", "torch", "transformers", "tokenizers", "accelerate"),
     *("datasets", "evaluate", "sacrebleu", "sacremoses"),
@@ -22,10 +23,9 @@ LIBRARIES = (
 
 
 def write_settings(folder: Path, settings: Settings) -> None:
-    """Write the settings as the recipe of a new run: `overwrite_output_dir` and `resume_from_checkpoint`, which must be
-    given for each run, are reset, and absolute paths are shortened to their last component, because the file is
-    published."""
-    values = without_folders(settings.as_dict()) | {"overwrite_output_dir": False, "resume_from_checkpoint": None}
+    """Write the settings as the recipe of a new run: those that must be given for each run are reset, and absolute
+    paths are shortened to their last component, because the file is published."""
+    values = without_folders(settings.as_dict()) | GIVEN_FOR_EACH_RUN
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     write_file(folder / SETTINGS_FILE, text)
 

@@ -9,6 +9,7 @@ import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -17,6 +18,8 @@ FAILED = 1
 STANDARD_OUTPUT = 1  # its file descriptor
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 ENDING = (signal.SIGTERM, signal.SIGHUP)
+# A launcher forwards Ctrl-C to processes that got it from the terminal already: within this time it is one request.
+SAME_REQUEST_SECONDS = 1.0
 
 
 class _EndedBySignal(BaseException):
@@ -39,6 +42,8 @@ def run_command(main: Callable[[], int | None], clear_up: bool = True) -> int:
     """
     if sys.stderr is None:  # closed by the caller; `print` would take standard output in its place
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, signal.SIG_DFL):
+        signal.signal(signal.SIGINT, _interrupt)
     for number in ENDING if clear_up else ():
         if signal.getsignal(number) is signal.SIG_DFL:  # `nohup` ignores one
             signal.signal(number, _end)
@@ -62,6 +67,18 @@ def run_command(main: Callable[[], int | None], clear_up: bool = True) -> int:
         _discard_output()
         print(f"error: the output cannot be written: {error.strerror}", file=sys.stderr)
         return FAILED
+
+
+def _interrupt(_: int, __: FrameType | None) -> None:
+    """Raise `KeyboardInterrupt`; a second Ctrl-C, at least a second later, ends the process at once."""
+    first = time.monotonic()
+
+    def again(number: int, _: FrameType | None) -> None:
+        if time.monotonic() - first > SAME_REQUEST_SECONDS:
+            _end_by(number)
+
+    signal.signal(signal.SIGINT, again)
+    raise KeyboardInterrupt
 
 
 def _end(number: int, _: FrameType | None) -> None:

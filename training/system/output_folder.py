@@ -18,6 +18,21 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_FILES = (ADAPTER_WEIGHTS, "adapter_config.json")
 
 
+def is_finished(output_dir: Path) -> bool:
+    """Return whether a run has finished in this folder: it has a model and no checkpoints."""
+    written = all((output_dir / name).exists() for name in (SETTINGS_FILE, "config.json", CARD))
+    return written and not (output_dir / CHECKPOINTS).exists()
+
+
+def what_is_saved(output_dir: Path) -> str:
+    """Return, for a run that was interrupted, what is left of it in its folder."""
+    if is_finished(output_dir):
+        return f"the model in {output_dir} is complete"
+    if state_folders(output_dir):
+        return "--resume continues from the latest checkpoint"
+    return "nothing was saved"
+
+
 def state_folder(output_dir: Path, step: int) -> Path:
     """Return the folder of the checkpoint of a step."""
     return output_dir / CHECKPOINTS / f"{STATE}{step}"

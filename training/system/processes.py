@@ -156,7 +156,7 @@ def final_barrier() -> None:
         torch.distributed.send(word, dst=0)
 
 
-def on_main_process(accelerator: Accelerator, call: Callable[[], Result]) -> Result:
+def on_main_process(accelerator: Accelerator | PartialState, call: Callable[[], Result]) -> Result:
     """Call `call` on the main process and return its result on all, without a shared disk. A `CheckpointError` or
     `ValueError` of the call is raised on all."""
     outcome: list[Any] = [None, None]

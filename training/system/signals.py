@@ -8,10 +8,10 @@ import time
 from types import FrameType
 from typing import Any
 
+from .command_line import SAME_REQUEST_SECONDS
+
 STOPPED = 75  # exit status "try again" (EX_TEMPFAIL of sysexits.h)
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# A launcher forwards Ctrl-C to processes that got it from the terminal already: within this time it is one request.
-SAME_REQUEST_SECONDS = 1.0
 
 
 class Stopped(Exception):

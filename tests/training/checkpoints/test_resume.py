@@ -111,7 +111,7 @@ def names_of(folder: Path) -> set[str]:
 
 
 def test_the_help_says_the_status_of_a_stopped_run_and_how_to_resume_it(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--help"]) == 0
+    assert main(["--help-all"]) == 0
     shown = capsys.readouterr().out
     assert f"\n    {STOPPED}   a signal stopped it, and `--resume` continues it" in shown
     for flag in ("--resume ", "--save_steps ", "--save_minutes ", "--save_total_limit "):

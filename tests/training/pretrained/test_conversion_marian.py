@@ -176,6 +176,33 @@ def test_a_checkpoint_on_the_hub_is_converted(
     assert_equal_models(folder, tmp_path / "out", marian_text)
 
 
+@pytest.mark.parametrize(
+    ("settings", "name", "expected"),
+    [
+        ({"source_lang": "eng", "target_lang": "zh_Hans"}, "marian", ("eng", "zh_Hans")),
+        ({"source_lang": "en", "target_lang": "ROMANCE"}, "opus-mt-en-ROMANCE", ("en", None)),
+        ({}, "opus-mt-tc-big-en-de", ("en", "de")),
+        ({"source_lang": None, "target_lang": None}, "opus-mt-fi-sv", ("fi", "sv")),
+        (None, "opus-mt-fi-sv", ("fi", "sv")),
+        ({}, "my-model", (None, None)),
+    ],
+)
+def test_the_languages_are_those_of_the_tokenizer_or_of_the_name(
+    make_marian: MakeMarian,
+    tmp_path: Path,
+    settings: dict[str, str | None] | None,
+    name: str,
+    expected: tuple[str | None, str | None],
+) -> None:
+    folder = make_marian().rename(tmp_path / name)
+    (folder / "tokenizer_config.json").unlink()
+    if settings is not None:
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    convert_marian(str(folder), tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "config.json").read_text(encoding="utf-8"))
+    assert (config.get("source_language"), config.get("target_language")) == expected
+
+
 @pytest.mark.slow
 def test_the_folder_loads_where_sineformer_is_not_installed(
     make_marian: MakeMarian, tmp_path: Path, bare_python

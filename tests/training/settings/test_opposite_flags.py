@@ -43,11 +43,11 @@ def test_a_contradictory_opposite_flag_is_one_error(enough: list[str], flags: li
 
 
 def test_help_is_grouped_with_one_spelling_and_the_default_of_each_setting(capsys: pytest.CaptureFixture[str]) -> None:
-    print_help("train", "")
+    print_help("train", "", complete=True)
     out = capsys.readouterr().out
     shown = " ".join(out.split())
     assert max(map(len, out.splitlines())) <= 80
-    assert "--tie_word_embeddings true|false One matrix for embedding and output. Default: true." in shown
+    assert "--tie_word_embeddings true|false One matrix for embedding and output. (default: true)" in shown
     assert "--mixed_precision no|fp16|bf16" in shown
     assert "--save_minutes X" in shown
     assert "--no_KEY sets a boolean setting to false" in shown

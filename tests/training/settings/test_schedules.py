@@ -76,6 +76,6 @@ def test_a_new_entry_of_the_table_is_all_that_a_schedule_needs(tmp_path: Path, m
 
 
 def test_help_describes_each_schedule(capsys: pytest.CaptureFixture[str]) -> None:
-    print_help("train", "")
+    print_help("train", "", complete=True)
     shown = " ".join(capsys.readouterr().out.split())
     assert all(f"{name}, {schedule.text}" in shown for name, schedule in SCHEDULES.items())

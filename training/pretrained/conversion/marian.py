@@ -1,6 +1,6 @@
 """Convert Marian and OPUS-MT checkpoints (`MarianMTModel`) into Sineformer folders.
 
-    config.json                 the same fields, with the "halves" position layout of Marian
+    config.json                 the same fields, with the "halves" position layout of Marian and the two languages
     weights                     the same names; `final_logits_bias` becomes the bias of the output projection
     generation_config.json      unchanged (beams, forced end token, forbidden start token)
     source.spm, target.spm, vocab.json, ...     unchanged, for transformers' `MarianTokenizer`
@@ -15,6 +15,7 @@ Layer drop, which only acts in training, is left out.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from pickle import UnpicklingError
@@ -50,10 +51,14 @@ UNSUPPORTED = {
 SHARED, ENCODER, DECODER, HEAD = (
     f"{name}.weight" for name in ("model.shared", "model.encoder.embed_tokens", "model.decoder.embed_tokens", "lm_head")
 )
+TOKENIZER_CONFIG = "tokenizer_config.json"
 TOKENIZER_FILES = ("source.spm", "target.spm", "vocab.json")
 OPTIONAL_TOKENIZER_FILES = ("target_vocab.json", "special_tokens_map.json", "added_tokens.json")
 # They name paths on the machine that saved the tokenizer.
 LOCAL_SETTINGS = ("name_or_path", "special_tokens_map_file", "tokenizer_file", "target_vocab_file", "is_local")
+# A code such as de, deu or zh_Hans, but not a name of several languages such as ROMANCE.
+LANGUAGE = re.compile(r"[a-z]{2,3}([-_]\w+)?")
+OPUS_NAME = re.compile(r"opus-mt-(?:.+-)?([a-z]{2,3})-([a-z]{2,3})")
 
 
 def convert_marian(source: str, output_dir: Path) -> SineformerForConditionalGeneration:
@@ -73,7 +78,9 @@ def convert_marian(source: str, output_dir: Path) -> SineformerForConditionalGen
     check_output(output_dir)
     _check_config(source)
     tokenizer_files = _find_tokenizer(source)
+    languages = _languages(source, tokenizer_files)
     model = _convert_model(source, _load(source))
+    model.config.source_language, model.config.target_language = languages
 
     def write(folder: Path) -> None:
         model.save_pretrained(folder)
@@ -181,7 +188,7 @@ def _generation_config(marian: Any) -> GenerationConfig:
 
 def _find_tokenizer(source: str) -> dict[str, Path]:
     """Return the files of the tokenizer by name."""
-    names = (*TOKENIZER_FILES, *OPTIONAL_TOKENIZER_FILES, "tokenizer_config.json")
+    names = (*TOKENIZER_FILES, *OPTIONAL_TOKENIZER_FILES, TOKENIZER_CONFIG)
     found = {name: cached_file(source, name, _raise_exceptions_for_missing_entries=False) for name in names}
     missing = [name for name in TOKENIZER_FILES if found[name] is None]
     if missing:
@@ -191,17 +198,29 @@ def _find_tokenizer(source: str) -> dict[str, Path]:
     return {name: Path(path) for name, path in found.items() if path is not None}
 
 
+def _languages(source: str, files: dict[str, Path]) -> tuple[str | None, str | None]:
+    """Return the codes of source and target language in the settings of the tokenizer, or in the name of the model if
+    these have none; None for a side with several languages or an unknown one."""
+    settings = _read_settings(files[TOKENIZER_CONFIG]) if TOKENIZER_CONFIG in files else {}
+    codes = [settings.get(side) for side in ("source_lang", "target_lang")]
+    named = OPUS_NAME.fullmatch(Path(source).name)
+    if named is not None and codes == [None, None]:
+        codes = [*named.groups()]
+    found = [code if isinstance(code, str) and LANGUAGE.fullmatch(code) else None for code in codes]
+    return found[0], found[1]
+
+
 def _write_tokenizer(folder: Path, files: dict[str, Path]) -> None:
     settings: dict[str, Any] = {"source_lang": None, "target_lang": None}
     for name, path in files.items():
-        if name == "tokenizer_config.json":
+        if name == TOKENIZER_CONFIG:
             settings = _read_settings(path)
         else:
             shutil.copyfile(path, folder / name)
     settings = {name: value for name, value in settings.items() if name not in LOCAL_SETTINGS}
     settings["tokenizer_class"] = "MarianTokenizer"  # older checkpoints do not name it
     text = json.dumps(settings, indent=2, ensure_ascii=False)
-    (folder / "tokenizer_config.json").write_text(text + "\n", encoding="utf-8")
+    (folder / TOKENIZER_CONFIG).write_text(text + "\n", encoding="utf-8")
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
