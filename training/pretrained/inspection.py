@@ -22,7 +22,7 @@ from .translation import Hypothesis, Search, search_lines
 RUNNERS_UP = 5
 SENTENCEPIECE_BLANK = "\N{LOWER ONE EIGHTH BLOCK}"
 BYTES = re.compile(r"(?:<0x[0-9A-F]{2}>)+")
-WORD_MARKS = "'’-"  # within a word: didn't, two-year-old
+WORD_MARKS = "'-\N{RIGHT SINGLE QUOTATION MARK}"  # within a word: didn't, two-year-old
 
 
 class InspectionError(ValueError):
