@@ -22,7 +22,7 @@ from sineformer.training.system.command_line import needs_extra, path, path_or_n
 
 with needs_extra("train"):
     from sineformer.training.explanation.attention_pictures import KINDS, Choice, draw_attention
-    from sineformer.training.explanation.picture_files import PictureError, picture_problem, save_picture
+    from sineformer.training.explanation.picture_files import picture_problem, save_picture
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -47,15 +47,16 @@ def main() -> int:
     if options.word and not options.heads:
         parser.error("--word is drawn for each head; add --heads encoder, decoder or cross")
     choice = Choice(options.heads, options.layer, options.word, options.tokens)
+    problem = picture_problem(options.output)
+    if problem is not None:
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
     try:
-        problem = picture_problem(options.output)
-        if problem is not None:
-            raise PictureError(problem)
         check_sentences([options.sentence, *filter(None, [options.translation])])
         model, tokenizers = load_translator(options.model, "cpu", torch.float32)
         inspection = inspect(model, tokenizers, options.sentence, options.translation)
         save_picture(draw_attention(inspection, choice), options.output)
-    except (TranslationError, InspectionError, PictureError) as error:
+    except (TranslationError, InspectionError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"The picture is {options.output}.")

@@ -10,7 +10,7 @@ from functools import partial
 from sineformer.training.system.command_line import needs_extra, path, positive, run_command
 
 with needs_extra("train"):
-    from sineformer.training.explanation.picture_files import PictureError, save_picture
+    from sineformer.training.explanation.picture_files import picture_problem, save_picture
     from sineformer.training.explanation.position_pictures import positions_figure
 
 
@@ -23,11 +23,11 @@ def main() -> int:
     options = parser.parse_args()
     if options.d_model % 2:
         parser.error(f"--d_model is {options.d_model}; it must be even, for one sine and one cosine per frequency")
-    try:
-        save_picture(positions_figure(options.d_model, options.length), options.output)
-    except PictureError as error:
-        print(f"error: {error}", file=sys.stderr)
+    problem = picture_problem(options.output)
+    if problem is not None:
+        print(f"error: {problem}", file=sys.stderr)
         return 1
+    save_picture(positions_figure(options.d_model, options.length), options.output)
     print(f"The picture is {options.output}.")
     return 0
 

@@ -36,23 +36,26 @@ def main() -> int:
     sentence, reference = options.sentence or SENTENCE, options.reference
     if options.sentence is None and reference is None:
         reference = REFERENCE
+    if options.markdown is not None:
+        with needs_extra("train"):
+            from sineformer.training.explanation.pages import page_problem, write_page
+        problem = page_problem(options.markdown)
+        if problem is not None:
+            print(f"error: {problem}", file=sys.stderr)
+            return 1
     try:
         check_sentences([sentence, *filter(None, [reference])])
-        if options.markdown is not None:
-            with needs_extra("train"):
-                from sineformer.training.explanation.pages import check_page, write_page
-            check_page(options.markdown)
         model, tokenizers = load_translator(options.model, "cpu", torch.float32)
         traced = trace(model, tokenizers, sentence, reference)
         steps = describe(traced)
-        if options.markdown is None:
-            print(as_text(traced, steps))
-        else:
-            write_page(options.markdown, traced, steps)
-            print(f"The walk-through is {options.markdown}.")
-    except ValueError as error:
+    except (TranslationError, InspectionError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    if options.markdown is None:
+        print(as_text(traced, steps))
+    else:
+        write_page(options.markdown, traced, steps)
+        print(f"The walk-through is {options.markdown}.")
     return 0
 
 

@@ -78,7 +78,7 @@ def predict(trace: Trace) -> Step:
     rows = []
     for token, probability, others in zip(seen.target, seen.probabilities, seen.runners_up, strict=True):
         named = "  ".join(f"{visible(each.token)} {each.probability:.2f}" for each in others[:SHOWN])
-        rows.append(f"{label(token)}{probability:6.2f}   {named}"[:76])
+        rows.append(f"{label(token)}{probability:6.2f}   {named}"[:76].rstrip())
     return Step(
         "Logits and probabilities",
         "3.4",
@@ -96,7 +96,7 @@ def search(trace: Trace) -> Step:
     rows = ["  score   log P  length  translation"]
     for each in trace.hypotheses:
         length, score = len(each.ids), each.score or 0.0
-        rows.append(f"{score:7.3f}{score * length**penalty:8.3f}{length:8}  {each.text}"[:76])
+        rows.append(f"{score:7.3f}{score * length**penalty:8.3f}{length:8}  {visible(each.text)}"[:76].rstrip())
     beams = len(trace.hypotheses)
     return Step(
         "Beam search" if beams > 1 else "Greedy search",

@@ -39,8 +39,8 @@ def embed(trace: Trace) -> Step:
         "3.4",
         "modeling/encoder_decoder.py: SineformerStack.embed",
         "x = E[id] * sqrt(D)" if trace.model.config.scale_embedding else "x = E[id]",
-        f"Each id selects a row of the embedding matrix E. Multiplied by {scale:.2f}, their features have a mean square "
-        f"of {squares:.2f}; those of the positions, which come next, have 0.50. Shape: {shape('SD', embedded)}.",
+        f"Each id selects a row of the embedding matrix E: {shape('SD', embedded)}. Multiplied by {scale:.2f}, the "
+        f"features have a mean square of {squares:.2f}; those of the positions, which come next, have 0.50.",
         vectors(trace.inspection.source, embedded * scale),
     )
 
@@ -97,8 +97,8 @@ def attend(trace: Trace) -> Step:
         "modeling/attention.py: scaled_dot_product_attention",
         "Attention(Q, K, V) = softmax(Q K^T / sqrt(d_k)) V",
         f"Layer 1, head 1, in NumPy. Each row says what a token attends to; divided by sqrt({query.shape[2]}), the "
-        f"scores stay in the range where softmax has a gradient. The output {shape('SK', ours)} differs from that of the "
-        f"model by at most {difference:.0e}.",
+        f"scores stay in the range where softmax has a gradient. The output {shape('SK', ours)} differs from that of "
+        f"the model by at most {difference:.0e}.",
         matrix(tokens, tokens, torch.from_numpy(weights)),
         "heads",
     )
@@ -126,7 +126,7 @@ def mask_padding(trace: Trace) -> Step:
         [
             f"mask of the sentence with {PADDING} tokens of padding:",
             " ".join(str(value) for value in mask[0, -24:].tolist()),
-            f"its output changes by at most {masked:.0e} with the mask, by {unmasked:.0e} without",
+            f"its output changes by at most {masked:.2g} with the mask, by {unmasked:.2g} without",
         ],
     )
 
@@ -165,7 +165,7 @@ def add_and_normalize(trace: Trace) -> Step:
         "Attention adds to what is known of a token and does not replace it, and gradients have a direct way back. "
         + ("This model normalises before each sub-layer, the paper after it." if before else "")
         + f" The normalised features of the first token have mean {normalized.mean():.2f} and standard deviation "
-        f"{normalized.std():.2f}, before the learned scale only 0 and 1.",
+        f"{normalized.std():.2f}; without the learned scale and shift it would be 0 and 1.",
         lines,
     )
 
@@ -174,13 +174,15 @@ def feed_forward(trace: Trace) -> Step:
     """Describe the feed-forward network."""
     (inner,) = trace.record.inputs[f"{LAYER}.fc2"]
     assert inner is not None
+    function = trace.model.config.activation_function
+    relu = function == "relu"
     active = (inner > 0).float().mean().item()
     output = trace.output(f"{LAYER}.fc2")
     return Step(
         "Feed-forward network",
         "3.3",
         "modeling/layers.py: SineformerLayer.feed_forward",
-        "FFN(x) = max(0, x W_1 + b_1) W_2 + b_2",
+        f"FFN(x) = {'max(0, x W_1 + b_1)' if relu else f'{function}(x W_1 + b_1)'} W_2 + b_2",
         f"Attention moves information between tokens; this network works on each token alone. Inner width "
         f"{shape('SF', inner)}, of which {active:.0%} is above zero here. It has a residual connection and a layer "
         "normalisation too.",

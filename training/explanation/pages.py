@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ..system.files import file_problem, write_file
 from .attention_pictures import Choice, draw_attention
-from .picture_files import PictureError, picture_problem, save_picture
+from .picture_files import picture_problem, save_picture
 from .position_pictures import positions_figure
 from .step import Step
 from .trace import Trace
@@ -29,19 +29,14 @@ def picture_path(page: Path, name: str) -> Path:
     return page.with_name(f"{page.stem}-{name}.svg")
 
 
-def check_page(page: Path) -> None:
-    """Raise PictureError if the page or one of its pictures cannot be written."""
-    problems = [file_problem(page), *(picture_problem(picture_path(page, name)) for name in PICTURES)]
-    if any(problems):
-        raise PictureError("; ".join(filter(None, problems)))
+def page_problem(page: Path) -> str | None:
+    """Return why the page or one of its pictures cannot be written, with the fix; None if they can."""
+    problems = (file_problem(page), *(picture_problem(picture_path(page, name)) for name in PICTURES))
+    return next(filter(None, problems), None)
 
 
 def write_page(page: Path, trace: Trace, steps: Sequence[Step]) -> None:
-    """Write the pictures, then the page.
-
-    Raises:
-        PictureError: a file cannot be written.
-    """
+    """Write the pictures, then the page."""
     for name, draw in PICTURES.items():
         save_picture(draw(trace), picture_path(page, name))
     lines = [f"# {trace.text}", "", f"*{trace.hypotheses[0].text}*", "", letters(trace), ""]

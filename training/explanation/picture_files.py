@@ -17,10 +17,6 @@ SUFFIXES = (".png", ".svg")
 DOTS_PER_INCH = 110
 
 
-class PictureError(ValueError):
-    """Raised if a picture cannot be written."""
-
-
 @contextmanager
 def picture_style() -> Iterator[None]:
     """Draw in the style of the curves of a run, with the same SVG for the same picture."""
@@ -39,11 +35,11 @@ def save_picture(figure: Figure, path: Path) -> None:
     """Write a figure as PNG or SVG, by the suffix of the path; the same figure gives the same bytes.
 
     Raises:
-        PictureError: the suffix is another one, or the file cannot be written.
+        ValueError: the suffix is another one, or the file cannot be written; as `picture_problem` says beforehand.
     """
     problem = picture_problem(path)
     if problem is not None:
-        raise PictureError(problem)
+        raise ValueError(problem)
     kind = path.suffix.lower().removeprefix(".")
     content = io.BytesIO()
     with picture_style():

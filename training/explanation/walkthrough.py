@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from . import decoder_steps, encoder_steps
+from .labels import visible
 from .step import COLUMNS, INDENT, Step
 from .trace import Trace
 
@@ -20,8 +21,9 @@ def describe(trace: Trace) -> list[Step]:
 
 def as_text(trace: Trace, steps: Sequence[Step]) -> str:
     """Return the steps as text."""
-    head = [f"  {trace.text}", f"  {trace.hypotheses[0].text}", "", *textwrap.wrap(letters(trace), COLUMNS), ""]
-    return "\n".join([*head, *(line for number, step in enumerate(steps, 1) for line in _lines(number, step))])
+    head = [trace.text, trace.hypotheses[0].text, letters(trace)]
+    lines = [line for text in head for line in (*textwrap.wrap(visible(text), COLUMNS), "")]
+    return "\n".join([*lines, *(line for number, step in enumerate(steps, 1) for line in _lines(number, step))])
 
 
 def letters(trace: Trace) -> str:
