@@ -10,8 +10,8 @@ from .labels import visible
 from .step import COLUMNS, INDENT, Step
 from .trace import Trace
 
-SENTENCE = "Two dogs are playing in the snow."
-REFERENCE = "Zwei Hunde spielen im Schnee."
+SENTENCE = "A boy is trying to catch a ball."
+REFERENCE = "Ein Junge versucht, einen Ball zu fangen."
 
 
 def describe(trace: Trace) -> list[Step]:
