@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
@@ -216,6 +217,22 @@ def make_model_folder() -> Callable[[Path, int], Path]:
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def is_defined() -> Callable[[str, str], bool]:
+    """Return a function that says whether a file of the project defines a name, such as `Class.method`."""
+
+    def defines(file: str, name: str) -> bool:
+        body: list[ast.stmt] = ast.parse((ROOT / file).read_text(encoding="utf-8")).body
+        for part in name.split("."):
+            found = [each for each in body if getattr(each, "name", None) == part]
+            if not found:
+                return False
+            body = getattr(found[0], "body", [])
+        return True
+
+    return defines
 
 
 MARIAN_SIZES = {

@@ -20,7 +20,17 @@ import sineformer
 ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDERS = ["configuration", "modeling", "training", "scripts"]
 # Folders of `training`; the files next to them may import from all.
-ROOMS = ["system", "settings", "data", "pretrained", "evaluation", "monitoring", "learning", "checkpoints"]
+ROOMS = [
+    "system",
+    "settings",
+    "data",
+    "pretrained",
+    "evaluation",
+    "monitoring",
+    "explanation",
+    "learning",
+    "checkpoints",
+]
 SOURCES = sorted(path.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 
 

@@ -17,6 +17,8 @@ from ...modeling.modeling_sineformer import SineformerForConditionalGeneration
 from ..data.tokenizer import Tokenizers, load_tokenizers
 
 CONFIG = "config.json"
+# In the clone: the model that commands take which only show something, unless they are told another one.
+SHIPPED_MODEL = "pretrained/sineformer-tiny-multi30k-en-de"
 
 
 class PretrainedError(ValueError):

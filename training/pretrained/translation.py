@@ -16,10 +16,17 @@ from .splitting import Splitter, join_sentences, split_lines
 
 
 class Hypothesis(NamedTuple):
-    """Hold a translation and, if requested, its score: its log-probability / length ** `length_penalty`."""
+    """Hold a translation.
+
+    Attributes:
+        text: without special tokens and line breaks.
+        score: its log-probability / length ** `length_penalty`, if requested.
+        ids: its token ids, with the end token unless it reached the limit of length.
+    """
 
     text: str
     score: float | None = None
+    ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,8 +160,24 @@ def search_batch(model: Any, tokenizers: Tokenizers, batch: SourceBatch, search:
     sequences = output.sequences if search.scores else output  # [B * n, T]
     scores = _scores(model, output) if search.scores else [None] * len(sequences)
     texts = tokenizers.target.batch_decode(sequences, skip_special_tokens=True)
-    found = [Hypothesis(" ".join(text.splitlines()), score) for text, score in zip(texts, scores, strict=True)]
+    found = [
+        Hypothesis(" ".join(text.splitlines()), score, _generated(model, ids))
+        for text, score, ids in zip(texts, scores, sequences.tolist(), strict=True)
+    ]
     return [found[start : start + search.translations] for start in range(0, len(found), search.translations)]
+
+
+def _generated(model: Any, sequence: list[int]) -> tuple[int, ...]:
+    """Return the ids of a sequence between its start token and its padding, the end token included."""
+    settings = model.generation_config
+    ends = settings.eos_token_id if isinstance(settings.eos_token_id, list) else [settings.eos_token_id]
+    ids = sequence[1:]
+    for index, token in enumerate(ids):
+        if token in ends:
+            return tuple(ids[: index + 1])
+    while ids and ids[-1] == settings.pad_token_id:
+        ids.pop()
+    return tuple(ids)
 
 
 def _scores(model: Any, output: Any) -> list[float]:

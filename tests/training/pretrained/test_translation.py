@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import GenerationConfig
 
 from sineformer.training.pretrained import translation
 from sineformer.training.pretrained.translation import translate_lines
@@ -14,6 +15,7 @@ class Parrot:
     """Stand in for a model: `generate` returns the source in upper case and records its batches."""
 
     device = torch.device("cpu")
+    generation_config = GenerationConfig(eos_token_id=3, pad_token_id=0)
 
     def __init__(self, tokenizers: Any) -> None:
         self.tokenizers = tokenizers
