@@ -3,6 +3,8 @@
 sineformer-walkthrough
 sineformer-walkthrough --model DIR "A man is riding a horse." --reference "Ein Mann reitet auf einem Pferd."
 sineformer-walkthrough --markdown walkthrough.md
+
+Attention is "eager" here: a breakpoint in `scaled_dot_product_attention` (modeling/attention.py) stops.
 """
 
 import argparse

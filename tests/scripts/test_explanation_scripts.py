@@ -67,6 +67,7 @@ def test_positions_are_drawn_without_a_model(tmp_path: Path) -> None:
         (["plot_attention", SENTENCE, "--output", "a.gif"], 1, "end it in .png or .svg"),
         (["plot_attention", SENTENCE, "--word", "dog"], 2, "add --heads encoder, decoder or cross"),
         (["plot_attention", SENTENCE, "--model", "nowhere at all"], 1, "neither a folder nor the id of a model"),
+        (["walkthrough"], 1, "run this in the root folder of a clone, or give --model"),
         (["plot_positions", "--d_model", "7"], 2, "it must be even"),
         (["walkthrough", SENTENCE, "--model", "model", "--markdown", "model"], 1, "model"),
         (["walkthrough", " ", "--model", "model"], 1, "no visible characters"),

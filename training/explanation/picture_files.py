@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,7 +43,9 @@ def save_picture(figure: Figure, path: Path) -> None:
         raise ValueError(problem)
     kind = path.suffix.lower().removeprefix(".")
     content = io.BytesIO()
-    with picture_style():
+    with picture_style(), warnings.catch_warnings():
+        if kind == "svg":  # its text is drawn by the viewer, with the fonts there
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")
         metadata = {"Date": None} if kind == "svg" else {"Software": None}
         figure.savefig(content, format=kind, dpi=DOTS_PER_INCH, bbox_inches="tight", metadata=metadata)
     write_file(path, content.getvalue())

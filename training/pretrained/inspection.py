@@ -125,7 +125,7 @@ def inspect(model: Any, tokenizers: Tokenizers, source: str, translation: Hypoth
             the model finds as its generation config says.
 
     Raises:
-        InspectionError: the source has no visible characters.
+        InspectionError: the source has no visible characters, or the translation no tokens.
     """
     if is_invisible(source):
         raise InspectionError("the source has no visible characters; give a sentence")
@@ -136,6 +136,8 @@ def inspect(model: Any, tokenizers: Tokenizers, source: str, translation: Hypoth
         target_ids = list(translation.ids)
     else:
         target_ids = tokenizers.target(text_target=translation, verbose=False)["input_ids"]
+    if not target_ids:
+        raise InspectionError("the translation has no tokens; give its text, or one that `search_lines` found")
     return inspect_ids(model, tokenizers, source_ids, target_ids)
 
 

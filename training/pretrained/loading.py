@@ -38,6 +38,8 @@ def find_model(name: str, revision: str | None = None, files: list[str] | None =
     """
     folder = Path(name)
     if not os.path.isdir(folder):
+        if name == SHIPPED_MODEL:
+            raise PretrainedError(f"{name} is not here: run this in the root folder of a clone, or give --model")
         try:
             folder = Path(snapshot_download(name, revision=revision, allow_patterns=files))
         except HFValidationError as error:

@@ -11,10 +11,10 @@ import torch
 from matplotlib.figure import Figure
 
 from sineformer.modeling.positional_encoding import sinusoidal_encoding
-from sineformer.training.explanation.attention_pictures import Choice, draw_attention
+from sineformer.training.explanation.attention_pictures import Choice, attention_figure, draw_attention
 from sineformer.training.explanation.picture_files import save_picture
 from sineformer.training.explanation.position_pictures import positions_figure
-from sineformer.training.pretrained.inspection import Inspection, InspectionError, inspect
+from sineformer.training.pretrained.inspection import AttentionMap, Inspection, InspectionError, inspect
 
 SOURCE = "a man is riding a horse"
 
@@ -95,6 +95,14 @@ def test_the_same_figure_gives_the_same_file(seen: Inspection, tmp_path: Path, s
         save_picture(draw_attention(seen, Choice("decoder")), path)
     assert first.read_bytes() == second.read_bytes()
     assert first.read_bytes().startswith(start)
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_svg_has_every_script_as_text(tmp_path: Path) -> None:
+    attention = AttentionMap([" 我", " $x$"], [" 爱", "\n"], torch.eye(2))
+    save_picture(attention_figure("你", attention), tmp_path / "x.svg")
+    drawn = (tmp_path / "x.svg").read_text(encoding="utf-8")
+    assert all(f">{text}</text>" in drawn for text in ("\N{OPEN BOX}我", "\N{OPEN BOX}爱", "\\n", "你"))
 
 
 @pytest.mark.parametrize(("name", "message"), [("x.gif", "end it in .png or .svg"), ("no/folder/x.png", "no")])

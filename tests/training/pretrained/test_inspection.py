@@ -81,9 +81,11 @@ def test_a_missing_layer_or_head_is_named(
         inspect(small_model, small_tokenizers, SOURCE).cross_attention(layer, head)
 
 
-def test_a_source_without_characters_is_refused(small_model: Any, small_tokenizers: Any) -> None:
+def test_an_empty_source_or_translation_is_refused(small_model: Any, small_tokenizers: Any) -> None:
     with pytest.raises(InspectionError, match="no visible characters"):
         inspect(small_model, small_tokenizers, " \u200b")
+    with pytest.raises(InspectionError, match="the translation has no tokens"):
+        inspect(small_model, small_tokenizers, SOURCE, Hypothesis("ein Mann"))
 
 
 @pytest.mark.parametrize(
