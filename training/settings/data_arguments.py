@@ -41,7 +41,11 @@ class DataArguments:
         "Folder of the data files, for relative names.", ".", PATH, PRIVATE, MAY_CHANGE, LEAVES_TEXT
     )
     train_files: list[str] = setting(
-        "Two parallel text files, or TSV, CSV, JSONL or Parquet files.", [], PATH, LEAVES_TEXT
+        "Parallel text files, source then target, in one or several pairs; or TSV, CSV, JSONL or Parquet files. Text "
+        "that is given twice counts twice.",
+        [],
+        PATH,
+        LEAVES_TEXT,
     )
     validation_files: list[str] = setting("The same for validation.", [], PATH, LEAVES_TEXT)
     test_files: list[str] = setting("The same for the test; optional.", [], PATH, LEAVES_TEXT)
