@@ -43,7 +43,12 @@ class DataArguments:
         "Folder of the data files, for relative names.", ".", PATH, PRIVATE, MAY_CHANGE, LEAVES_TEXT, COMMON
     )
     train_files: list[str] = setting(
-        "Two parallel text files, or TSV, CSV, JSONL or Parquet files.", [], PATH, LEAVES_TEXT, COMMON
+        "Parallel text files, source then target, in one or several pairs; or TSV, CSV, JSONL or Parquet files. Text "
+        "that is given twice counts twice.",
+        [],
+        PATH,
+        LEAVES_TEXT,
+        COMMON,
     )
     validation_files: list[str] = setting("The same for validation.", [], PATH, LEAVES_TEXT, COMMON)
     test_files: list[str] = setting("The same for the test; optional.", [], PATH, LEAVES_TEXT, COMMON)

@@ -53,6 +53,21 @@ SETTINGS = {
 }
 
 
+def test_several_pairs_of_files_are_the_same_in_memory_and_in_the_cache(files: Path) -> None:
+    for name in ("first", "second"):
+        rows = [line.split("\t") for line in (files / f"{name}.tsv").read_text().splitlines() if line.count("\t") == 1]
+        for side, language in enumerate(("en", "de")):
+            (files / f"{name}.{language}").write_text("".join(f"{row[side]}\n" for row in rows))
+    names = ["first.en", "first.de", "second.en", "second.de", "second.en", "second.de"]
+    plain, written, read = (load(files, "--train_files", *names, cache=cache) for cache in (None, "cache", "cache"))
+    assert plain.train.report.read == 50 + 2 * 31, "the second pair of files twice"
+    for other in (written, read):
+        assert data_digests(other) == data_digests(plain)
+        assert [other.train.location(row) for row in range(other.train.size)] == [
+            Path(plain.train.location(row)).name for row in range(plain.train.size)
+        ]
+
+
 def settings_of(files: Path, *flags: str) -> Settings:
     given = {flag.removeprefix("--") for flag in flags}
     kept = [word for key, values in SETTINGS.items() if key not in given for word in (f"--{key}", *values)]

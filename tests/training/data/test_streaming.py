@@ -276,6 +276,15 @@ def test_a_fault_of_a_file_is_the_same_error_as_without_a_stream(
         epoch_of(batches)
 
 
+def test_shards_have_the_rows_of_several_pairs_of_files(tmp_path: Path) -> None:
+    for name in ("a.en", "a.de", "b.en", "b.de"):
+        (tmp_path / name).write_text("".join(f"{name} {line}\n" for line in range(5)))
+    names = ["a.en", "a.de", "b.en", "b.de", "b.en", "b.de"]
+    data = DataArguments(dataset="files", data_dir=str(tmp_path), train_files=names)
+    rows = [row.source for shard in (0, 1) for row in _open_shards(data, [shard], 2)[0]]
+    assert sorted(map(str, rows)) == sorted(f"{name} {line}" for name in ("a.en", "b.en", "b.en") for line in range(5))
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_a_dataset_is_split_by_its_files_where_they_divide(tmp_path: Path, count: int) -> None:
     pyarrow = pytest.importorskip("pyarrow")

@@ -2,7 +2,8 @@
 
 | Reader            | Files                                              | `line` counts   |
 |-------------------|----------------------------------------------------|-----------------|
-| `read_files`      | two parallel text files, one line per sentence     | lines           |
+| `read_files`      | parallel text files, source then target, one line  | lines           |
+|                   | per sentence; one pair of files or several         |                 |
 |                   | `.tsv`, `.csv`, `.jsonl`, one file or several      | lines           |
 |                   | `.parquet`, one file or several                    | rows            |
 | `read_hub` (*)    | a dataset id, or a folder `load_dataset` can read  | rows            |
@@ -47,28 +48,50 @@ def read_pairs(pairs: Iterable[tuple[str, str]], name: str) -> Iterator[Row]:
 def read_files(
     files: Sequence[str | Path], columns: ColumnNames | None = None, languages: ColumnNames | None = None
 ) -> Iterator[Row]:
-    """Read two parallel text files (source first), or one or several table files in order.
+    """Read files in order: each table is a part of the data, and so are two parallel text files (source first).
+
+    A part that is given twice is read twice.
 
     With `columns`, the first line of TSV and CSV files is a header. Without them, a header must name the two languages;
     a file without a header has source and target in its first two columns. JSONL and Parquet need `columns`, or columns
     named as the languages, at top level or inside a `translation` mapping.
 
     Raises:
-        ValueError: immediately for a missing or empty file, an unknown suffix, a wrong number of files, missing
-            `columns`, or a header that does not say which columns to read; while reading for a header without the named
-            columns, parallel files of unequal length, a damaged archive or a file that changes.
+        ValueError: immediately for a missing or empty file, an unknown suffix, a text file without its other side,
+            missing `columns`, or a header that does not say which columns to read; while reading for a header without
+            the named columns, parallel files of unequal length, a damaged archive or a file that changes.
     """
     paths = [Path(file) for file in files]
     for path in paths:
         check_file(path)
-    suffixes = [_suffix(path) for path in paths]
-    if paths and all(suffix in TABLE_READERS for suffix in suffixes):
-        return _read_tables([(path, _columns(path, columns, languages)) for path in paths])
-    if len(paths) == 2 and not any(suffix in TABLE_READERS or suffix in NOT_PARALLEL_TEXT for suffix in suffixes):
-        return _read_parallel(paths[0], paths[1])
+    parts = _parts(paths)
+    tables = {part[0]: _columns(part[0], columns, languages) for part in parts if len(part) == 1}
+    return _read_parts(parts, tables)
+
+
+def _parts(paths: Sequence[Path]) -> list[tuple[Path, ...]]:
+    """Return the parts of the data: a table alone, or two parallel text files."""
+    parts, source = list[tuple[Path, ...]](), None
+    for path in paths:
+        is_table = _suffix(path) in TABLE_READERS
+        if _suffix(path) in NOT_PARALLEL_TEXT or (is_table and source is not None):
+            raise ValueError(_unknown_format(paths))
+        if is_table:
+            parts.append((path,))
+        elif source is None:
+            source = path
+        else:
+            parts.append((source, path))
+            source = None
+    if source is not None or not parts:
+        raise ValueError(_unknown_format(paths))
+    return parts
+
+
+def _unknown_format(paths: Sequence[Path]) -> str:
     names = ", ".join(str(path) for path in paths) or "no files"
-    raise ValueError(
-        f"{names}: the format is unknown; give two parallel text files (source, then target), or one or several "
+    return (
+        f"{names}: the format is unknown; give two parallel text files (source, then target) or several such pairs, or "
         f"files ending in {', '.join(TABLE_READERS)} (all but .parquet also with {', '.join(COMPRESSIONS)})"
     )
 
@@ -95,13 +118,13 @@ def _columns(path: Path, columns: ColumnNames | None, languages: ColumnNames | N
     return columns or languages
 
 
-def _read_tables(tables: list[tuple[Path, ColumnNames | None]]) -> Iterator[Row]:
+def _read_parts(parts: list[tuple[Path, ...]], tables: dict[Path, ColumnNames | None]) -> Iterator[Row]:
     row = None
-    for path, columns in tables:
-        for row in TABLE_READERS[_suffix(path)](path, columns):
+    for first, *target in parts:
+        for row in _read_parallel(first, *target) if target else TABLE_READERS[_suffix(first)](first, tables[first]):
             yield row
     if row is None:
-        raise ValueError(f"{', '.join(str(path) for path, _ in tables)}: no rows; check how this file was made")
+        raise ValueError(f"{', '.join(str(path) for path, *_ in parts)}: no rows; check how this file was made")
 
 
 def _read_parallel(source_path: Path, target_path: Path) -> Iterator[Row]:

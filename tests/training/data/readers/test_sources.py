@@ -97,6 +97,25 @@ def test_several_table_files_are_read_one_after_another(tmp_path: Path) -> None:
     assert [row.file for row in rows] == [str(files[0])] * 4 + [str(files[1])] * 4
 
 
+def test_pairs_of_text_files_and_tables_are_read_one_after_another_and_twice_if_given_twice(tmp_path: Path) -> None:
+    english, german = write(tmp_path / "a.en", "One.\nTwo.\n"), write(tmp_path / "a.de", "Eins.\nZwei.\n")
+    more = [write(tmp_path / "b.en", "Three.\n"), write(tmp_path / "b.de.gz", "Drei.\n")]
+    table = write(tmp_path / "c.jsonl", TABLES["pairs.jsonl"])
+    rows = list(read_files([english, german, table, *more, english, german], EN_DE))
+    first, second = [("One.", "Eins."), ("Two.", "Zwei.")], [("Three.", "Drei.")]
+    assert pairs(rows) == [*first, *PLAIN, *second, *first]
+    assert [(Path(row.file).name, row.line) for row in rows if "jsonl" not in row.file] == [
+        *(("a.en", 1), ("a.en", 2), ("b.en", 1), ("a.en", 1), ("a.en", 2)),
+    ]
+
+
+def test_unequal_files_are_named_among_several_pairs(tmp_path: Path) -> None:
+    files = [write(tmp_path / name, text) for name, text in (("a.en", "1\n"), ("a.de", "1\n"), ("b.en", "1\n"))]
+    files.append(write(tmp_path / "b.de", "1\n2\n"))
+    with pytest.raises(ValueError, match=r"b\.en has 1 lines and .*b\.de has 2"):
+        list(read_files(files))
+
+
 @pytest.mark.parametrize("translation", [False, True])
 def test_parquet_gives_named_columns_and_translation_rows(tmp_path: Path, translation: bool) -> None:
     columns = [{"en": source, "de": target, "id": 7} for source, target in PLAIN]
@@ -209,6 +228,9 @@ def test_parallel_files_of_unequal_length_are_refused_with_both_counts(tmp_path:
         (["a.de"], "two parallel text files"),
         (["a.de", "b.de", "c.de"], "two parallel text files"),
         (["a.de", "a.jsonl"], "two parallel text files"),
+        (["a.jsonl", "a.de"], "two parallel text files"),
+        (["a.de", "a.jsonl", "b.de"], "two parallel text files"),
+        (["a.en", "a.de", "b.en"], r"a\.en, .*a\.de, .*b\.en: the format is unknown; .* or several such pairs"),
         (["a.json"], r"ending in \.tsv, \.csv, \.jsonl, \.parquet"),
         (["a.json", "b.json"], r"ending in \.tsv, \.csv, \.jsonl, \.parquet"),
         (["a.parquet.gz"], r"all but \.parquet"),
