@@ -75,7 +75,7 @@ def test_one_command_trains_in_stages_resumes_releases_and_evaluates(data: Path,
     assert "resuming from" in done.stderr
     records = [tmp_path / "runs" / stage / "training_args.yaml" for stage in ("stage1", "stage2")]
     stages = [yaml.safe_load(record.read_text(encoding="utf-8")) for record in records]
-    assert [(each["r_drop"], each["lr_scheduler_type"]) for each in stages] == [(0, "inverse_sqrt"), (3, "linear")]
+    assert [each["lr_scheduler_type"] for each in stages] == ["inverse_sqrt", "linear"]
     check_release(tmp_path / "release", data)
     quoting = [path for path in (tmp_path / "release").iterdir() if str(tmp_path).encode() in path.read_bytes()]
     assert quoting == []
@@ -115,5 +115,5 @@ def test_the_stages_differ_only_where_they_should() -> None:
     assert first[1] == second[1] == []
     common = first[0].keys() & second[0].keys()
     differing = {key for key in common if first[0][key] != second[0][key]}
-    assert differing == {"lr_scheduler_type", "learning_rate", "warmup_steps", "max_steps"}
-    assert second[0].keys() - common == {"r_drop"}
+    assert differing == {"lr_scheduler_type", "learning_rate", "warmup_steps", "max_steps", "seed"}
+    assert second[0].keys() == common
