@@ -14,12 +14,14 @@ import pytest
 import torch
 
 from sineformer import SineformerConfig, SineformerForConditionalGeneration
+from sineformer.modeling.code_files import CODE_FILES
 from sineformer.training.data.bpe import train_tokenizers
 from sineformer.training.preflight import read_settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-MODEL_DIR = "runs/demo"  # the trained model of the README
+MODEL_DIR = "runs/demo"  # the output of `make demo`
+SHIPPED = "pretrained"
 SENTENCES = ["The dog is sleeping.", "Der Hund schläft.", "Where is my book?", "Wo ist mein Buch?"]
 
 
@@ -41,8 +43,9 @@ def last_call(snippet: str) -> str:
 
 @pytest.fixture(scope="module")
 def folder_with_a_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a folder with a tiny untrained model in place of the trained one of the README."""
+    """Make a folder with the models of the README: the shipped one, and an untrained one in place of the demo."""
     folder = tmp_path_factory.mktemp("readme")
+    shutil.copytree(ROOT / SHIPPED, folder / SHIPPED)
     tokenizer = train_tokenizers(SENTENCES, SENTENCES, 300, None).source
     ids = {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
     sizes = {"encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
@@ -85,7 +88,7 @@ def test_the_python_snippets_run(snippet: str, folder_with_a_model: Path) -> Non
 def test_the_fine_tuning_snippet_leaves_a_complete_folder(folder_with_a_model: Path) -> None:
     (snippet,) = (each for each in blocks("python") if "trainer" in each)
     run_snippet(snippet, folder_with_a_model)
-    complete = {path.name for path in (folder_with_a_model / MODEL_DIR).iterdir() if path.is_file()}
+    complete = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", *CODE_FILES}
     assert complete <= {path.name for path in (folder_with_a_model / "runs" / "tuned").iterdir()}
 
 
