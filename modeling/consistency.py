@@ -134,7 +134,8 @@ def _precise(dtype: torch.dtype) -> torch.dtype:
 
 def _compare(logs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return P and Q, their log ratios r and -r, `[2, ..., V]` each, and KL(P || Q) and KL(Q || P), `[2, ...]`."""
-    probabilities, ratios = logs.softmax(dim=-1), logs - logs.flip(0)  # exp(logs), which some CPUs take longer for
+    # The softmax of log-probabilities is their exponential, for which some CPUs take several times as long.
+    probabilities, ratios = logs.softmax(dim=-1), logs - logs.flip(0)
     return probabilities, ratios, (probabilities * ratios).sum(dim=-1)
 
 
