@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from sineformer import SineformerConfig, SineformerForConditionalGeneration
 from sineformer.modeling.code_files import CODE_FILES
@@ -21,7 +23,7 @@ from sineformer.training.preflight import read_settings
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MODEL_DIR = "runs/demo"  # the output of `make demo`
-SHIPPED = "pretrained"
+SHIPPED = "pretrained/sineformer-tiny-multi30k-en-de"
 SENTENCES = ["The dog is sleeping.", "Der Hund schläft.", "Where is my book?", "Wo ist mein Buch?"]
 
 
@@ -85,11 +87,46 @@ def test_the_python_snippets_run(snippet: str, folder_with_a_model: Path) -> Non
     run_snippet(snippet, folder_with_a_model)
 
 
-def test_the_fine_tuning_snippet_leaves_a_complete_folder(folder_with_a_model: Path) -> None:
+def loss_of(folder: Path, source: str, target: str) -> float:
+    """Return the loss of the model in a folder on one pair."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    batch = tokenizer(source, text_target=target, return_tensors="pt")
+    with torch.no_grad():
+        return float(AutoModelForSeq2SeqLM.from_pretrained(folder).eval()(**batch).loss)
+
+
+def test_the_fine_tuning_snippet_improves_the_loss_and_leaves_a_complete_folder(folder_with_a_model: Path) -> None:
     (snippet,) = (each for each in blocks("python") if "trainer" in each)
     run_snippet(snippet, folder_with_a_model)
+    base, tuned = folder_with_a_model / SHIPPED, folder_with_a_model / "runs" / "tuned"
     complete = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", *CODE_FILES}
-    assert complete <= {path.name for path in (folder_with_a_model / "runs" / "tuned").iterdir()}
+    assert complete <= {path.name for path in tuned.iterdir()}
+    (source,), (target,) = (re.findall(rf'"{side}": \["(.*?)"\]', snippet) for side in ("en", "de"))
+    assert loss_of(tuned, source, target) < loss_of(base, source, target)
+
+
+@pytest.mark.slow
+def test_the_fine_tuning_command_improves_the_model_and_reports_the_scores_before_and_after(
+    folder_with_a_model: Path, tmp_path: Path
+) -> None:
+    (words,) = (words for words in commands() if "--model_name_or_path" in words)
+    shutil.copytree(folder_with_a_model / MODEL_DIR, tmp_path / words[words.index("--model_name_or_path") + 1])
+    (tmp_path / "data").mkdir()
+    for split, repeated in {"more": 500, "validation": 1}.items():
+        for language, sentences in {"en": SENTENCES[::2], "de": SENTENCES[1::2]}.items():
+            text = "".join(f"{sentence}\n" for sentence in sentences * repeated)
+            (tmp_path / "data" / f"{split}.{language}").write_text(text, encoding="utf-8")
+    command = [sys.executable, str(ROOT / words[1]), *words[2:], "--use_cpu"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    output = tmp_path / words[words.index("--output_dir") + 1]
+    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    before, after = ([line for line in lines if line["kind"] == kind] for kind in ("validation_base", "validation"))
+    assert [line["step"] for line in before] == [0]
+    assert after[-1]["loss"] < before[0]["loss"]
+    card = (output / "README.md").read_text(encoding="utf-8")
+    assert "| validation, base model |" in card
+    assert "| validation |" in card
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)

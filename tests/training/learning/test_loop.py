@@ -202,3 +202,12 @@ def test_training_memorises_the_text(small_model: Any, pairs: EncodedPairs, make
     before = loss()
     trainer.run(lambda step: True)
     assert loss() < 0.7 * before
+
+
+def test_a_signal_before_the_first_step_leaves_nothing_to_save(
+    small_model: Any, make_trainer: Callable[..., Trainer]
+) -> None:
+    trainer = make_trainer(small_model, Limits(max_steps=3, num_epochs=None))
+    trainer.stop_asked = lambda: True
+    with pytest.raises(Stopped, match="stopped before the first step by a signal; nothing was saved"):
+        trainer.run(lambda step: True, lambda: pytest.fail("there is nothing to save"))
