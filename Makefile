@@ -53,7 +53,8 @@ $(READY): pyproject.toml constraints.txt
 	@mkdir -p $(VENV)/types && ln -sfn ../.. $(VENV)/types/sineformer
 	@touch $@
 
-# Optional dependencies of runs, which only the slow tests need.
+# Optional dependencies of runs and of the page, which only the slow tests need. Those of the page also drive Chromium,
+# if the machine has one.
 $(VENV)/slow: $(READY)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[deepspeed]' wandb
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[app,deepspeed]' wandb playwright
 	@touch $@

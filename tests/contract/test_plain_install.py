@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sineformer.tests.contract.conftest import Pip
 
 OF_FINISHED_MODELS = ("translate", "convert_marian", "convert_torch_transformer", "push_to_hub", "walkthrough")
-OTHERS = ("train", "evaluate_model", "report_run", "demo", "benchmark_int8", "benchmark_memory")
+OTHERS = ("train", "evaluate_model", "report_run", "demo", "app", "benchmark_int8", "benchmark_memory")
 COMMANDS_OF_FINISHED_MODELS = {
     f"sineformer-{name}" for name in ("translate", "convert-marian", "convert-torch-transformer", "push", "walkthrough")
 }
@@ -68,7 +68,7 @@ def check_help(python: BarePython, complete: list[str], lacking: list[str]) -> N
     for name, status, line, count in lines[len(complete) :]:
         assert (name, status, int(count)) == (name, "1", 1)
         assert line.startswith("error: this needs ")
-        assert line.endswith(": pip install 'sineformer[train]'")
+        assert line.endswith(f": pip install 'sineformer[{'app' if name.endswith('app') else 'train'}]'")
 
 
 def test_scripts_for_finished_models_show_their_help_and_others_name_the_extra(plain_install: BarePython) -> None:

@@ -72,9 +72,9 @@ def plan_upload(folder: Path, destination: Destination, dry_run: bool = False) -
         return Upload({}, problems=[f"{folder} is not a folder"])
     upload = Upload({path: (folder / path).lstat().st_size for path in model_files(folder)})
     upload.problems += folder_problems(folder)
-    name_problems = _name_problems(destination)
-    upload.problems += name_problems
-    if not name_problems:
+    refused = name_problems(destination)
+    upload.problems += refused
+    if not refused:
         try:
             upload.problems += _access_problems(destination)
             upload.problems += _hub_card_problems(folder / CARD)
@@ -110,7 +110,8 @@ def send(folder: Path, upload: Upload, destination: Destination, message: str) -
     return done.commit_url
 
 
-def _name_problems(destination: Destination) -> list[str]:
+def name_problems(destination: Destination) -> list[str]:
+    """Return why no repository can have this name, or no upload go to this revision."""
     problems = []
     try:
         validate_repo_id(destination.repo_id)
