@@ -55,5 +55,5 @@ $(READY): pyproject.toml constraints.txt
 
 # Optional dependencies of runs, which only the slow tests need.
 $(VENV)/slow: $(READY)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[deepspeed]' wandb
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[deepspeed,ctranslate2,onnx]' wandb
 	@touch $@

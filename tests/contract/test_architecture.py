@@ -158,7 +158,11 @@ def _declared_distributions(name: str, *extras: str) -> set[str]:
 
 @pytest.mark.parametrize("file", SOURCES, ids=str)
 def test_imports_of_a_file_are_declared_dependencies(file: Path) -> None:
-    extras = ("train", "lora", "deepspeed", "sentences") if file.parts[0] in ("training", "scripts") else ()
+    extras = (
+        ("train", "lora", "deepspeed", "sentences", "ctranslate2", "onnx")
+        if file.parts[0] in ("training", "scripts")
+        else ()
+    )
     providers = metadata.packages_distributions()
     imported = {name.split(".")[0] for name in imported_modules((ROOT / file).read_text(encoding="utf-8"), file)}
     third_party = {canonicalize_name(each) for name in imported - {"sineformer"} for each in providers.get(name, [])}

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from sineformer.tests.conftest import BarePython, Hub
     from sineformer.tests.contract.conftest import Pip
 
-OF_FINISHED_MODELS = ("translate", "convert_marian", "convert_torch_transformer", "push_to_hub")
+OF_FINISHED_MODELS = ("translate", "export", "convert_marian", "convert_torch_transformer", "push_to_hub")
 OTHERS = ("train", "evaluate_model", "report_run", "demo", "benchmark_int8", "benchmark_memory")
 COMMANDS_OF_FINISHED_MODELS = {
-    f"sineformer-{name}" for name in ("translate", "convert-marian", "convert-torch-transformer", "push")
+    f"sineformer-{name}" for name in ("translate", "export", "convert-marian", "convert-torch-transformer", "push")
 }
 # In one process, because each import of torch takes seconds.
 RUN_ALL = """

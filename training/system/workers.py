@@ -83,7 +83,8 @@ class WorkerPool:
             for ready in wait(list(busy)):
                 connection = next(each for each in busy if each is ready)
                 with self._watching(connection):
-                    results[busy.pop(connection)] = _result(*connection.recv())
+                    answer = connection.recv()
+                results[busy.pop(connection)] = _result(*answer)
                 idle.append(connection)
 
     @contextlib.contextmanager
