@@ -78,5 +78,6 @@ $(READY): pyproject.toml constraints.txt
 # Optional dependencies of runs and of the page, which only the slow tests need. Those of the page also drive Chromium,
 # if the machine has one.
 $(VENV)/slow: $(READY)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[app,deepspeed]' wandb playwright
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt \
+		-e '.[app,ctranslate2,deepspeed,onnx]' wandb playwright
 	@touch $@

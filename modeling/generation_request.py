@@ -193,9 +193,13 @@ class Request:
             return False  # None as a keyword is a value for transformers, which refuses most of them
         if vars(self.config).keys() & {*LENGTHS, *BEAMS, *OUTPUTS}:
             return False  # they do not belong there, and transformers says so
+        return not self.other_names()
+
+    def other_names(self) -> list[str]:
+        """Return the names of all that is asked for beyond the searches."""
         known = {*INPUTS, *LENGTHS, *BEAMS, *OUTPUTS, *TOKEN_IDS, *UNUSED}
         names = set().union(*self.levels)
-        return all(name in known or name.startswith("_") or self._is_off(name) for name in names)
+        return sorted(name for name in names - known if not (name.startswith("_") or self._is_off(name)))
 
     def _is_off(self, name: str) -> bool:
         value = self.value(name)

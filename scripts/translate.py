@@ -3,27 +3,29 @@
 sineformer-translate --model DIR "A man is riding a horse."
 sineformer-translate --model DIR --input in.txt.gz --output out.txt.gz
 cat in.txt | sineformer-translate --model DIR > out.txt
+sineformer-translate --model DIR --input in.txt --output out.txt --resume   # after an interruption
 sineformer-translate --model DIR --num_return_sequences 5 --scores --format jsonl --input in.txt
 """
 
 import argparse
 import sys
+from collections.abc import Iterator
 from functools import partial
-from typing import TextIO
 
-import torch
+from tqdm.auto import tqdm
 
 from sineformer.training.data.readers.compressed import COMPRESSIONS
-from sineformer.training.pretrained.output import FORMATS, format_translations, header, open_output
+from sineformer.training.pretrained.engines import ENGINES, ModelChoice
+from sineformer.training.pretrained.output import FORMATS, Output, format_translations, header, open_output
 from sineformer.training.pretrained.splitting import has_several_sentences, load_splitter
-from sineformer.training.pretrained.translation import Search, Translator
-from sineformer.training.pretrained.translator import (
-    TranslationError,
-    check_sentences,
-    iterate_lines,
-    load_translator,
-    read_lines,
+from sineformer.training.pretrained.text_translation import (
+    choose_workers,
+    count_lines,
+    open_translator,
+    windows_of,
 )
+from sineformer.training.pretrained.translation import Search
+from sineformer.training.pretrained.translator import TranslationError, check_sentences, iterate_lines
 from sineformer.training.system.command_line import path, path_or_name, positive, run_command
 
 INPUT_HELP = (
@@ -50,9 +52,12 @@ def make_parser() -> argparse.ArgumentParser:
     add("--scores", action="store_true", help="add scores: log-probability / length ** length_penalty")
     add("--format", choices=FORMATS, help=FORMAT_HELP)
     add("--split_sentences", metavar="LANGUAGE", help=SPLIT_HELP)
-    add("--batch_size", type=positive, default=64, help="sentences per batch (default: 64)")
+    add("--resume", action="store_true", help="continue an interrupted run with the same options and --output")
+    add("--engine", choices=ENGINES, help="library that computes the model (default: the one that --model is for)")
+    add("--max_tokens", type=positive, help="source tokens per batch, padding included (default: by device)")
+    add("--workers", type=positive, help="processes on the CPU (default: one for each core, if the text is long)")
     add("--device", help="cpu, cuda, cuda:1, mps, ... (default: an accelerator if there is one)")
-    add("--dtype", choices=["float32", "float16", "bfloat16"], default="float32", help="dtype of the weights")
+    add("--dtype", choices=["float32", "float16", "bfloat16"], help="dtype of the weights (default: float32)")
     return parser
 
 
@@ -63,10 +68,12 @@ def parse() -> argparse.Namespace:
     several = options.num_return_sequences > 1 or options.scores
     if options.sentences and options.input:
         parser.error("give sentences or --input, not both")
-    if options.interactive and (options.sentences or options.input or options.output):
-        parser.error("--interactive reads standard input and writes standard output; leave out the others")
+    if options.interactive and (options.sentences or options.input or options.output or options.workers):
+        parser.error("--interactive answers standard input on standard output, in one process; leave out the others")
     if options.num_beams and options.num_beams < options.num_return_sequences:
         parser.error(f"{options.num_return_sequences} translations need as many beams; leave out --num_beams")
+    if options.resume and not options.output:
+        parser.error("--resume continues a file; add --output")
     if several and options.format == "text":
         parser.error("text has one translation per line and no scores; use --format tsv or jsonl")
     if several and options.split_sentences:
@@ -77,48 +84,58 @@ def parse() -> argparse.Namespace:
     return options
 
 
-def write_translations(options: argparse.Namespace, output: TextIO) -> None:
-    """Translate all lines, in interactive use one at a time."""
+def write_translations(options: argparse.Namespace, choice: ModelChoice, output: Output) -> None:
+    """Translate all lines, window by window, in interactive use line by line."""
     check_sentences(options.sentences)
     splitter = load_splitter(options.split_sentences) if options.split_sentences else None
-    lines = [] if options.interactive else options.sentences or read_lines(options.input)
-    model, tokenizers = load_translator(options.model, options.device, getattr(torch, options.dtype))
+    count = len(options.sentences) or None
+    if options.input and options.input.is_file():  # is read twice, so that its faults are found first
+        count = sum(1 for _ in iterate_lines(options.input))
+    lines = iter(options.sentences) if options.sentences else iterate_lines(options.input)
+    output.skip(lines)
+    lines = lines if splitter else warn_of_several_sentences(lines, output.lines + 1)
+    windows = windows_of(lines, 1 if options.interactive else None)
+    if count is None and not options.interactive:
+        count, windows = count_lines(windows, output.lines)
+    workers = 1 if options.interactive else options.workers or choose_workers(choice, count)
     search = Search(options.num_beams, options.num_return_sequences, options.scores)
-    translator = Translator(model, tokenizers, search, options.batch_size, splitter)
-    if options.interactive and options.terminal:
-        print("Type a sentence and press Enter; Ctrl-D ends.", file=sys.stderr)
-    output.write(header(options.format, options.scores))
-    chunks = ([line] for line in iterate_lines(None)) if options.interactive else [lines]
-    first, may_warn = 1, splitter is None
-    for chunk in chunks:
-        may_warn = may_warn and not warn_of_several_sentences(chunk, first)
-        found = translator.translate(chunk, show_progress=len(chunk) > options.batch_size)
-        for number, (line, hypotheses) in enumerate(zip(chunk, found, strict=True), first):
-            output.write(format_translations(options.format, number, line, hypotheses))
-        first += len(chunk)
-        if options.interactive:
-            output.flush()
+    bar = tqdm(total=count, initial=output.lines, unit=" lines", disable=options.interactive or None, delay=2)
+    with open_translator(choice, search, options.max_tokens, splitter, workers) as translator, bar:
+        if options.interactive and options.terminal:
+            print("Type a sentence and press Enter; Ctrl-D ends.", file=sys.stderr)
+        first = output.lines + 1
+        if first == 1:
+            output.write([], header(options.format, options.scores))
+        for sources, found in translator.translate(windows, bar.update):
+            numbered = enumerate(zip(sources, found, strict=True), first)
+            output.write(sources, "".join(format_translations(options.format, n, *each) for n, each in numbered))
+            first += len(sources)
 
 
-def warn_of_several_sentences(lines: list[str], first: int) -> bool:
-    """Warn if a line seems to have several sentences; return whether one has. `first` is the number of the first."""
+def warn_of_several_sentences(lines: Iterator[str], first: int) -> Iterator[str]:
+    """Yield the lines, and warn of the first one that seems to have several sentences. `first` is its first number."""
+    warned = False
     for number, line in enumerate(lines, first):
-        if has_several_sentences(line):
+        if not warned and has_several_sentences(line):
             print(
                 f"warning: line {number} seems to have several sentences; the model was trained on single ones and may "
                 "drop the rest (--split_sentences LANGUAGE translates each)",
                 file=sys.stderr,
             )
-            return True
-    return False
+            warned = True
+        yield line
 
 
 def main() -> int:
     """Translate the sentences or files; return the exit status."""
     options = parse()
+    choice = ModelChoice(options.model, options.engine, options.device, options.dtype)
+    # What the translation of a line depends on.
+    names = ("num_beams", "num_return_sequences", "scores", "format", "split_sentences", "dtype")
+    depends = {"model": choice.fingerprint(), **{name: getattr(options, name) for name in names}}
     try:
-        with open_output(options.output) as output:
-            write_translations(options, output)
+        with open_output(options.output, depends, options.resume) as output:
+            write_translations(options, choice, output)
     except TranslationError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -169,7 +169,8 @@ def _declared_distributions(name: str, *extras: str) -> set[str]:
 
 @pytest.mark.parametrize("file", SOURCES, ids=str)
 def test_imports_of_a_file_are_declared_dependencies(file: Path) -> None:
-    extras = ("train", "lora", "deepspeed", "sentences", "app") if file.parts[0] in ("training", "scripts") else ()
+    optional = ("train", "lora", "deepspeed", "sentences", "app", "ctranslate2", "onnx")
+    extras = optional if file.parts[0] in ("training", "scripts") else ()
     providers = metadata.packages_distributions()
     imported = {name.split(".")[0] for name in imported_modules((ROOT / file).read_text(encoding="utf-8"), file)}
     third_party = {canonicalize_name(each) for name in imported - {"sineformer"} for each in providers.get(name, [])}

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from sineformer.tests.contract.conftest import Pip
 
 OF_FINISHED_MODELS = (
-    *("translate", "convert_marian", "convert_torch_transformer", "release_model", "push_to_hub", "walkthrough"),
+    *("translate", "export", "convert_marian", "convert_torch_transformer", "release_model", "push_to_hub"),
+    "walkthrough",
 )
 OTHERS = ("train", "evaluate_model", "report_run", "demo", "app")
 COMMANDS_OF_FINISHED_MODELS = {
     f"sineformer-{name}"
-    for name in ("translate", "convert-marian", "convert-torch-transformer", "release", "push", "walkthrough")
+    for name in ("translate", "export", "convert-marian", "convert-torch-transformer", "release", "push", "walkthrough")
 }
 # In one process, because each import of torch takes seconds.
 RUN_ALL = """

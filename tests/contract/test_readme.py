@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MODEL_DIR = "runs/demo"  # the output of `make demo`
 SHIPPED = "pretrained/sineformer-tiny-multi30k-en-de"
+EXPORT_DIR = "runs/int8"  # an export of the shipped model
 SENTENCES = ["The dog is sleeping.", "Der Hund schläft.", "Where is my book?", "Wo ist mein Buch?"]
 
 
@@ -146,12 +147,28 @@ def test_training_accepts_the_flags(words: list[str], folder_with_data: Path) ->
     read_settings(words[words.index("--config") :])
 
 
-@pytest.mark.parametrize("words", [words for words in commands() if "scripts/translate.py" in words], ids=" ".join)
+def run_script(words: list[str], folder: Path) -> None:
+    command = [sys.executable, str(ROOT / words[1]), *words[2:]]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [words for words in commands() if "scripts/translate.py" in words and EXPORT_DIR not in words],
+    ids=" ".join,
+)
 def test_translating_works_as_shown(words: list[str], folder_with_a_model: Path) -> None:
     (folder_with_a_model / "english.txt").write_text("The dog is sleeping.\n\n", encoding="utf-8")
-    command = [sys.executable, str(ROOT / words[1]), *words[2:]]
-    done = subprocess.run(command, cwd=folder_with_a_model, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    run_script(words, folder_with_a_model)
+
+
+def test_exporting_works_as_shown(folder_with_a_model: Path) -> None:
+    pytest.importorskip("ctranslate2", reason="CTranslate2 is not installed; `make test-slow` does it")
+    exporting = [words for words in commands() if EXPORT_DIR in words]
+    assert [Path(words[1]).stem for words in exporting] == ["export", "translate"]
+    for words in exporting:
+        run_script(words, folder_with_a_model)
 
 
 def test_training_accepts_the_recipe(folder_with_data: Path) -> None:

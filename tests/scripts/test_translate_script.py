@@ -23,6 +23,7 @@ from sineformer.configuration.configuration_sineformer import SineformerConfig
 from sineformer.modeling.modeling_sineformer import SineformerForConditionalGeneration
 from sineformer.training.data.bpe import train_tokenizers
 from sineformer.training.data.tokenizer import save_tokenizers
+from sineformer.training.pretrained.translator import read_lines
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "translate.py"
 TEXT = ["a man is riding a horse", "the dog sleeps", "ein Mann reitet auf einem Pferd", "der Hund schläft"]
@@ -65,8 +66,8 @@ def test_a_file_gives_one_line_per_line_whatever_the_batches(
     source, target = tmp_path / "in.txt", tmp_path / "out.txt"
     source.write_bytes("a man\r\n\n   \nder Hund schläft auf dem Pferd\na man".encode())
     texts = []
-    for batch_size in ("1", "64"):
-        arguments = ["--model", model_dir, "--input", source, "--output", target, "--batch_size", batch_size]
+    for max_tokens in ("1", "2048"):
+        arguments = ["--model", model_dir, "--input", source, "--output", target, "--max_tokens", max_tokens]
         assert call(script, monkeypatch, *arguments, "--device", "cpu") == 0
         texts.append(target.read_text(encoding="utf-8"))
     assert texts[0] == texts[1]
@@ -184,7 +185,7 @@ def test_a_failure_does_not_change_an_earlier_output(
     def fail(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(script, "load_translator", fail)
+    monkeypatch.setattr(script, "open_translator", fail)
     with pytest.raises(KeyboardInterrupt):
         call(script, monkeypatch, "--model", model_dir, "x", "--output", output)
     assert output.read_text() == "of last week\n"
@@ -192,7 +193,7 @@ def test_a_failure_does_not_change_an_earlier_output(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--batch_size", "0"], ["--num_beams", "none"], ["--input", "y", "--model", "m"]]
+    "arguments", [["--max_tokens", "0"], ["--num_beams", "none"], ["--input", "y", "--model", "m"]]
 )
 def test_wrong_usage_has_status_2(
     script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
@@ -203,9 +204,9 @@ def test_wrong_usage_has_status_2(
     assert "usage:" in capsys.readouterr().err
 
 
-def test_standard_input_is_read_as_utf_8(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_input_is_read_as_utf_8(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\ufeffgrüße\n\n".encode())))
-    assert script.read_lines(None) == ["grüße", ""]
+    assert read_lines(None) == ["grüße", ""]
 
 
 @pytest.mark.slow

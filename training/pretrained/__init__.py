@@ -1,1 +1,1 @@
-"""Load, translate with, convert, check and publish a finished model; no extra is needed."""
+"""Load, translate with, convert, export, check and publish a finished model; only exporting needs an extra."""

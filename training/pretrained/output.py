@@ -5,49 +5,90 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
-from ..data.readers.compressed import compressing
-from ..system.files import file_problem, open_atomic
+from ..data.readers.compressed import compress
+from ..system.files import file_problem
+from .partial_output import PartialOutput
 from .translation import Hypothesis
 from .translator import TranslationError
 
 FORMATS = ("text", "tsv", "jsonl")
 
 
-@contextlib.contextmanager
-def open_output(path: Path | None) -> Iterator[TextIO]:
-    """Yield a UTF-8 stream into a file that is replaced when the context ends without an error; None: standard output.
+Write = Callable[[Sequence[str], str], object]  # takes the next sources, and their translations as text
 
-    The suffixes `.gz`, `.bz2`, `.xz` and `.zst` compress it.
+
+class Output(NamedTuple):
+    """An open output.
+
+    Attributes:
+        write: writes the translations of the next sources.
+        lines: number of sources whose translations an interrupted run has written.
+        skip: skips these sources.
+    """
+
+    write: Write
+    lines: int = 0
+    skip: Callable[[Iterator[str]], object] = lambda sources: None
+
+
+@contextlib.contextmanager
+def open_output(path: Path | None, options: Mapping[str, Any], resume: bool = False) -> Iterator[Output]:
+    """Yield an output, UTF-8: a file that is replaced when the context ends without an error; None: standard output.
+
+    The suffixes `.gz`, `.bz2`, `.xz` and `.zst` compress it, each text by itself. After an error, a partial file keeps
+    what was written.
+
+    Args:
+        path: the file.
+        options: all that the output depends on, beside its source.
+        resume: whether to continue what an interrupted run has kept.
 
     Raises:
-        TranslationError: on entry if the file cannot be written; on exit if the disk is full.
+        TranslationError: on entry if the file cannot be written or continued; on exit if the disk is full.
     """
     if path is None:
-        if sys.stdout is None:
-            raise TranslationError("standard output is closed; name a file with --output")
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(encoding="utf-8", newline="\n")
-        yield sys.stdout
+        stream = _standard_output()
+
+        def write_now(sources: Sequence[str], text: str) -> None:
+            stream.write(text)
+            stream.flush()
+
+        yield Output(write_now)
         return
     problem = file_problem(path)
     if problem is not None:
         raise TranslationError(problem)
     try:
-        with (
-            open_atomic(path, f".{os.getpid()}") as file,
-            compressing(file, path.suffix.lower()) as stream,
-            io.TextIOWrapper(stream, encoding="utf-8", newline="\n") as text,
-        ):
-            yield text
+        suffix = path.suffix.lower()
+        empty = compress(b"", suffix)
+        if path.exists() and not path.is_file():  # a device or a pipe
+            with path.open("wb") as device:
+                yield Output(lambda sources, text: device.write(compress(text.encode(), suffix)))
+            return
+        with PartialOutput(path, options, resume) as file:
+
+            def write(sources: Sequence[str], text: str) -> None:
+                file.write(sources, compress(text.encode(), suffix))
+
+            yield Output(write, file.lines, file.skip)
+            if file.size == 0:
+                file.write([], empty)
     except OSError as error:
         reason = error.strerror or error
         raise TranslationError(f"{path} cannot be written: {reason}; it is unchanged") from error
+
+
+def _standard_output() -> TextIO:
+    if sys.stdout is None:
+        raise TranslationError("standard output is closed; name a file with --output")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", newline="\n")
+    return sys.stdout
 
 
 def header(output_format: str, scores: bool) -> str:

@@ -90,7 +90,7 @@ def plan_upload(folder: Path, destination: Destination, dry_run: bool = False) -
 def destination_problems(destination: Destination) -> list[str]:
     """Return why a model cannot be uploaded there, one line each, without changing anything."""
     try:
-        return _name_problems(destination) or list(_access_problems(destination))
+        return name_problems(destination) or list(_access_problems(destination))
     except PublishingError as error:
         return [str(error)]
 

@@ -1,10 +1,9 @@
-"""Translate many lines: sort them by length, translate in batches, and restore the order."""
+"""Translate lines in batches of similar length, and restore the order."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +11,6 @@ from tqdm.auto import tqdm
 
 from ...modeling.invisible_text import is_invisible
 from ..data.tokenizer import Tokenizers
-from .splitting import Splitter, join_sentences, split_lines
 
 
 class Hypothesis(NamedTuple):
@@ -103,34 +101,6 @@ def search_lines(
 
 
 @dataclass(frozen=True)
-class Translator:
-    """Translate lines with one model and the same options.
-
-    Attributes:
-        model, tokenizers, search, batch_size: as in `search_lines`.
-        splitter: splits a line into sentences, which are translated one by one; None to translate it at once. With a
-            splitter, a line has one translation and no score.
-    """
-
-    model: Any
-    tokenizers: Tokenizers
-    search: Search
-    batch_size: int
-    splitter: Splitter | None = None
-
-    def translate(self, lines: Sequence[str], show_progress: bool = False) -> list[list[Hypothesis]]:
-        """Return the best translations of each line."""
-        if self.splitter is None:
-            return self._search(lines, show_progress)
-        split = split_lines(lines, self.splitter)
-        found = iter(self._search(list(chain(*split)), show_progress))
-        return [[Hypothesis(join_sentences([next(found)[0].text for _ in sentences]))] for sentences in split]
-
-    def _search(self, lines: Sequence[str], show_progress: bool) -> list[list[Hypothesis]]:
-        return search_lines(self.model, self.tokenizers, lines, self.search, self.batch_size, show_progress)
-
-
-@dataclass(frozen=True)
 class SourceBatch:
     """Hold a batch of sources: the indices of their lines, and their token ids."""
 
@@ -140,11 +110,29 @@ class SourceBatch:
 
 def source_batches(tokenizers: Tokenizers, lines: Sequence[str], batch_size: int) -> list[SourceBatch]:
     """Return the lines with visible characters in batches of `batch_size`, longest first."""
+    order, encoded = _longest_first(tokenizers, lines)
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    return [SourceBatch(batch, [encoded[i] for i in batch]) for batch in batches]
+
+
+def token_batches(tokenizers: Tokenizers, lines: Sequence[str], max_tokens: int) -> list[SourceBatch]:
+    """Return the lines with visible characters in batches of at most `max_tokens` tokens, padding included, longest
+    first. A longer line is a batch of its own."""
+    order, encoded = _longest_first(tokenizers, lines)
+    batches, start = [], 0
+    while start < len(order):
+        end = start + max(1, max_tokens // len(encoded[order[start]]))
+        batches.append(SourceBatch(order[start:end], [encoded[i] for i in order[start:end]]))
+        start = end
+    return batches
+
+
+def _longest_first(tokenizers: Tokenizers, lines: Sequence[str]) -> tuple[list[int], list[list[int]]]:
+    """Return the order of the lines with visible characters, and the token ids of all lines."""
     encoded: list[list[int]] = tokenizers.source(list(lines), verbose=False)["input_ids"] if lines else []
     # Similar lengths need little padding; with the longest first, memory runs out in the first batch or never.
     order = sorted((i for i, line in enumerate(lines) if not is_invisible(line)), key=lambda i: -len(encoded[i]))
-    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    return [SourceBatch(batch, [encoded[i] for i in batch]) for batch in batches]
+    return order, encoded
 
 
 def translate_batch(model: Any, tokenizers: Tokenizers, batch: SourceBatch, num_beams: int | None) -> list[str]:
@@ -155,9 +143,11 @@ def translate_batch(model: Any, tokenizers: Tokenizers, batch: SourceBatch, num_
 @torch.inference_mode()
 def search_batch(model: Any, tokenizers: Tokenizers, batch: SourceBatch, search: Search) -> list[list[Hypothesis]]:
     """Return the best translations of each source of a batch."""
+    if not batch.lines:
+        return []
     inputs = tokenizers.source.pad({"input_ids": batch.ids}, return_tensors="pt").to(model.device)  # [B, S]
     output = model.generate(**inputs, **search.arguments(model))
-    sequences = output.sequences if search.scores else output  # [B * n, T]
+    sequences = output["sequences"] if search.scores else output  # [B * n, T]
     scores = _scores(model, output) if search.scores else [None] * len(sequences)
     texts = tokenizers.target.batch_decode(sequences, skip_special_tokens=True)
     found = [
@@ -183,9 +173,9 @@ def _generated(model: Any, sequence: list[int]) -> tuple[int, ...]:
 def _scores(model: Any, output: Any) -> list[float]:
     """Return the scores of the sequences, which greedy search leaves to be computed as beam search does."""
     if output.get("sequences_scores") is not None:
-        return output.sequences_scores.tolist()
-    steps = len(output.scores)
-    log_probabilities = model.compute_transition_scores(output.sequences, output.scores, normalize_logits=True)
-    generated = output.sequences[:, -steps:] != model.generation_config.pad_token_id  # [B, T]
+        return output["sequences_scores"].tolist()
+    sequences, steps = output["sequences"], len(output["scores"])
+    log_probabilities = model.compute_transition_scores(sequences, output["scores"], normalize_logits=True)
+    generated = sequences[:, -steps:] != model.generation_config.pad_token_id  # [B, T]
     length = generated.sum(dim=1) ** (model.generation_config.length_penalty or 1.0)  # [B]
     return (log_probabilities.where(generated, 0.0).sum(dim=1) / length).tolist()

@@ -34,7 +34,7 @@ def load_translator(name: str, device: str | None, dtype: torch.dtype) -> tuple[
         TranslationError: there is no such model, it is not a Sineformer, or the device cannot be used.
     """
     disable_progress_bar()  # of loading
-    target = _usable_device(device)
+    target = usable_device(device)
     try:
         model, tokenizers = load_model(find_model(name), dtype)
     except PretrainedError as error:
@@ -42,7 +42,12 @@ def load_translator(name: str, device: str | None, dtype: torch.dtype) -> tuple[
     return model.to(target), tokenizers
 
 
-def _usable_device(device: str | None) -> torch.device:
+def usable_device(device: str | None) -> torch.device:
+    """Return a device of torch; for None an accelerator if there is one, else the CPU.
+
+    Raises:
+        TranslationError: it cannot be used.
+    """
     if device is None:
         return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     try:

@@ -101,12 +101,17 @@ def _replacing(file: Path, mark: str = "") -> Iterator[BinaryIO]:
     try:
         with aside.open("wb") as stream:
             yield stream
-        if file.exists():
-            shutil.copymode(file, aside)
-        flush(aside)
-        os.replace(aside, file)
+        replace_file(aside, file)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def replace_file(aside: Path, file: Path) -> None:
+    """Give a written file beside `file` its name, in place of an earlier one, whose permissions it gets."""
+    if file.exists():
+        shutil.copymode(file, aside)
+    flush(aside)
+    os.replace(aside, file)
 
 
 def real_path(path: Path) -> Path:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Any
 
 import pytest
 
 from sineformer.training.pretrained.splitting import has_several_sentences, join_sentences, load_splitter
-from sineformer.training.pretrained.translation import Search, Translator
+from sineformer.training.pretrained.text_translation import TextTranslator
+from sineformer.training.pretrained.translation import Search, search_batch
 from sineformer.training.pretrained.translator import TranslationError
 
 
@@ -39,11 +41,14 @@ def test_translations_are_joined_with_blanks_except_after_full_width_punctuation
 
 def test_each_sentence_of_a_line_is_translated(small_model: Any, small_tokenizers: Any) -> None:
     search = Search(num_beams=1)
+    one_by_one = partial(map, partial(search_batch, small_model, small_tokenizers, search=search))
     plain, splitting = (
-        Translator(small_model, small_tokenizers, search, 8, splitter) for splitter in (None, load_splitter("en"))
+        TextTranslator(small_tokenizers, search, 100, splitter, one_by_one) for splitter in (None, load_splitter("en"))
     )
-    first, second = (hypotheses[0].text for hypotheses in plain.translate(["Mr. Smith sleeps.", "A dog barks."]))
-    (both,), (empty,), (alone,) = splitting.translate(["Mr. Smith sleeps. A dog barks.", " ", "A dog barks."])
+    ((_, found),) = plain.translate([["Mr. Smith sleeps.", "A dog barks."]])
+    first, second = (hypotheses[0].text for hypotheses in found)
+    ((_, found),) = splitting.translate([["Mr. Smith sleeps. A dog barks.", " ", "A dog barks."]])
+    (both,), (empty,), (alone,) = found
     assert (both.text, empty.text, alone.text) == (f"{first} {second}", "", second)
 
 

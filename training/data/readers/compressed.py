@@ -40,21 +40,20 @@ def decompressed(file: BinaryIO, suffix: str) -> Iterator[BinaryIO]:
         raise OSError(str(error)) from error
 
 
-@contextlib.contextmanager
-def compressing(file: BinaryIO, suffix: str) -> Iterator[BinaryIO]:
-    """Yield a stream that compresses into an open file as its suffix says; with any other suffix, the file itself.
+def compress(content: bytes, suffix: str) -> bytes:
+    """Compress as a suffix says, into a stream that may follow another; with any other suffix, return the content.
 
     Raises:
-        OSError: on entry, if the library for this suffix is missing.
+        OSError: the library for this suffix is missing.
     """
-    openers: dict[str, Callable[[], Any]] = {
-        ".gz": lambda: gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0),  # equal text, equal file
-        ".bz2": lambda: bz2.BZ2File(file, "wb"),
-        ".xz": partial(lzma.LZMAFile, file, "wb"),
-        ".zst": lambda: io.BufferedWriter(_import_arrow().CompressedOutputStream(file, "zstd"), CHUNK),
+    if suffix == ".zst":
+        return bytes(_import_arrow().compress(content, codec="zstd", asbytes=True))
+    compressors: dict[str, Callable[[bytes], bytes]] = {
+        ".gz": partial(gzip.compress, mtime=0),  # equal text, equal file
+        ".bz2": bz2.compress,
+        ".xz": lzma.compress,
     }
-    with openers.get(suffix, lambda: file)() as stream:
-        yield stream
+    return compressors[suffix](content) if suffix in compressors else content
 
 
 def _import_arrow() -> Any:
