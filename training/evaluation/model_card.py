@@ -60,7 +60,7 @@ def write_model_card(folder: Path, settings: Settings, record: RunRecord) -> Non
         card_data=_metadata(name, settings, record),
         template_path=str(TEMPLATE),
         title=escaped(name),
-        place=python_literal(settings.run.hub_model_id if settings.run.push_to_hub else name),
+        place=python_literal((settings.run.push_to_hub and settings.run.hub_model_id) or name),
         dataset=dataset_name(data),
         source_language=data.source_language,
         target_language=data.target_language,

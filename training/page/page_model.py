@@ -131,6 +131,9 @@ class PageModel:
             found |= {line: hypotheses[0] for line, hypotheses in zip(batch.lines, best, strict=True)}
             yield len(found), total
         empty = Hypothesis("")
-        with open_output(output) as stream:
-            for number, line in enumerate(lines):
-                stream.write(format_translations("text", number + 1, line, [found.get(number, empty)]))
+        texts = (
+            format_translations("text", number + 1, line, [found.get(number, empty)])
+            for number, line in enumerate(lines)
+        )
+        with open_output(output, {}) as opened:
+            opened.write(lines, "".join(texts))
