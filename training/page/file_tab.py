@@ -30,7 +30,6 @@ def add_file_tab(default: PageModel, own: gr.State) -> None:
     with gr.Row(equal_height=True):
         beams = gr.Slider(1, MOST_BEAMS, beams_of(default), step=1, label="Beams")
         button = gr.Button("Translate the file", variant="primary", elem_id="sf-translate-file")
-        stop = gr.Button("Stop", elem_id="sf-stop-file")
     said = gr.HTML(js_on_load=None, apply_default_css=False, elem_id="sf-file-message")
     result = gr.File(label="Translations, one per line", interactive=False, visible=False, elem_id="sf-result-file")
 
@@ -51,7 +50,7 @@ def add_file_tab(default: PageModel, own: gr.State) -> None:
                 # Gradio copies the file before it resumes here.
                 yield message(f"{name} is translated."), gr.update(value=str(output), visible=True)
 
-    running = button.click(
+    button.click(
         translate,
         [own, source, beams],
         [said, result],
@@ -59,4 +58,3 @@ def add_file_tab(default: PageModel, own: gr.State) -> None:
         concurrency_limit=FILES_AT_ONCE,
         api_visibility="private",
     )
-    stop.click(lambda: message("Stopped."), None, said, cancels=running, queue=False, api_visibility="private")
