@@ -66,18 +66,18 @@ class PartialOutput:
         except FileNotFoundError:
             return
         except (ValueError, KeyError, TypeError) as error:
-            raise TranslationError(f"{self.record} is damaged; remove it to start anew") from error
+            raise TranslationError(f"{self.record} is damaged; remove it to start again") from error
         if lines == 0 or self.path.stat().st_size < size:
             return  # nothing to keep; or the run had ended, or the file was removed
         if not resume:
             raise TranslationError(
                 f"{self.path} has the first {lines:,} lines of an interrupted run; continue with --resume, or remove "
-                "it to start anew"
+                "it to start again"
             )
         other = [name for name in self.options if self.options[name] != options.get(name)]
         if other:
             raise TranslationError(
-                f"{self.path} was written with another {', '.join(other)}; use the same, or remove it to start anew"
+                f"{self.path} was written with another {', '.join(other)}; use the same, or remove it to start again"
             )
         self.lines, self.size, self.expected = lines, size, digest
 
@@ -92,7 +92,7 @@ class PartialOutput:
         if self.expected not in (None, self.digest.hexdigest()):
             raise TranslationError(
                 f"{self.path}: the first {self.lines:,} lines of the input differ from those of the interrupted run; "
-                "give the same input, or remove this file to start anew"
+                "give the same input, or remove this file to start again"
             )
 
     def write(self, sources: Sequence[str], content: bytes) -> None:

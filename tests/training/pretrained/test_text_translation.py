@@ -123,5 +123,5 @@ def test_an_output_that_another_process_writes_is_refused(tmp_path: Path) -> Non
 def test_a_damaged_record_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "out.txt"
     (tmp_path / "out.txt.partial.json").write_text("{")
-    with pytest.raises(TranslationError, match="json is damaged; remove it to start anew"):
+    with pytest.raises(TranslationError, match="json is damaged; remove it to start again"):
         write_two_lines(path, {}, resume=True)
