@@ -1,14 +1,18 @@
-"""Compare the search of Sineformer with that of transformers: time and translations, with the same weights.
+"""Compare translation by Sineformer, transformers and CTranslate2: time and translations, with the same weights.
 
     python scripts/benchmark.py translate --model DIR --data SOURCES.txt [--sentences 1000] [--rounds 5]
 
-Both translate the same sentences with the same limits, in turns in one process. Prints the median of rounds.
+First, our search and that of transformers translate the same batches with the same limits, in turns in one process.
+Then the complete text is translated: by transformers in batches of 32 in the order of the file, by Sineformer and
+CTranslate2 in batches by tokens, in one process and with a thread in each. Loading and exporting are not counted.
+Prints medians.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +25,7 @@ from sineformer.modeling.generation import SourceLengthLimit
 from sineformer.training.pretrained.translator import TranslationError, load_translator, read_lines
 from sineformer.training.system.command_line import path, path_or_name, positive
 
+from .texts import text_programs
 from .turns import Program, describe_machine, ratio, spread, take_turns
 
 SINEFORMER = "Sineformer"
@@ -112,7 +117,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Time greedy and beam search and print a table of each; return the exit status."""
+    """Time greedy and beam search and print tables of each; return the exit status."""
     rounds, count = (1, 10) if options.quick else (options.rounds, options.sentences)
     try:
         model, tokenizers = load_translator(options.model, "cpu", torch.float32)
@@ -121,15 +126,20 @@ def run(options: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     sentences: list[list[int]] = tokenizers.source(lines)["input_ids"]
+    pad = tokenizers.source.pad_token_id
     print(f"{describe_machine()}; {len(sentences)} sentences")
-    for num_beams in (1, 5):
-        searches = {
-            "transformers": search_of_transformers(model, num_beams),
-            SINEFORMER: search_of_sineformer(model, num_beams),
-        }
-        print(
-            f"\n| beams: {num_beams} | transformers, s | Sineformer, s | times as fast | same |\n|---|---|---|---|---|"
-        )
-        for batching in BATCHINGS:
-            print(compare(searches, batching, sentences, tokenizers.source.pad_token_id, rounds), flush=True)
+    with tempfile.TemporaryDirectory() as exports:
+        for num_beams in (1, 5):
+            theirs = search_of_transformers(model, num_beams)
+            searches = {"transformers": theirs, SINEFORMER: search_of_sineformer(model, num_beams)}
+            print(f"\n| beams: {num_beams} | transformers, s | Sineformer, s | times as fast | same |")
+            print("|---|---|---|---|---|")
+            for batching in BATCHINGS:
+                print(compare(searches, batching, sentences, pad, rounds), flush=True)
+            baseline = {"transformers": lambda search=theirs: BATCHINGS[0].run(search, sentences, pad)}
+            with text_programs(options.model, lines, num_beams, Path(exports)) as programs:
+                seconds = take_turns(baseline | programs, rounds)
+            print(f"\n| the text, beams: {num_beams} | seconds | times as fast as transformers |\n|---|---|---|")
+            for name, taken in seconds.items():
+                print(f"| {name} | {spread(taken, 2)} | {ratio(seconds['transformers'], taken):.2f}x |", flush=True)
     return 0
