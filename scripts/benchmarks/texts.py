@@ -56,7 +56,7 @@ def _over(translator: Any, lines: list[str]) -> Program:
 def _ctranslate2(folder: Path, lines: list[str], num_beams: int, setting: tuple[int, int]) -> Program:
     import ctranslate2
 
-    tokenizer = ModelChoice(str(folder)).load_tokenizers().source
+    tokenizer: Any = ModelChoice(str(folder)).load_tokenizers().source
     workers, threads = setting
     translator = ctranslate2.Translator(str(folder), inter_threads=workers, intra_threads=threads)
 
