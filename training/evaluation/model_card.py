@@ -56,11 +56,12 @@ def write_model_card(folder: Path, settings: Settings, record: RunRecord) -> Non
     name = folder.resolve().name
     data = settings.data
     split, result = list(record.scores.items())[-1]
+    repository = settings.run.hub_model_id if settings.run.push_to_hub else None
     card = ModelCard.from_template(
         card_data=_metadata(name, settings, record),
         template_path=str(TEMPLATE),
         title=escaped(name),
-        place=python_literal((settings.run.push_to_hub and settings.run.hub_model_id) or name),
+        place=python_literal(repository or name),
         dataset=dataset_name(data),
         source_language=data.source_language,
         target_language=data.target_language,
