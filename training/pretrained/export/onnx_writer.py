@@ -152,7 +152,8 @@ def write_onnx(folder: Path, model: Any) -> None:
     tokens = ["input_ids", "attention_mask"]
     _write(folder / ENCODER, EncoderGraph(model), (source, mask), tokens, ["states"])
     _write(folder / DECODER, FirstCall(decoder), (target, mask, states), [*tokens, "states"], ["logits", *own, *cross])
-    cache = [past] * len(own) + [seen] * len(own)
+    # Tracing takes a tensor that is given twice for one input.
+    cache = [each.clone() for kind in (past, seen) for each in [kind] * len(own)]
     inputs = [*tokens, *before, *cross]
     _write(folder / DECODER_WITH_PAST, LaterCall(decoder), (target, mask, *cache), inputs, ["logits", *own])
 
