@@ -31,11 +31,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory, make_model_folder: Callable
 
 
 def test_the_walk_through_is_printed(folder: Path) -> None:
-    done = run(folder, "walkthrough", "--model", "model", SENTENCE, "--reference", "der Hund schläft")
+    done = run(folder, "walkthrough", "--model", "model", SENTENCE, "--reference", "der der")
     assert (done.returncode, done.stderr) == (0, "")
     titles = re.findall(r"^(\d+)\. .*-- section [3-6]\.\d", done.stdout, re.MULTILINE)
     assert titles == [str(number) for number in range(1, 17)]
-    assert "und" in done.stdout.split("16. The loss")[1]  # a token of the reference
+    losses = re.findall(r"^    (\S+) +\d+\.\d{3}$", done.stdout.split("16. The loss")[1], re.MULTILINE)
+    assert "".join(losses).replace("\N{OPEN BOX}", " ") == " der der</s>"
 
 
 def test_the_walk_through_is_written_with_its_pictures(folder: Path) -> None:
