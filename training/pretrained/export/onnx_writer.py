@@ -46,7 +46,7 @@ class EncoderGraph(nn.Module):
         mask = _visible(attention_mask)  # [B, 1, 1, S]
         if self.window is not None:
             place = torch.arange(length, device=input_ids.device)
-            mask = mask & ((place[:, None] - place[None]).abs() < self.window)  # [B, 1, S, S]
+            mask = mask & ((place[:, None] - place[None]).abs() <= self.window)  # [B, 1, S, S], inclusive
         for layer in self.encoder.layers:
             states = layer.residual(
                 states, _self_attention(layer.self_attn, self.heads, mask), layer.self_attn_layer_norm
