@@ -110,7 +110,7 @@ def test_the_fine_tuning_snippet_improves_the_loss_and_leaves_a_complete_folder(
 def test_the_fine_tuning_command_improves_the_model_and_reports_the_scores_before_and_after(
     folder_with_a_model: Path, tmp_path: Path
 ) -> None:
-    (words,) = (words for words in commands() if "--model_name_or_path" in words)
+    (words,) = (words for words in commands() if words[0] == "python" and "--model_name_or_path" in words)
     shutil.copytree(folder_with_a_model / MODEL_DIR, tmp_path / words[words.index("--model_name_or_path") + 1])
     (tmp_path / "data").mkdir()
     for split, repeated in {"more": 500, "validation": 1}.items():

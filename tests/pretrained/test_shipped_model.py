@@ -20,7 +20,9 @@ FOLDER = ROOT / "pretrained" / "sineformer-tiny-multi30k-en-de"
 CORPUS = ROOT.parent / "shared" / "data" / "multi30k"
 KNOWN = {
     "Two dogs are playing in the snow.": "Zwei Hunde spielen im Schnee.",
-    "A man is riding a bike.": "Ein Mann fährt Fahrrad.",
+    "A man is riding a bike.": "Ein Mann fährt auf einem Fahrrad.",
+    "The dog is biting the man.": "Der Hund beißt den Mann.",
+    "The man is biting the dog.": "Der Mann beißt den Hund.",
 }
 
 

@@ -1,0 +1,238 @@
+r"""The decoder (Vaswani et al., 2017, section 3.1) one target position at a time, for the searches of `search.py`.
+
+It computes what `SineformerDecoder` does, with the arithmetic arranged for many short calls:
+
+- one projection gives query, key and value of self-attention;
+- keys and values of the source are there once for each sentence, and its beams are the queries;
+- keys and values of self-attention stay where they were written. A beam that continues the hypothesis of another one
+  only changes what it may see:
+
+        slot [t, j]   key and value that beam j wrote at position t
+        mask [i, t, j]   0 where (t, j) is an ancestor of what beam i is now, -inf elsewhere
+
+Letters of the shape comments: B sentences, N beams, S source length, T target length so far, D d_model, H heads,
+K = D / H width of a head.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import layer_norm, linear, scaled_dot_product_attention
+from transformers import EncoderDecoderCache, GenerationMixin
+
+FIRST_CAPACITY = 16  # positions
+HOME = __name__.rpartition(".")[0] + "."  # where the code of this model lies, installed or beside its weights
+WRITTEN = (HOME, "torch.nn.modules.", "transformers.activations")
+SAME_ATTENTION = ("eager", "sdpa")  # other functions are called
+
+
+class IncrementalDecoder:
+    """Decode position by position, with N beams for each sentence.
+
+    Args:
+        decoder: a `SineformerDecoder`.
+        source: output of the encoder, `[B, S, D]`.
+        source_mask: `[B, S]`, nonzero for real tokens; None if all are.
+        beams: N.
+    """
+
+    def __init__(self, decoder: Any, source: torch.Tensor, source_mask: torch.Tensor | None, beams: int) -> None:
+        self.decoder, self.beams = decoder, beams
+        self.length = self.capacity = 0
+        self.window: int | None = decoder.config.sliding_window
+        self.heads: int = decoder.config.decoder_attention_heads
+        self.layers = [FusedLayer(layer) for layer in decoder.layers]
+        self.source = [self._source_keys_and_values(layer.encoder_attn, source) for layer in decoder.layers]
+        self.source_mask = None if source_mask is None or bool(source_mask.all()) else _hide(source_mask.eq(0), source)
+        shape = (2, len(source), self.heads, 0, source.shape[2] // self.heads)
+        self.target = [source.new_empty(shape) for _ in decoder.layers]  # [2, B, H, capacity * N, K] each
+        itself = _hide(~torch.eye(beams, dtype=torch.bool, device=source.device), source)[:, 0, 0]  # [N, N]
+        self.itself = itself[:, None]  # [N, 1, N]: each beam sees the slot that it writes
+        self.mask = source.new_empty(len(source), beams, 0, beams)  # [B, N, T, N]
+
+    def step(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Decode the next position: map `tokens` `[B, N]` to `[B, N, D]`, ready for the output projection."""
+        if self.length == self.capacity:
+            self._resize(max(FIRST_CAPACITY, 2 * self.capacity))
+        if self.beams > 1:
+            self.mask = torch.cat([self.mask, self.itself.expand(len(tokens), -1, -1, -1)], dim=2)  # [B, N, T, N]
+        position = torch.full((1, 1), self.length, device=tokens.device)
+        self.length += 1
+        embeds = self.decoder.embed("decoder_", tokens, None)  # [B, N, D]
+        states = self.decoder.add_positions(embeds, position, self.length)  # [B, N, D]
+        for index in range(len(self.target)):
+            states = self._layer(index, states)
+        return self.decoder.normalize(states)
+
+    def follow(self, parents: torch.Tensor) -> None:
+        """Let each beam continue the hypothesis of the beam that `parents` `[B, N]` names."""
+        rows = parents + self.beams * torch.arange(len(parents), device=parents.device).unsqueeze(1)  # [B, N]
+        self.mask = self.mask.flatten(0, 1).index_select(0, rows.flatten()).view_as(self.mask)
+
+    def keep(self, sentences: torch.Tensor) -> None:
+        """Go on with the sentences of these numbers `[B']` alone."""
+        self.source = [each.index_select(1, sentences) for each in self.source]
+        self.source_mask = None if self.source_mask is None else self.source_mask.index_select(0, sentences)
+        self.mask = self.mask.index_select(0, sentences)
+        self._resize(self.capacity, sentences)
+
+    def cache(self) -> EncoderDecoderCache:
+        """Return keys and values as transformers keeps them, every beam with its own: `[B * N, H, T or S, K]`."""
+        cache: EncoderDecoderCache = self.decoder.prepare_cache(None, True)
+        slots = self.mask.argmax(dim=-1)[:, :, None, :, None, None]  # [B, N, 1, T, 1, 1]
+        for index, (target, source) in enumerate(zip(self.target, self.source, strict=True)):
+            written = target[:, :, :, : self.length * self.beams].unflatten(3, (-1, self.beams))  # [2, B, H, T, N, K]
+            own = written.transpose(0, 1).unsqueeze(2)  # [B, 2, 1, H, T, N, K]
+            if self.beams > 1:
+                own = own.expand(-1, -1, self.beams, -1, -1, -1, -1).take_along_dim(slots.unsqueeze(1), dim=5)
+            key, value = own.squeeze(5).transpose(0, 1).flatten(1, 2)  # [B * N, H, T, K] each
+            cache.self_attention_cache.update(key, value, index)
+            cache.cross_attention_cache.update(*source.repeat_interleave(self.beams, dim=1), index)
+            cache.is_updated[index] = True
+        return cache
+
+    def _layer(self, index: int, states: torch.Tensor) -> torch.Tensor:
+        layer = self.layers[index]
+        states = layer.residual(states, lambda x: self._attend_to_target(index, x), layer.self_attn_layer_norm)
+        states = layer.residual(states, lambda x: self._attend_to_source(index, x), layer.encoder_attn_layer_norm)
+        return layer.residual(states, layer.feed_forward, layer.final_layer_norm)
+
+    def _attend_to_target(self, index: int, states: torch.Tensor) -> torch.Tensor:
+        layer, cache = self.layers[index], self.target[index]
+        projected = linear(states, *layer.query_key_value)  # [B, N, 3 * D]
+        split = projected.view(*states.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # [3, B, H, N, K]
+        end = self.length * self.beams
+        cache[:, :, :, end - self.beams : end] = split[1:]
+        first = 0 if self.window is None else max(0, self.length - self.window)
+        key, value = cache[:, :, :, first * self.beams : end]  # [B, H, T * N, K] each
+        mask = self.mask[:, None, :, first:].flatten(3) if self.beams > 1 else None  # [B, 1, N, T * N]
+        return linear(_attend(split[0], key, value, mask), *layer.out)
+
+    def _attend_to_source(self, index: int, states: torch.Tensor) -> torch.Tensor:
+        layer = self.layers[index]
+        query = linear(states, *layer.source_query)  # [B, N, D]
+        query = query.view(*states.shape[:2], self.heads, -1).transpose(1, 2)  # [B, H, N, K]
+        key, value = self.source[index]  # [B, H, S, K] each
+        return linear(_attend(query, key, value, self.source_mask), *layer.source_out)
+
+    def _source_keys_and_values(self, attention: Any, source: torch.Tensor) -> torch.Tensor:
+        both = [projection(source) for projection in (attention.k_proj, attention.v_proj)]  # [B, S, D] each
+        return torch.stack([each.unflatten(2, (self.heads, -1)).transpose(1, 2) for each in both])  # [2, B, H, S, K]
+
+    def _resize(self, capacity: int, sentences: torch.Tensor | None = None) -> None:
+        """Make room for `capacity` positions, of some of the sentences `[B']` or of all."""
+        self.capacity, used = capacity, self.length * self.beams
+        for index, old in enumerate(self.target):
+            written = old[:, :, :, :used]
+            written = written if sentences is None else written.index_select(1, sentences)
+            new = old.new_empty(*written.shape[:3], capacity * self.beams, old.shape[4])
+            new[:, :, :, :used] = written
+            self.target[index] = new
+
+
+class FusedLayer:
+    """The weights of a `SineformerDecoderLayer`, for calls that are so short that looking for them takes its time."""
+
+    def __init__(self, layer: Any) -> None:
+        target, source = layer.self_attn, layer.encoder_attn
+        projections = [_weights(each) for each in (target.q_proj, target.k_proj, target.v_proj)]
+        weights, biases = zip(*projections, strict=True)
+        self.query_key_value = torch.cat(weights), torch.cat(biases)  # [3 * D, D], [3 * D]
+        self.out, self.source_query = _weights(target.out_proj), _weights(source.q_proj)
+        self.source_out = _weights(source.out_proj)
+        self.inner, self.outer, self.activation = _weights(layer.fc1), _weights(layer.fc2), layer.activation_fn
+        self.self_attn_layer_norm = _norm(layer.self_attn_layer_norm)
+        self.encoder_attn_layer_norm = _norm(layer.encoder_attn_layer_norm)
+        self.final_layer_norm = _norm(layer.final_layer_norm)
+        self.normalize_before = layer.normalize_before
+
+    def residual(
+        self, states: torch.Tensor, sublayer: Callable[[torch.Tensor], torch.Tensor], norm: tuple[Any, ...]
+    ) -> torch.Tensor:
+        """As `SineformerLayer.residual`, without dropout."""
+        if self.normalize_before:
+            return states + sublayer(layer_norm(states, *norm))
+        return layer_norm(states + sublayer(states), *norm)
+
+    def feed_forward(self, states: torch.Tensor) -> torch.Tensor:
+        """Equation 2, on `[B, N, D]`."""
+        return linear(self.activation(linear(states, *self.inner)), *self.outer)
+
+
+def _weights(projection: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    return projection.weight, projection.bias
+
+
+def _norm(norm: Any) -> tuple[Any, ...]:
+    return norm.normalized_shape, norm.weight, norm.bias, norm.eps
+
+
+def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Equation 1 for N queries `[B, H, N, K]`, with the heads side by side in the result `[B, N, D]`."""
+    return scaled_dot_product_attention(query, key, value, mask).transpose(1, 2).flatten(2)
+
+
+def _hide(hidden: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """A mask `[B, 1, 1, S]` to add to scores: -inf where `hidden` `[B, S]`, 0 elsewhere."""
+    mask = torch.zeros(hidden.shape, dtype=like.dtype, device=like.device)
+    return mask.masked_fill(hidden, -torch.inf)[:, None, None]
+
+
+def decodes_as_written(model: Any) -> bool:
+    """Whether `IncrementalDecoder` computes what the decoder of `model`, with its head, does when it is called.
+
+    Not so where something else is to be called in its place (adapters, quantised or compiled layers, a subclass), where
+    hooks watch or move weights, in training with its dropout, and where weights are sharded, offloaded or mixed.
+    """
+    stack = model.model.decoder
+    modules = [model, model.model, *stack.modules(), model.lm_head]
+    parameters = [*stack.parameters(), *model.lm_head.parameters()]
+    first = parameters[0]
+    return (
+        first.device.type != "meta"
+        and not (torch.compiler.is_compiling() or torch.is_autocast_enabled(first.device.type))
+        and model.config._attn_implementation in SAME_ATTENTION
+        and _searches_as_written(model)
+        and all(map(_runs_as_written, modules))
+        and all(map(_has_its_weights, stack.layers))
+        and first.is_floating_point()
+        and all(type(each.data) is torch.Tensor and each.device == first.device for each in parameters)
+        and all(each.dtype == first.dtype and each.numel() for each in parameters)
+    )
+
+
+def _searches_as_written(model: Any) -> bool:
+    """Whether neither the model nor a subclass of ours replaces a step of `generate`, such as its logits processors."""
+    steps = {name for name in vars(GenerationMixin) if not name.startswith("__")} - {"generate"}
+    others = (kind for kind in type(model).__mro__ if not kind.__module__.startswith((HOME, "transformers.", "torch.")))
+    return all(steps.isdisjoint(vars(each)) for each in (model, *others))
+
+
+def _runs_as_written(module: nn.Module) -> bool:
+    hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
+    return (
+        not module.training
+        and _home(module, "forward").startswith(WRITTEN)
+        and module._compiled_call_impl is None
+        # transformers leaves hooks that record attentions, which do nothing unless these are asked for.
+        and all(hook.__module__ == "transformers.utils.output_capturing" for hook in hooks)
+    )
+
+
+def _has_its_weights(layer: Any) -> bool:
+    """Whether a layer has the modules that `FusedLayer` takes the weights of, and none was put in their place."""
+    target, source = layer.self_attn, layer.encoder_attn
+    projections = (target.q_proj, target.k_proj, target.v_proj, target.out_proj, source.q_proj, source.out_proj)
+    norms = (layer.self_attn_layer_norm, layer.encoder_attn_layer_norm, layer.final_layer_norm)
+    return all(
+        isinstance(each, nn.Linear) and each.bias is not None for each in (*projections, layer.fc1, layer.fc2)
+    ) and all(isinstance(each, nn.LayerNorm) for each in norms)
+
+
+def _home(module: nn.Module, method: str) -> str:
+    """Return the name of the Python module that defines a method of `module`."""
+    if method in vars(module):
+        return ""
+    return str(next(vars(kind)[method].__module__ for kind in type(module).__mro__ if method in vars(kind)))
