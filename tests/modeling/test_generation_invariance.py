@@ -143,6 +143,6 @@ def test_tokens_can_be_streamed_while_they_are_made(taught, source) -> None:
     pieces = list(streamer)
     thread.join()
     assert "".join(pieces) == Words().decode(taught.generate(source[:1], **arguments)[0, 1:])
-    assert len(pieces) > 5
+    assert len(pieces) > 2  # not all at once, at the end
     with pytest.raises(ValueError, match="`streamer` cannot be used with beam search"):
         taught.generate(source[:1], num_beams=2, streamer=streamer)

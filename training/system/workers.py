@@ -11,11 +11,15 @@ import os
 import signal
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any
 
 Function = Callable[[Any], Any]
+
+
+ITEMS_AHEAD = 4  # for each worker: a slow item keeps the others busy for some time, and does not fill the memory
 
 
 class WorkerError(RuntimeError):
@@ -61,23 +65,25 @@ class WorkerPool:
             worker.join()
 
     def map(self, items: Iterable[Any]) -> Iterator[Any]:
-        """Yield the result of each item, in order; an item is read when a worker is free.
+        """Yield the result of each item, in order; an item is read when a worker is free, and at most `ITEMS_AHEAD`
+        items for each worker beyond the last result.
 
         Raises:
             WorkerError: a worker ended unexpectedly. An error of the function is raised as it is.
         """
-        waiting = enumerate(items)
+        waiting, read, ahead = iter(items), 0, ITEMS_AHEAD * len(self.workers)
         idle, busy, results = list(self.workers), dict[Connection, int](), dict[int, Any]()
         following = 0
         while True:
             while following in results:  # before reading items, which may have to wait for them
                 yield results.pop(following)
                 following += 1
-            while idle and (numbered := next(waiting, None)) is not None:
+            for item in islice(waiting, min(len(idle), following + ahead - read)):
                 connection = idle.pop()
-                busy[connection] = numbered[0]
+                busy[connection] = read
+                read += 1
                 with self._watching(connection):
-                    connection.send(numbered[1])
+                    connection.send(item)
             if not busy:
                 return
             for ready in wait(list(busy)):
