@@ -18,6 +18,7 @@ from .turns import Program
 
 QUANTIZATIONS = {"fp32": None, "int8": "int8"}
 TOKENS_OF_A_BATCH = 2048
+BEYOND_SOURCE = 50  # the limit of section 6.1
 
 
 @contextlib.contextmanager
@@ -62,9 +63,9 @@ def _ctranslate2(folder: Path, lines: list[str], num_beams: int, setting: tuple[
 
     def translate() -> list[str]:
         sources = [tokenizer.convert_ids_to_tokens(ids) for ids in tokenizer(lines)["input_ids"]]
-        found = translator.translate_batch(
-            sources, beam_size=num_beams, batch_type="tokens", max_batch_size=TOKENS_OF_A_BATCH
-        )
+        sizes = {"batch_type": "tokens", "max_batch_size": TOKENS_OF_A_BATCH}
+        limit = max(map(len, sources)) + BEYOND_SOURCE
+        found = translator.translate_batch(sources, beam_size=num_beams, max_decoding_length=limit, **sizes)
         ids = [tokenizer.convert_tokens_to_ids(each.hypotheses[0]) for each in found]
         return list(tokenizer.batch_decode(ids, skip_special_tokens=True))
 

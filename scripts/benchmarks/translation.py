@@ -25,11 +25,10 @@ from sineformer.modeling.generation import SourceLengthLimit
 from sineformer.training.pretrained.translator import TranslationError, load_translator, read_lines
 from sineformer.training.system.command_line import path, path_or_name, positive
 
-from .texts import text_programs
+from .texts import BEYOND_SOURCE, text_programs
 from .turns import Program, describe_machine, ratio, spread, take_turns
 
 SINEFORMER = "Sineformer"
-BEYOND_SOURCE = 50  # the limit of section 6.1, in both searches
 
 Translate = Callable[[dict[str, torch.Tensor]], torch.Tensor]
 

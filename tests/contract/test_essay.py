@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -39,10 +40,10 @@ def table() -> list[tuple[str, str, str]]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, make_model_folder: Callable[..., Path]) -> Path:
-    """Make a folder with a tiny untrained model in place of the shipped one."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a folder with a copy of the shipped model."""
     home = tmp_path_factory.mktemp("essay")
-    make_model_folder(home / SHIPPED_MODEL)
+    shutil.copytree(ROOT / SHIPPED_MODEL, home / SHIPPED_MODEL)
     (home / "docs").mkdir()
     return home
 

@@ -50,7 +50,8 @@ def assert_equal_models(folder: Path, output: Path, text: Text) -> None:
     torch.testing.assert_close(found.loss, expected.loss, rtol=1e-5, atol=1e-5)
     del batch["labels"]
     arguments = {"output_scores": True, "return_dict_in_generate": True, "num_return_sequences": 2}
-    expected, found = theirs.generate(**batch, **arguments), ours.generate(**batch, **arguments)
+    # Random weights give hypotheses of almost the same score, whose order in fp32 depends on the processor.
+    expected, found = (model.double().generate(**batch, **arguments) for model in (theirs, ours))
     assert torch.equal(found.sequences, expected.sequences)
     torch.testing.assert_close(found.sequences_scores, expected.sequences_scores, rtol=1e-4, atol=1e-4)
 

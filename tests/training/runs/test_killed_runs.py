@@ -78,7 +78,7 @@ def test_a_run_killed_anywhere_at_its_end_equals_an_uninterrupted_one(
     runs: Any, average: list[str], best: str, tmp_path: Path
 ) -> None:
     # With so high a learning rate the mean of models, which no checkpoint knows of, is the best.
-    flags = ["--max_steps", "12", "--eval_steps", "4", "--learning_rate", "0.3", "--warmup_steps", "4", *average]
+    flags = ["--max_steps", "12", "--eval_steps", "4", "--learning_rate", "0.5", "--warmup_steps", "4", *average]
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     runs.start(undisturbed, *flags)
     assert runs.end() == [0], runs.log.read_text()
