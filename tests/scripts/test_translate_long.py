@@ -19,7 +19,7 @@ PROGRAM = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from sineformer.training.pretrained import text_translation
-text_translation.WINDOW = 8
+text_translation.WINDOW = 2
 from sineformer.scripts import translate
 sys.exit(translate.command())
 """

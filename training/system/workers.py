@@ -12,6 +12,7 @@ import signal
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any
@@ -42,6 +43,7 @@ class WorkerPool:
     def __init__(self, make: Callable[[], Function], count: int) -> None:
         context = multiprocessing.get_context("spawn")  # a fork of a process with threads may wait forever
         self.workers: dict[Connection, Any] = {}
+        resource_tracker.ensure_running()  # the first worker would start it, and that unblocks SIGINT
         # Workers keep ignoring Ctrl-C, which a terminal sends to them too; this process ends them.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
