@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import torch
 
 from .incremental_decoder import IncrementalDecoder
-from .likeliest_tokens import likeliest, likeliest_extensions, log_sum_exp
+from .likeliest_tokens import chunk_maxima, likeliest, likeliest_extensions, log_sum_exp
 
 IMPOSSIBLE = -1.0e9  # score of what must not win, and still a number
 WORTH_DROPPING = 0.25  # share of the sentences that are finished before they leave the batch
@@ -219,12 +219,14 @@ class BeamSearch(Search):
             The log-probabilities of the candidates `[B, C]`, best first, and of each candidate its last token and the
             beam that it continues, `[B, C, 2]`. There are enough that N continue even if each beam ends in every way.
         """
-        normalizer = log_sum_exp(logits)  # [B, N]
-        self.forbid_early_ends(logits)
+        maxima = chunk_maxima(logits)
+        normalizer = log_sum_exp(logits, maxima)  # [B, N]
+        if self.length < self.options.min_length:
+            maxima = chunk_maxima(self.forbid_early_ends(logits))
         if self.options.keeps_scores:
             self.scores.append((logits - normalizer.unsqueeze(-1)).flatten(0, 1))  # [B * N, V]
         count = max(2, 1 + len(self.options.ends)) * self.options.beams
-        return likeliest_extensions(logits, normalizer, self.running, count)
+        return likeliest_extensions(logits, maxima, normalizer, self.running, count)
 
     def full(self) -> torch.Tensor:
         """Whether a sentence `[B]` has N hypotheses and wants no more, with `early_stopping=True`."""

@@ -25,6 +25,8 @@ from transformers import EncoderDecoderCache, GenerationMixin
 FIRST_CAPACITY = 16  # positions
 HOME = __name__.rpartition(".")[0] + "."  # where the code of this model lies, installed or beside its weights
 WRITTEN = (HOME, "torch.nn.modules.", "transformers.activations")
+MANY_SENTENCES = 16
+SMALLEST_PRODUCT = 400  # multiplications; torch.bmm leaves what is larger to its library of products
 SAME_ATTENTION = ("eager", "sdpa")  # other functions are called
 
 
@@ -55,7 +57,7 @@ class IncrementalDecoder:
     def step(self, tokens: torch.Tensor) -> torch.Tensor:
         """Decode the next position: map `tokens` `[B, N]` to `[B, N, D]`, ready for the output projection."""
         if self.length == self.capacity:
-            self._resize(max(FIRST_CAPACITY, 2 * self.capacity))
+            self._grow()
         if self.beams > 1:
             self.mask = torch.cat([self.mask, self.itself.expand(len(tokens), -1, -1, -1)], dim=2)  # [B, N, T, N]
         position = torch.full((1, 1), self.length, device=tokens.device)
@@ -73,10 +75,11 @@ class IncrementalDecoder:
 
     def keep(self, sentences: torch.Tensor) -> None:
         """Go on with the sentences of these numbers `[B']` alone."""
-        self.source = [each.index_select(1, sentences) for each in self.source]
+        self.source, self.target = (
+            [each.index_select(1, sentences) for each in kept] for kept in (self.source, self.target)
+        )
         self.source_mask = None if self.source_mask is None else self.source_mask.index_select(0, sentences)
         self.mask = self.mask.index_select(0, sentences)
-        self._resize(self.capacity, sentences)
 
     def cache(self) -> EncoderDecoderCache:
         """Return keys and values as transformers keeps them, every beam with its own: `[B * N, H, T or S, K]`."""
@@ -121,14 +124,12 @@ class IncrementalDecoder:
         both = [projection(source) for projection in (attention.k_proj, attention.v_proj)]  # [B, S, D] each
         return torch.stack([each.unflatten(2, (self.heads, -1)).transpose(1, 2) for each in both])  # [2, B, H, S, K]
 
-    def _resize(self, capacity: int, sentences: torch.Tensor | None = None) -> None:
-        """Make room for `capacity` positions, of some of the sentences `[B']` or of all."""
-        self.capacity, used = capacity, self.length * self.beams
+    def _grow(self) -> None:
+        """Make room for more positions."""
+        self.capacity = max(FIRST_CAPACITY, 2 * self.capacity)
         for index, old in enumerate(self.target):
-            written = old[:, :, :, :used]
-            written = written if sentences is None else written.index_select(1, sentences)
-            new = old.new_empty(*written.shape[:3], capacity * self.beams, old.shape[4])
-            new[:, :, :, :used] = written
+            new = old.new_empty(*old.shape[:3], self.capacity * self.beams, old.shape[4])
+            new[:, :, :, : old.shape[3]] = old
             self.target[index] = new
 
 
@@ -171,7 +172,32 @@ def _norm(norm: Any) -> tuple[Any, ...]:
 
 def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """Equation 1 for N queries `[B, H, N, K]`, with the heads side by side in the result `[B, N, D]`."""
-    return scaled_dot_product_attention(query, key, value, mask).transpose(1, 2).flatten(2)
+    attend = _attend_by_products if _suits_products(query, key) else scaled_dot_product_attention
+    return attend(query, key, value, mask).transpose(1, 2).flatten(2)
+
+
+def _attend_by_products(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None
+) -> torch.Tensor:
+    scores = torch.matmul(query * query.shape[3] ** -0.5, key.transpose(2, 3))  # [B, H, N, S]
+    scores = scores if mask is None else scores.add_(mask)
+    weights = scores.softmax(dim=-1).nan_to_num_(nan=0.0)  # a sentence without a real token attends to nothing
+    return torch.matmul(weights, value)
+
+
+def _suits_products(query: torch.Tensor, key: torch.Tensor) -> bool:
+    """Whether two batched products are faster than PyTorch's attention, whose kernel for CPUs is made for long queries.
+
+    With few sentences the number of calls decides, and below SMALLEST_PRODUCT batched products take a slow way. Lower
+    precision needs the sums in single precision that the kernel has.
+    """
+    batch, _, queries, width = query.shape
+    return (
+        query.device.type == "cpu"
+        and query.dtype in (torch.float32, torch.float64)
+        and batch >= MANY_SENTENCES
+        and queries * key.shape[2] * width >= SMALLEST_PRODUCT
+    )
 
 
 def _hide(hidden: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -21,20 +21,19 @@ def likeliest(scores: torch.Tensor) -> torch.Tensor:
 
 
 def likeliest_extensions(
-    logits: torch.Tensor, normalizer: torch.Tensor, running: torch.Tensor, count: int
+    logits: torch.Tensor, maxima: torch.Tensor, normalizer: torch.Tensor, running: torch.Tensor, count: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the `count` greatest of `logits - normalizer + running`, and the tokens and beams that they belong to.
 
     The `count` greatest lie in the chunks with the `count` greatest maxima, so that only these are looked through.
 
     Args:
-        logits: `[B, N, V]`. normalizer, running: `[B, N]`.
+        logits: `[B, N, V]`. maxima: of their chunks, see `chunk_maxima`. normalizer, running: `[B, N]`.
 
     Returns:
         The sums `[B, count]`, greatest first, and for each its token and its beam, `[B, count, 2]`.
     """
     size, vocabulary = CHUNK, logits.shape[2]
-    maxima = chunk_maxima(logits)  # [B, N, chunks]
     if maxima[0].numel() < count:
         size, maxima = 1, logits
     sums = maxima - normalizer.unsqueeze(2) + running.unsqueeze(2)
@@ -49,15 +48,19 @@ def likeliest_extensions(
     return sums, torch.stack(found, dim=2)
 
 
-def log_sum_exp(logits: torch.Tensor) -> torch.Tensor:
-    """Return `logits.logsumexp(-1)` of `[B, N, V]`, on the CPU a block at a time."""
+def log_sum_exp(logits: torch.Tensor, maxima: torch.Tensor) -> torch.Tensor:
+    """Return `logits.logsumexp(-1)` of `[B, N, V]`, on the CPU a block at a time.
+
+    The greatest share of a softmax is exp(greatest - logsumexp), and softmax is the fastest way to many exponentials.
+
+    Args:
+        maxima: of the chunks of `logits`, see `chunk_maxima`.
+    """
     if logits.device.type != "cpu":
         return logits.logsumexp(dim=-1)
-    rows = logits.flatten(0, 1)  # [B * N, V]
-    greatest = chunk_maxima(rows).amax(dim=1, keepdim=True)  # [B * N, 1]
-    blocks = zip(*(each.split(max(1, BLOCK // rows.shape[1])) for each in (rows, greatest)), strict=True)
-    sums = torch.cat([(block - top).exp_().sum(dim=1) for block, top in blocks])  # [B * N]
-    return (sums.log() + greatest.squeeze(1)).view(logits.shape[:2])
+    blocks = logits.flatten(0, 1).split(max(1, BLOCK // logits.shape[2]))
+    shares = torch.cat([block.softmax(dim=-1).amax(dim=-1) for block in blocks])  # [B * N]
+    return maxima.amax(dim=-1) - shares.log().view(logits.shape[:2])
 
 
 def chunk_maxima(scores: torch.Tensor) -> torch.Tensor:

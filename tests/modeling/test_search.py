@@ -16,6 +16,7 @@ from packaging.version import Version
 
 from sineformer import SineformerForConditionalGeneration
 from sineformer.modeling.compatibility import CACHE
+from sineformer.modeling.incremental_decoder import MANY_SENTENCES
 
 RECORDS = {"return_dict_in_generate": True, "output_scores": True, "output_logits": True}
 SEARCHES: list[dict[str, Any]] = [
@@ -89,6 +90,13 @@ def assert_same_as_transformers(model: Any, inputs: dict[str, Any], **arguments:
 def test_with_trained_weights_every_option_gives_the_same(taught, search, lengths) -> None:
     side = "left" if len(lengths) % 2 else "right"
     assert_same_as_transformers(taught, batch_of(6, side=side), **search, **lengths)
+
+
+@pytest.mark.parametrize("search", SEARCHES, ids=str)
+def test_many_sentences_give_the_same_even_if_one_is_empty(taught, search) -> None:
+    inputs = batch_of(MANY_SENTENCES + 4)
+    inputs["attention_mask"][2] = 0
+    assert_same_as_transformers(taught, inputs, max_new_tokens=20, **search)
 
 
 @pytest.mark.parametrize("search", [SEARCHES[0], SEARCHES[4]], ids=str)

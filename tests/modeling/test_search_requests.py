@@ -22,7 +22,7 @@ from transformers.generation import GenerationMixin
 
 from sineformer import SineformerForConditionalGeneration
 from sineformer.modeling.compatibility import CACHE
-from sineformer.modeling.likeliest_tokens import likeliest, likeliest_extensions, log_sum_exp
+from sineformer.modeling.likeliest_tokens import chunk_maxima, likeliest, likeliest_extensions, log_sum_exp
 
 
 class AskedTransformersError(Exception):
@@ -251,10 +251,11 @@ def test_the_likeliest_tokens_are_those_of_a_careful_look(vocabulary: int, ties:
     logits = logits.round() if ties else logits
     running = torch.randn(4, 3, generator=generator)
     assert torch.equal(likeliest(logits[:, 0]), logits[:, 0].argmax(dim=-1))
-    normalizer = log_sum_exp(logits)
+    maxima = chunk_maxima(logits)
+    normalizer = log_sum_exp(logits, maxima)
     torch.testing.assert_close(normalizer, logits.logsumexp(dim=-1))
     sums = (logits - normalizer.unsqueeze(2) + running.unsqueeze(2)).flatten(1)
-    values, found = likeliest_extensions(logits, normalizer, running, 6)
+    values, found = likeliest_extensions(logits, maxima, normalizer, running, 6)
     assert torch.equal(values, sums.topk(6).values)
     places = found[..., 1] * vocabulary + found[..., 0]
     assert torch.equal(sums.gather(1, places), values)
