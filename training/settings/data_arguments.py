@@ -67,7 +67,6 @@ class DataArguments:
         "with a tag of the language to translate into, such as >>de<<. Validation and test keep the direction of "
         "source_language and target_language.",
         False,
-        COMMON,
     )
     source_column: str | None = setting(
         "Column of the source in tables and datasets; left out: the one that is named as its language.",
