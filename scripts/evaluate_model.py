@@ -23,6 +23,10 @@ DATA_HELP = (
     "a test set: two files of lines, or TSV, CSV, JSONL or Parquet files; or: embedded; or: hub ID SPLIT "
     "[CONFIGURATION]; can be given several times"
 )
+LANGUAGE_HELP = (
+    "code of the references' language; a model of both directions translates into it (default: as recorded with the "
+    "model, or en)"
+)
 COMPARE_HELP = "another model, or a file of translations for each test set"
 
 
@@ -36,7 +40,7 @@ def parse() -> EvaluationRequest:
     add("--names", nargs="+", default=[], help="names of the test sets (default: first file names up to the first dot)")
     add("--columns", nargs=2, metavar=("SOURCE", "TARGET"), help="columns of tables and Hub datasets")
     add("--dataset_name", help="name of the data in the model card")
-    add("--target_language", help="code of the references' language (default: as recorded with the model, or en)")
+    add("--target_language", help=LANGUAGE_HELP)
     add("--bleu_tokenize", help="tokenizer of sacrebleu for BLEU (default: as recorded, or by language)")
     add("--on_bad_rows", choices=["refuse", "drop"], default="refuse", help="if rows are not pairs (default: refuse)")
     add("--compare", type=path_or_name, nargs="+", default=[], help=COMPARE_HELP)

@@ -35,6 +35,7 @@ FORMAT_HELP = (
     "text: the best translation per line; tsv: a row per translation; jsonl: an object per line "
     "(default: text, or tsv with --scores or several translations)"
 )
+LANGUAGE_HELP = "code of the language to translate into, of a model that translates both directions (default: its own)"
 SPLIT_HELP = "split lines of several sentences in this language (en, de, ...), and translate sentence by sentence"
 
 
@@ -47,6 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--input", type=path, help=INPUT_HELP)
     add("--output", type=path, help="file for the translations, compressed by its suffix (default: standard output)")
     add("--interactive", action="store_true", help="answer each line of standard input at once, as in a terminal")
+    add("--target_language", help=LANGUAGE_HELP)
     add("--num_beams", type=positive, help="number of beams (default: as saved with the model)")
     add("--num_return_sequences", type=positive, default=1, help="translations per line, best first (default: 1)")
     add("--scores", action="store_true", help="add scores: log-probability / length ** length_penalty")
@@ -129,9 +131,9 @@ def warn_of_several_sentences(lines: Iterator[str], first: int) -> Iterator[str]
 def main() -> int:
     """Translate the sentences or files; return the exit status."""
     options = parse()
-    choice = ModelChoice(options.model, options.engine, options.device, options.dtype)
+    choice = ModelChoice(options.model, options.engine, options.device, options.dtype, options.target_language)
     # What the translation of a line depends on.
-    names = ("num_beams", "num_return_sequences", "scores", "format", "split_sentences", "dtype")
+    names = ("target_language", "num_beams", "num_return_sequences", "scores", "format", "split_sentences", "dtype")
     depends = {"model": choice.fingerprint(), **{name: getattr(options, name) for name in names}}
     try:
         with open_output(options.output, depends, options.resume) as output:

@@ -17,6 +17,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 from ..configuration.configuration_sineformer import SineformerConfig
 from ..modeling.modeling_sineformer import SineformerForConditionalGeneration
+from ..modeling.tokenization_sineformer import TAG, tag_of
 from .data.loading import columns_of, languages_of
 from .data.readers.sources import read_files
 from .evaluation.languages import tokenizer_problem
@@ -51,6 +52,7 @@ def problems_of(settings: Settings) -> Iterator[str]:
     yield from _attention_problems(settings.model.attn_implementation)
     yield from _finetuning_problems(settings)
     yield from _data_problems(settings.data)
+    yield from _both_directions_problems(settings)
     yield from _stream_problems(settings)
     yield from _batch_problems(settings)
     yield from _two_passes_problems(settings)
@@ -181,6 +183,20 @@ def _language_problems(data: DataArguments) -> Iterator[str]:
         yield f"source_language, target_language: the embedded task goes from {' to '.join(EMBEDDED_LANGUAGES)}"
 
 
+def _both_directions_problems(settings: Settings) -> Iterator[str]:
+    """Yield why the pairs cannot be used in both directions."""
+    data = settings.data
+    if not data.both_directions:
+        return
+    languages = [data.source_language, data.target_language]
+    if None in languages:
+        yield "both_directions: give the codes of both languages as source_language and target_language, such as en, de"
+    elif not all(TAG.fullmatch(tag_of(str(code))) for code in languages):
+        yield f"both_directions: the codes of the languages become tags and have no blanks, got {languages}"
+    if settings.tokenizer.target_vocab_size is not None:
+        yield "both_directions, target_vocab_size: need a joint vocabulary; remove the latter, or take another model"
+
+
 def _stream_problems(settings: Settings) -> Iterator[str]:
     """Yield the settings that do not work with streaming, or only with it."""
     data, optimisation = settings.data, settings.optimisation
@@ -209,8 +225,9 @@ def _stream_problems(settings: Settings) -> Iterator[str]:
 
 def _batch_problems(settings: Settings) -> Iterator[str]:
     """Yield a problem if some sentences fit into no batch."""
-    if settings.data.max_length > settings.optimisation.max_tokens:
-        yield "max_length, max_tokens: a sentence of max_length tokens must fit into a batch of max_tokens"
+    if settings.data.max_length + settings.data.both_directions > settings.optimisation.max_tokens:
+        tag = " and the tag of a language" if settings.data.both_directions else ""
+        yield f"max_length, max_tokens: a sentence of max_length tokens{tag} must fit into a batch of max_tokens"
 
 
 def _two_passes_problems(settings: Settings) -> Iterator[str]:

@@ -3,13 +3,21 @@
     one vocabulary     tokenizer.json                                     loads without this code too, as a stock one
     two vocabularies   tokenizer.json and target_tokenizer/tokenizer.json
 
-It differs from `PreTrainedTokenizerFast` in two ways: it can have a second tokenizer for the target, and it finds added
-tokens in text, while its original special tokens in text are ordinary text (`split_special_tokens`).
+It differs from `PreTrainedTokenizerFast` in three ways: it can have a second tokenizer for the target; it finds added
+tokens in text, while its original special tokens in text are ordinary text (`split_special_tokens`); and it knows the
+languages of a model that translates both directions.
+
+Such a model reads the language to translate into from a *tag* before the source, as Marian's multilingual models do:
+`>>de<< A dog.` The normalisation in tokenizer.json puts the default tag before a source that begins with none, so that
+a stock tokenizer does so too; this class leaves it out of targets, and can change the default (`tgt_lang`).
 """
 
+import contextlib
 import json
 import os
 import posixpath
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +29,70 @@ TARGET_ARGUMENT = "target_tokenizer_file"  # keyword by which transformers passe
 SHARED_SETTINGS = ("padding_side", "truncation_side", "model_max_length", "split_special_tokens")
 HUB_ARGUMENTS = ("repo_id", "commit_message", "commit_description", "private", "token", "revision", "create_pr", "tags")
 STOCK_CLASS = "PreTrainedTokenizerFast"  # known to transformers 4 and 5
+TAG = re.compile(r">>(\S+?)<<")
+
+
+def tag_of(language: str) -> str:
+    """Return the tag before a source that is to be translated into a language."""
+    return f">>{language}<<"
+
+
+def tagged_languages(tokenizer: Any) -> list[str]:
+    """Return the languages that a tokenizer has tags for, in the order of their ids; none for a model that translates
+    one direction."""
+    if _tagging(tokenizer) is None:
+        return []
+    added = sorted(tokenizer.get_added_vocab().items(), key=lambda item: item[1])
+    return [found[1] for token, _ in added if (found := TAG.fullmatch(token))]
+
+
+def target_language(tokenizer: Any, src_lang: str | None = None, tgt_lang: str | None = None) -> str:
+    """Return the language to translate into, of a model that translates both directions.
+
+    Args:
+        tokenizer: with tags.
+        src_lang: code of the language of the sources; None if it is the other one than `tgt_lang`.
+        tgt_lang: code of the language to translate into; None if it is the other one than `src_lang`.
+
+    Raises:
+        ValueError: the tokenizer has no such languages.
+    """
+    languages = tagged_languages(tokenizer)
+    if not languages:
+        raise ValueError("This tokenizer has no tags of languages: its model translates one direction only.")
+    for language in (src_lang, tgt_lang):
+        if language not in (None, *languages):
+            raise ValueError(f"This model translates between {' and '.join(languages)}, not {language!r}.")
+    if src_lang == tgt_lang:
+        raise ValueError(f"Source and target language are both {tgt_lang!r}.")
+    return tgt_lang or next(language for language in languages if language != src_lang)
+
+
+def with_tag(tokenizer: Any, text: str, tgt_lang: str) -> str:
+    """Return a source with the tag of a language before it, or as it is if it begins with a tag."""
+    tags = tuple(map(tag_of, tagged_languages(tokenizer)))
+    return text if text.lstrip().startswith(tags) else f"{tag_of(tgt_lang)} {text}"
+
+
+@contextlib.contextmanager
+def without_tags(tokenizer: Any) -> Iterator[None]:
+    """Put no tag before texts while this context lasts, in which targets are encoded."""
+    step = _tagging(tokenizer)
+    if step is None:
+        yield
+        return
+    content, step.content = step.content, " "  # it replaces the blank that begins a normalised text
+    try:
+        yield
+    finally:
+        step.content = content
+
+
+def _tagging(tokenizer: Any) -> Any:
+    """Return the last step of the normalisation if it puts a tag before texts, or None."""
+    steps: Any = getattr(getattr(tokenizer, "backend_tokenizer", None), "normalizer", None)
+    last = steps[len(steps) - 1] if hasattr(steps, "__len__") and len(steps) else None
+    return last if TAG.search(getattr(last, "content", "")) else None
 
 
 class SideTokenizer(PreTrainedTokenizerFast):
@@ -37,11 +109,18 @@ class SideTokenizer(PreTrainedTokenizerFast):
 
         Returns:
             The number of new tokens.
+
+        Raises:
+            ValueError: the tokenizer puts tags before sources.
         """
         tokens = new_tokens if isinstance(new_tokens, list | tuple) else [new_tokens]
         # Known tokens do not change: adding `</s>` again does not make it found in text.
         known = {token.content for token in self.added_tokens_decoder.values()}
-        return super().add_tokens([_found_in_text(each, special_tokens) for each in tokens if str(each) not in known])
+        new = [_found_in_text(each, special_tokens) for each in tokens if str(each) not in known]
+        if new and _tagging(self) is not None:
+            # An added token splits a text, and each part is normalised by itself.
+            raise ValueError("No tokens can be added: every text after such a token would get the tag of a language.")
+        return super().add_tokens(new)
 
     def decode(self, token_ids: Any, skip_special_tokens: bool = False, **kwargs: Any) -> Any:
         """Return the text of token ids; for a batch, a list of texts.
@@ -92,6 +171,8 @@ class SineformerTokenizer(SideTokenizer):
 
     Attributes:
         target_tokenizer: the tokenizer of a separate target vocabulary, or None.
+        src_lang, tgt_lang: codes of the languages to translate from and into by default, named as in `NllbTokenizer`;
+            None for a model that translates one direction. `from_pretrained` takes them too.
 
     ```python
     >>> tokenizer = AutoTokenizer.from_pretrained(DIR, trust_remote_code=True)  # doctest: +SKIP
@@ -110,13 +191,32 @@ class SineformerTokenizer(SideTokenizer):
         """Return whether source and target have separate vocabularies; named as in `MarianTokenizer`."""
         return self.target_tokenizer is not None
 
+    @property
+    def tgt_lang(self) -> str | None:
+        tag = TAG.search(getattr(_tagging(self), "content", ""))
+        return None if tag is None else tag[1]
+
+    @tgt_lang.setter
+    def tgt_lang(self, language: str) -> None:
+        _tagging(self).content = f" {tag_of(target_language(self, tgt_lang=language))} "
+
+    @property
+    def src_lang(self) -> str | None:
+        return None if self.tgt_lang is None else target_language(self, src_lang=self.tgt_lang)
+
+    @src_lang.setter
+    def src_lang(self, language: str) -> None:
+        self.tgt_lang = target_language(self, src_lang=language)
+
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *inputs: Any, **kwargs: Any) -> Any:
         """Load as in transformers, with the tokenizer of the target if there is one.
 
         Raises:
             OSError: the tokenizer of source or target is missing.
+            ValueError: `src_lang` or `tgt_lang` is given, and the tokenizer has no tag for it.
         """
+        languages = {name: kwargs.pop(name, None) for name in ("src_lang", "tgt_lang")}
         tokenizer = super().from_pretrained(pretrained_model_name_or_path, *inputs, **kwargs)
         file = tokenizer.init_kwargs.pop(TARGET_ARGUMENT, None)
         # Folders written before this class have no such field: with the file, there are two.
@@ -128,6 +228,8 @@ class SineformerTokenizer(SideTokenizer):
                 )
             kwargs["subfolder"] = posixpath.join(kwargs.get("subfolder") or "", TARGET_FOLDER)
             tokenizer.target_tokenizer = SideTokenizer.from_pretrained(pretrained_model_name_or_path, *inputs, **kwargs)
+        if any(languages.values()):
+            tokenizer.tgt_lang = target_language(tokenizer, **languages)
         return tokenizer
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
@@ -160,19 +262,26 @@ class SineformerTokenizer(SideTokenizer):
         text_pair_target: Any = None,
         **kwargs: Any,
     ) -> BatchEncoding:
-        """Encode as in transformers; `text_target` with the target vocabulary, as `labels` if there is a source too."""
-        target = self.target_tokenizer
-        if target is None or text_target is None:
+        """Encode as in transformers; `text_target` with the target vocabulary and no tag, as `labels` if there is a
+        source too."""
+        if text_target is None or (self.target_tokenizer is None and self.tgt_lang is None):
             return super().__call__(text, text_pair, text_target, text_pair_target, **kwargs)
-        self._share_settings(target)
         max_target_length = kwargs.pop("max_target_length", None)
         limit = {} if max_target_length is None else {"max_length": max_target_length}
-        labels = target(text_target, text_pair_target, **{**kwargs, **limit})
+        labels = self._encode_target(text_target, text_pair_target, **{**kwargs, **limit})
         if text is None:
             return labels
         batch = super().__call__(text, text_pair, **kwargs)
         batch["labels"] = labels["input_ids"]
         return batch
+
+    def _encode_target(self, text: Any, text_pair: Any, **kwargs: Any) -> BatchEncoding:
+        target = self.target_tokenizer
+        if target is None:
+            with without_tags(self):
+                return super().__call__(text, text_pair, **kwargs)
+        self._share_settings(target)
+        return target(text, text_pair, **kwargs)
 
     def decode(self, token_ids: Any, skip_special_tokens: bool = False, **kwargs: Any) -> Any:
         """Return the text of target ids, or of source ids with `use_source_tokenizer=True`; see `SideTokenizer`."""

@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 from transformers import AutoModelForSeq2SeqLM, Pipeline, pipelines
 
 from .invisible_text import is_invisible
-from .tokenization_sineformer import SineformerTokenizer
+from .tokenization_sineformer import SineformerTokenizer, tagged_languages, target_language, with_tag
 
 TASK = "translation"
 
@@ -21,7 +21,7 @@ class SineformerTranslationPipeline(Pipeline):
     `[{"translation_text": ...}]`, one for each text. With `num_return_sequences=n`, every text has a list of n
     dictionaries. With `return_tensors=True` they have `translation_token_ids` instead. Arguments of `generate`
     (`num_beams`, `max_new_tokens`, ...) can be given to the constructor or to the call.
-    `src_lang` and `tgt_lang` must be the languages of the model.
+    `src_lang` and `tgt_lang` must be the languages of the model; if it translates both directions, they choose one.
 
     ```python
     >>> from transformers import pipeline
@@ -50,12 +50,12 @@ class SineformerTranslationPipeline(Pipeline):
         tgt_lang: str | None = None,
         **generate: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        for side, wanted in (("source", src_lang), ("target", tgt_lang)):
-            language = getattr(self.model.config, f"{side}_language", None)
-            if wanted is not None and language is not None and wanted != language:
-                raise ValueError(f"The {side} language of this model is {language!r}, not {wanted!r}.")
         choices = {"return_tensors": return_tensors, "clean_up_tokenization_spaces": clean_up_tokenization_spaces}
-        preprocess = {} if truncation is None else {"truncation": truncation}
+        preprocess: dict[str, Any] = {} if truncation is None else {"truncation": truncation}
+        if not tagged_languages(self.tokenizer):
+            _check_languages(self.model.config, src_lang, tgt_lang)
+        elif src_lang is not None or tgt_lang is not None:
+            preprocess["tgt_lang"] = target_language(self.tokenizer, src_lang, tgt_lang)
         return preprocess, generate, {name: choice for name, choice in choices.items() if choice is not None}
 
     def __call__(self, texts: Any, **kwargs: Any) -> Any:
@@ -73,13 +73,14 @@ class SineformerTranslationPipeline(Pipeline):
         )
         return [output[0] for output in outputs] if one_for_each else outputs
 
-    def preprocess(self, text: Any, truncation: bool = False, **kwargs: Any) -> Any:
+    def preprocess(self, text: Any, truncation: bool = False, tgt_lang: str | None = None, **kwargs: Any) -> Any:
         if not isinstance(text, str):
             raise ValueError(
                 f"The translation pipeline takes text, but got {type(text).__name__}: {text!r}. "
                 "Give a string, a list, a generator or a column of a dataset."
             )
-        inputs = self.tokenizer(text, return_tensors="pt", truncation=truncation, verbose=False)
+        source = text if tgt_lang is None else with_tag(self.tokenizer, text, tgt_lang)
+        inputs = self.tokenizer(source, return_tensors="pt", truncation=truncation, verbose=False)
         return {**inputs, "is_invisible": torch.tensor([is_invisible(text)])}
 
     def _forward(self, model_inputs: Any, **generate: Any) -> dict[str, torch.Tensor]:
@@ -120,6 +121,14 @@ class SineformerTranslationPipeline(Pipeline):
             output_ids, skip_special_tokens=True, clean_up_tokenization_spaces=clean_up_tokenization_spaces
         )
         return [{"translation_text": text} for text in texts]
+
+
+def _check_languages(config: Any, src_lang: str | None, tgt_lang: str | None) -> None:
+    """Raise a `ValueError` if these are not the languages of a model that translates one direction."""
+    for side, wanted in (("source", src_lang), ("target", tgt_lang)):
+        language = getattr(config, f"{side}_language", None)
+        if wanted is not None and language is not None and wanted != language:
+            raise ValueError(f"The {side} language of this model is {language!r}, not {wanted!r}.")
 
 
 def _with_target_tokenizer(tokenizer: Any, config: Any) -> Any:

@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MODEL_DIR = "runs/demo"  # the output of `make demo`
 SHIPPED = "pretrained/sineformer-tiny-multi30k-en-de"
+BOTH_DIR = "runs/both"  # a model of both directions
 EXPORT_DIR = "runs/int8"  # an export of the shipped model
 SENTENCES = ["The dog is sleeping.", "Der Hund schläft.", "Where is my book?", "Wo ist mein Buch?"]
 
@@ -46,10 +47,16 @@ def last_call(snippet: str) -> str:
 
 @pytest.fixture(scope="module")
 def folder_with_a_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a folder with the models of the README: the shipped one, and an untrained one in place of the demo."""
+    """Make a folder with the models of the README: the shipped one, and untrained ones in place of others."""
     folder = tmp_path_factory.mktemp("readme")
     shutil.copytree(ROOT / SHIPPED, folder / SHIPPED)
-    tokenizer = train_tokenizers(SENTENCES, SENTENCES, 300, None).source
+    save_untrained(folder / MODEL_DIR)
+    save_untrained(folder / BOTH_DIR, "en", "de")
+    return folder
+
+
+def save_untrained(folder: Path, *languages: str) -> None:
+    tokenizer = train_tokenizers(SENTENCES, SENTENCES, 300, languages=languages).source
     ids = {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
     sizes = {"encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
     config = SineformerConfig(
@@ -60,9 +67,8 @@ def folder_with_a_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         **sizes,
         **ids,
     )
-    SineformerForConditionalGeneration(config).save_pretrained(folder / MODEL_DIR)
-    tokenizer.save_pretrained(folder / MODEL_DIR)
-    return folder
+    SineformerForConditionalGeneration(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 @pytest.fixture

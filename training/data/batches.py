@@ -18,8 +18,10 @@ from accelerate.utils import gather_object
 from torch.utils.data import DataLoader, Dataset
 
 from ...modeling.loss import IGNORED
+from ...modeling.tokenization_sineformer import tag_of
 from ..settings.arguments import Settings
 from .batching import Batching, MicroBatch, Seq2SeqCollator, TokenBudgetBatchSampler
+from .both_directions import BothDirections, examples_of
 from .bpe_dropout import BpeDropoutPairs
 from .cleaning import CleaningReport
 from .encoding import EncodedPairs
@@ -79,7 +81,8 @@ def open_batches(settings: Settings, data: Data, collator: Seq2SeqCollator, acce
             possible with the tokenizers.
     """
     train, how = data.train, settings.optimisation
-    batching = Batching(data.tokenizers, collator, how.max_tokens, settings.run.seed)
+    reverse_tag = _reverse_tag(settings, data.tokenizers)
+    batching = Batching(data.tokenizers, collator, how.max_tokens, settings.run.seed, reverse_tag)
     if isinstance(train, TextStream):
         return StreamedBatches(train, batching, accelerator, how.gradient_accumulation_steps)
     try:
@@ -89,10 +92,19 @@ def open_batches(settings: Settings, data: Data, collator: Seq2SeqCollator, acce
         raise DataError(f"training data: {error}") from error
 
 
+def _reverse_tag(settings: Settings, tokenizers: Tokenizers) -> int | None:
+    """Return `Batching.reverse_tag`: a reverse is translated into the source language of the settings."""
+    if not settings.data.both_directions:
+        return None
+    tag: Any = tokenizers.source.convert_tokens_to_ids(tag_of(str(settings.data.source_language)))
+    return int(tag)
+
+
 def _with_dropout(pairs: EncodedPairs, settings: Settings, batching: Batching) -> BpeDropoutPairs:
     """Return pairs that are segmented differently in each epoch, each short enough for a padded batch."""
     dropout, multiple = settings.tokenizer.bpe_dropout, batching.collator.pad_to_multiple_of
-    longest = min(settings.data.max_length, batching.max_tokens // multiple * multiple)
+    tag = int(batching.reverse_tag is not None)  # before the source of a reverse
+    longest = min(settings.data.max_length, batching.max_tokens // multiple * multiple - tag)
     return BpeDropoutPairs(pairs, batching.tokenizers, dropout, batching.seed, longest)
 
 
@@ -100,7 +112,7 @@ def _with_dropout(pairs: EncodedPairs, settings: Settings, batching: Batching) -
 class _MicroBatches(Dataset[MicroBatch]):
     """Dataset for the loader: maps the indices of pairs to a micro-batch."""
 
-    pairs: EncodedPairs
+    pairs: EncodedPairs | BothDirections
     collator: Seq2SeqCollator
 
     def __getitem__(self, indices: list[int]) -> MicroBatch:
@@ -128,7 +140,8 @@ class MappedBatches:
         accumulation_steps: int,
     ) -> None:
         self.source, self.collator, self.accelerator = source, batching.collator, accelerator
-        self.epoch, self.pairs = 0, source.of_epoch(0)
+        self.reverse_tag = batching.reverse_tag
+        self.epoch, self.pairs = 0, examples_of(source.of_epoch(0), self.reverse_tag)
         self.sampler = TokenBudgetBatchSampler(
             self.pairs.lengths_on_demand,
             batching.max_tokens,
@@ -143,7 +156,7 @@ class MappedBatches:
     def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
         """Start an epoch at batch `start_batch` of this process."""
         if epoch != self.epoch:
-            self.epoch, self.pairs = epoch, self.source.of_epoch(epoch)
+            self.epoch, self.pairs = epoch, examples_of(self.source.of_epoch(epoch), self.reverse_tag)
             self.sampler.lengths = self.pairs.lengths_on_demand
         self.sampler.set_epoch(epoch, start_batch)
 

@@ -194,9 +194,11 @@ class Batching:
         collator: pads the pairs of a batch.
         max_tokens: most positions of a batch on either side, padding included.
         seed: of the run.
+        reverse_tag: as in `BothDirections`; None to train on pairs in one direction.
     """
 
     tokenizers: Tokenizers
     collator: Seq2SeqCollator
     max_tokens: int
     seed: int
+    reverse_tag: int | None = None

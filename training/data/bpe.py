@@ -11,7 +11,8 @@ skip_special_tokens=True)` is `normalise(x)` for every Unicode text x.
   the space before it. No piece mixes letters, digits and marks, so no merge can spell a special or a byte token.
 - *Byte fallback*: characters outside the alphabet become their UTF-8 bytes `<0x00>` ... `<0xFF>`; `<unk>` never
   appears.
-- *Ids*: `<pad> <unk> <s> </s>` are 0 to 3, bytes 4 to 259, then the alphabet and the merges.
+- *Ids*: `<pad> <unk> <s> </s>` are 0 to 3, bytes 4 to 259, then the alphabet and the merges, and last the tags of the
+  languages if there are some.
 
 Special tokens spelled in a text are text (`split_special_tokens`); tokens added later are found in it. This setting is
 in tokenizer_config.json; a program that reads tokenizer.json with only `tokenizers` sets
@@ -25,14 +26,15 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from ...modeling.tokenization_sineformer import SideTokenizer, SineformerTokenizer
+from ...modeling.tokenization_sineformer import SideTokenizer, SineformerTokenizer, tag_of
 from ..settings.data_arguments import TokenizerArguments
 from .tokenizer import Tokenizers
 
@@ -49,7 +51,12 @@ def normalise(text: str) -> str:
     return normalizers.NFC().normalize_str(text)
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int, kind: type[SideTokenizer] = SineformerTokenizer) -> Any:
+def train_tokenizer(
+    texts: Iterable[str],
+    vocab_size: int,
+    kind: type[SideTokenizer] = SineformerTokenizer,
+    languages: Sequence[str] = (),
+) -> Any:
     """Train one tokenizer; deterministic for the same texts in the same order.
 
     Args:
@@ -57,21 +64,23 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, kind: type[SideTokeni
         vocab_size: number of ids. At most half of those left by specials and bytes are for the alphabet (most frequent
             characters first), the others for merges. Text with fewer merges gives a smaller tokenizer and a warning.
         kind: class of the tokenizer; `SideTokenizer` for a target with a separate vocabulary.
+        languages: codes of those that sources can be translated into; each has a tag, the last one's is the default.
 
     Raises:
         ValueError: `vocab_size` leaves no room after specials and bytes, or there is no text.
     """
-    alphabet = _alphabet(texts, vocab_size)
+    learnt = vocab_size - len(languages)
+    alphabet = _alphabet(texts, learnt)
     trained = _assemble(models.BPE(unk_token="<unk>", byte_fallback=True))
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
+        vocab_size=learnt,
         special_tokens=[*SPECIAL_TOKENS, *BYTE_TOKENS],
         initial_alphabet=alphabet,
         limit_alphabet=len(alphabet),
         show_progress=False,
     )
     trained.train_from_iterator(iter(texts), trainer)
-    tokenizer = _wrap(trained, kind)
+    tokenizer = _wrap(trained, kind, [tag_of(language) for language in languages])
     if len(tokenizer) < vocab_size:
         warnings.warn(
             f"the text supports {len(tokenizer)} tokens, not the {vocab_size} of vocab_size; using fewer",
@@ -109,8 +118,8 @@ def _assemble(model: models.BPE) -> Tokenizer:
     return tokenizer
 
 
-def _wrap(trained: Tokenizer, kind: type[SideTokenizer]) -> SideTokenizer:
-    """Return a fast tokenizer with the trained merges, whose only added tokens are the four special tokens.
+def _wrap(trained: Tokenizer, kind: type[SideTokenizer], tags: list[str]) -> SideTokenizer:
+    """Return a fast tokenizer with the trained merges, whose only added tokens are the four special tokens and tags.
 
     The trainer can reserve ids only as added tokens; as such, byte tokens would be matched inside text.
     """
@@ -118,6 +127,8 @@ def _wrap(trained: Tokenizer, kind: type[SideTokenizer]) -> SideTokenizer:
     merges = [(left, right) for left, right in model["merges"]]
     rebuilt = _assemble(models.BPE(vocab=model["vocab"], merges=merges, unk_token="<unk>", byte_fallback=True))
     rebuilt.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
+    if tags:
+        _add_tags(rebuilt, tags)
     return kind(
         tokenizer_object=rebuilt,
         pad_token="<pad>",
@@ -128,7 +139,20 @@ def _wrap(trained: Tokenizer, kind: type[SideTokenizer]) -> SideTokenizer:
         model_input_names=["input_ids", "attention_mask"],
         clean_up_tokenization_spaces=False,
         split_special_tokens=True,
+        **({"extra_special_tokens": tags} if tags else {}),
     )
+
+
+def _add_tags(tokenizer: Tokenizer, tags: list[str]) -> None:
+    """Add the tags of languages, and put the last one before every text that begins with none.
+
+    Tags are found in the normalised text, with the blank that begins it. `tokenizers` finds no special tokens in text
+    here (`split_special_tokens`), so tags are special for transformers only.
+    """
+    known = "|".join(map(re.escape, tags))
+    tagging = normalizers.Replace(Regex(rf"\A (?!\s*(?:{known}))"), f" {tags[-1]} ")
+    tokenizer.normalizer = normalizers.Sequence([*tokenizer.normalizer, tagging])
+    tokenizer.add_tokens([AddedToken(tag, lstrip=True, normalized=True, special=False) for tag in tags])
 
 
 class _BothSides(Iterable[str]):
@@ -146,10 +170,12 @@ def train_tokenizers(
     targets: Iterable[str],
     vocab_size: int,
     target_vocab_size: int | None = None,
+    languages: Sequence[str] = (),
 ) -> Tokenizers:
-    """Train one joint tokenizer on both sides, or two separate ones if `target_vocab_size` is given."""
+    """Train one joint tokenizer on both sides, or two separate ones if `target_vocab_size` is given; `languages` as in
+    `train_tokenizer`, for a joint one."""
     if target_vocab_size is None:
-        joint = train_tokenizer(_BothSides(sources, targets), vocab_size)
+        joint = train_tokenizer(_BothSides(sources, targets), vocab_size, languages=languages)
         return Tokenizers(joint, joint)
     source = train_tokenizer(sources, vocab_size)
     source.target_tokenizer = train_tokenizer(targets, target_vocab_size, SideTokenizer)
@@ -166,21 +192,27 @@ class Texts(Iterable[str]):
         return (pair[self.side] for pair in self.open_pairs())
 
 
-def train_vocabulary(sizes: TokenizerArguments, open_pairs: Callable[[], Iterator[Pair]]) -> Tokenizers:
-    """Train the tokenizers on the pairs of `open_pairs`, which are read several times without a `tokenizer_sample`.
+def train_vocabulary(
+    sizes: TokenizerArguments, open_pairs: Callable[[], Iterator[Pair]], languages: Sequence[str] = ()
+) -> Tokenizers:
+    """Train the tokenizers on the pairs of `open_pairs`, which are read several times without a `tokenizer_sample`;
+    `languages` as in `train_tokenizers`.
 
     Raises:
         ValueError: the vocabulary cannot be made.
     """
     if sizes.tokenizer_sample is not None:
         sample = draw_sample(open_pairs(), sizes.tokenizer_sample)
-        return train_vocabulary_on(sizes, lambda: iter(sample))
-    return train_vocabulary_on(sizes, open_pairs)
+        return train_vocabulary_on(sizes, lambda: iter(sample), languages)
+    return train_vocabulary_on(sizes, open_pairs, languages)
 
 
-def train_vocabulary_on(sizes: TokenizerArguments, open_pairs: Callable[[], Iterator[Pair]]) -> Tokenizers:
+def train_vocabulary_on(
+    sizes: TokenizerArguments, open_pairs: Callable[[], Iterator[Pair]], languages: Sequence[str] = ()
+) -> Tokenizers:
     """Train the tokenizers on all of these pairs, whatever `tokenizer_sample` is."""
-    return train_tokenizers(Texts(open_pairs, 0), Texts(open_pairs, 1), sizes.vocab_size, sizes.target_vocab_size)
+    sides = Texts(open_pairs, 0), Texts(open_pairs, 1)
+    return train_tokenizers(*sides, sizes.vocab_size, sizes.target_vocab_size, languages)
 
 
 def draw_sample(pairs: Iterable[Pair], size: int) -> list[Pair]:

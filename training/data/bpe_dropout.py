@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from transformers import PreTrainedTokenizerFast
 
+from ...modeling.tokenization_sineformer import tag_of, tagged_languages
 from .bpe import BYTE_TOKENS
 from .encoding import EncodedPairs, Ids
 from .epoch_plan import Indices
@@ -40,6 +41,8 @@ class Merges:
         if model.get("type") != "BPE" or not set(BYTE_TOKENS) <= set(self.vocabulary):
             raise ValueError(f"bpe_dropout: the tokenizer is no BPE that falls back to bytes; {FIX}")
         self.size = max(self.vocabulary.values()) + 1
+        known: Any = tokenizer
+        self.tags = {tag: known.convert_tokens_to_ids(tag) for tag in map(tag_of, tagged_languages(known))}
         pairs = [(self.vocabulary[left], self.vocabulary[right]) for left, right in model["merges"]]
         keys = np.array([self._key(*pair) for pair in pairs], np.int64)
         self.products = np.array([self.vocabulary[left + right] for left, right in model["merges"]], np.int32)
@@ -50,7 +53,10 @@ class Merges:
         return left * self.size + right
 
     def characters(self, piece: str) -> list[int]:
-        """Return the ids before any merge: of characters, or of the bytes of those outside the vocabulary."""
+        """Return the ids before any merge: of characters, or of the bytes of those outside the vocabulary. The tag of a
+        language is one symbol."""
+        if piece in self.tags:
+            return [self.tags[piece]]
         ids: list[int] = []
         for character in piece:
             known = self.vocabulary.get(character)
@@ -116,7 +122,9 @@ class Sentences:
             bounds = offsets[start : start + SENTENCES_AT_ONCE + 1]
             sentences = [ids[begin:end].tolist() for begin, end in itertools.pairwise(bounds)]
             for text in backend.decode_batch(sentences):
-                split = [piece for piece, _ in backend.pre_tokenizer.pre_tokenize_str(f" {text}")]
+                tag = next(filter(text.startswith, self.merges.tags), "")
+                words = text.removeprefix(tag) if tag else f" {text}"
+                split = [tag] * bool(tag) + [piece for piece, _ in backend.pre_tokenizer.pre_tokenize_str(words)]
                 pieces += [distinct.setdefault(piece, len(distinct)) for piece in split]
                 counts.append(len(split))
         self.pieces, self.counts = np.array(pieces, np.int32), np.array(counts)

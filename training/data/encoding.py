@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from transformers import PreTrainedTokenizerFast
 
+from ...modeling.tokenization_sineformer import without_tags
 from .cleaning import CleaningReport
 from .epoch_plan import Indices, Lengths, PairLengths
 from .parallel_text import ParallelText
@@ -104,7 +106,8 @@ def _ids(tokenizer: PreTrainedTokenizerFast, side: str, texts: list[str]) -> lis
     backend.no_truncation()
     backend.no_padding()
     backend.encode_special_tokens = tokenizer.split_special_tokens
-    return [encoding.ids for encoding in backend.encode_batch_fast(texts)]
+    with without_tags(tokenizer) if side == "text_target" else nullcontext():
+        return [encoding.ids for encoding in backend.encode_batch_fast(texts)]
 
 
 def _offsets(lengths: Indices) -> Indices:

@@ -8,7 +8,7 @@ import functools
 import hashlib
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,9 @@ def load_data(settings: Settings, accelerator: Accelerator, tokenizers: Tokenize
     if isinstance(train, Corpus):
         note_overlap(texts, train.hashes)
         accelerator.print(f"train: {train.report}", file=sys.stderr)
+        if settings.data.both_directions:
+            train = _in_both_directions(train)
+            accelerator.print(f"  in both directions: {2 * train.size:,} training pairs", file=sys.stderr)
     else:
         note = "train: a stream; repeated pairs and pairs of other splits are not counted"
         accelerator.print(note, file=sys.stderr)
@@ -109,7 +112,8 @@ def _train_in_memory(
 ) -> tuple[Tokenizers, Corpus]:
     text, report = _read(settings.data, "train")
     if tokenizers is None:
-        tokenizers = on_main_process(accelerator, lambda: train_vocabulary(settings.tokenizer, text.pairs))
+        languages = _tagged_languages(settings.data)
+        tokenizers = on_main_process(accelerator, lambda: train_vocabulary(settings.tokenizer, text.pairs, languages))
     pairs = encode_pairs(text, tokenizers, settings.data.max_length, report)
     hashes = PairHashes.of((text.sources[row], text.targets[row]) for row in pairs.rows)
     corpus = Corpus(pairs, report, text.digest(), hashes, lambda pair: text.location(int(pairs.rows[pair])))
@@ -125,15 +129,20 @@ def _train_from_cache(
     content = {"data": _content(data), "settings": _what_shapes_text(data)}
     if tokenizers is None:
         key = key_of(**content, vocabulary=_what_shapes_text(settings.tokenizer))
-        tokenizers = on_main_process(
-            accelerator, lambda: cached_tokenizers(cache, key, lambda: train_vocabulary(settings.tokenizer, text.pairs))
-        )
+        train = functools.partial(train_vocabulary, settings.tokenizer, text.pairs, _tagged_languages(data))
+        tokenizers = on_main_process(accelerator, lambda: cached_tokenizers(cache, key, train))
     key = key_of(**content, vocabulary=tokenizers.digest())
     corpus = cached_corpus(cache, key, text, tokenizers, data.max_length)
     # The cache may be of a run with a higher limit, which does not change the pairs.
     corpus.report.max_unusable_share = data.max_unusable_share
     corpus.report.check_share()
     return tokenizers, corpus
+
+
+def _in_both_directions(corpus: Corpus) -> Corpus:
+    """Return a corpus of which `BothDirections` makes two examples of each pair, for their locations."""
+    location = corpus.location
+    return dataclasses.replace(corpus, location=lambda example: location(example // 2))
 
 
 def _train_as_stream(
@@ -153,7 +162,7 @@ def _train_as_stream(
     def make() -> Tokenizers:
         count = (sizes.tokenizer_sample if tokenizers is None else None) or FIRST_PAIRS
         sample = read_sample(_open_shards(data, [0], 1)[0], stream.limits, _new_report(data), count)
-        return tokenizers or train_vocabulary_on(sizes, lambda: iter(sample))
+        return tokenizers or train_vocabulary_on(sizes, lambda: iter(sample), _tagged_languages(data))
 
     made = on_main_process(accelerator, make)
     return tokenizers or made, stream
@@ -265,6 +274,12 @@ def languages_of(data: DataArguments) -> ColumnNames | None:
     if data.source_language is None or data.target_language is None:
         return None
     return ColumnNames(data.source_language, data.target_language)
+
+
+def _tagged_languages(data: DataArguments) -> Sequence[str]:
+    """Return the languages that have tags in a new vocabulary, that of the recipe's target last."""
+    languages = languages_of(data)
+    return languages if data.both_directions and languages is not None else ()
 
 
 def _columns(data: DataArguments) -> ColumnNames:

@@ -28,6 +28,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from ..system.signals import SIGNALS
 from .batching import Batching, MicroBatch
+from .both_directions import examples_of
 from .cleaning import CleaningReport, Limits, usable_rows_of_stream
 from .encoding import encode_usable
 from .epoch_plan import check_budget, plan_batches, round_up
@@ -140,8 +141,9 @@ class _Shard:
 
     def _batches_of(self, text: ParallelText, buffer: int) -> Iterator[MicroBatch]:
         batching, collator = self.batching, self.batching.collator
-        pairs = encode_usable(text, batching.tokenizers, self.stream.max_length, self.report)
-        self.report.kept += len(pairs)
+        usable = encode_usable(text, batching.tokenizers, self.stream.max_length, self.report)
+        self.report.kept += len(usable)
+        pairs = examples_of(usable, batching.reverse_tag)
         check_budget(pairs.lengths, batching.max_tokens, collator.pad_to_multiple_of)
         lengths = round_up(pairs.lengths, collator.pad_to_multiple_of)
         for batch in plan_batches(lengths, batching.max_tokens, (batching.seed, self.epoch, self.number, buffer)):

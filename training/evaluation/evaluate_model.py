@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from transformers import GenerationConfig
 
+from ...modeling.tokenization_sineformer import tagged_languages
 from ..data.batching import Seq2SeqCollator
 from ..data.cleaning import CleaningReport, OnBadRows
 from ..data.encoding import encode_pairs
@@ -19,7 +20,7 @@ from ..data.loading import read_split
 from ..data.parallel_text import ParallelText
 from ..data.tokenizer import Tokenizers
 from ..pretrained.translation import translate_lines
-from ..pretrained.translator import TranslationError, load_translator, read_lines
+from ..pretrained.translator import TranslationError, load_translator, read_lines, translate_into
 from ..settings.arguments import public
 from ..settings.data_arguments import DataArguments
 from ..settings.record import library_versions, recorded_scoring, recorded_split
@@ -64,7 +65,8 @@ class EvaluationRequest:
         columns: names of the source and target column, in tables and datasets.
         dataset_name: name of the data in the model card.
         target_language: code of the language of the references; default: that in the record of the model's run or
-            in its configuration, or en. It decides how text is tokenised and which scores are computed.
+            in its configuration, or en. It decides how text is tokenised and which scores are computed, and the
+            direction of a model that translates both.
         bleu_tokenize: sacrebleu's name of the tokenizer of BLEU; default: that in the record of the model's run, or
             the one for the language.
         on_bad_rows: whether unusable rows are an error, or are left out and counted.
@@ -208,6 +210,8 @@ def _data_arguments(words: list[str], request: EvaluationRequest) -> DataArgumen
 def _load(name: str, request: EvaluationRequest, problems: list[str]) -> _System | None:
     try:
         model, tokenizers = load_translator(name, request.device, getattr(torch, request.dtype))
+        if request.target_language is not None and tagged_languages(tokenizers.source):
+            translate_into(tokenizers, request.target_language)
     except TranslationError as error:
         problems.append(str(error))
         return None

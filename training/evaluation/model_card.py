@@ -65,6 +65,7 @@ def write_model_card(folder: Path, settings: Settings, record: RunRecord) -> Non
         dataset=dataset_name(data),
         source_language=data.source_language,
         target_language=data.target_language,
+        both_directions=data.both_directions,
         training_pairs="a stream of" if record.training_pairs is None else f"{record.training_pairs:,}",
         example=python_literal(record.examples[0].source),
         scores=table(*score_table({k: each.as_record() for k, each in record.scores.items()}, validation_columns())),

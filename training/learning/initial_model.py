@@ -13,9 +13,11 @@ from transformers import GenerationConfig
 
 from ...configuration.configuration_sineformer import SineformerConfig
 from ...modeling.modeling_sineformer import SineformerForConditionalGeneration
+from ...modeling.tokenization_sineformer import tagged_languages
 from ..data.tokenizer import Tokenizers
 from ..pretrained.loading import PretrainedError, find_model, load_config, load_model
 from ..settings.arguments import EvaluationArguments, Settings, keys_with
+from ..settings.data_arguments import DataArguments
 from ..settings.facts import Fact
 from ..settings.model_arguments import FineTuningArguments, ModelArguments
 from ..system.files import CheckpointError, checksum
@@ -101,7 +103,8 @@ def _find(finetuning: FineTuningArguments) -> Path:
 
 
 def _load(folder: Path, settings: Settings) -> tuple[Any, Tokenizers]:
-    """Return the model, with the dropout and the generation parameters of the settings, and its tokenizers."""
+    """Return the model, with the dropout and the generation parameters of the settings, and its tokenizers, with the
+    direction of the settings."""
     own = keys_with(Fact.MAY_DIFFER, ModelArguments)
     config = load_config(folder, **{key: getattr(settings.model, key) for key in own}, **_languages(settings))
     config._attn_implementation = settings.model.attn_implementation
@@ -110,4 +113,26 @@ def _load(folder: Path, settings: Settings) -> tuple[Any, Tokenizers]:
     except PretrainedError as error:
         raise CheckpointError(f"model_name_or_path: {error}") from error
     _set_search(model.generation_config, settings.evaluation)
-    return model, tokenizers
+    return model, _with_direction(tokenizers, settings.data)
+
+
+def _with_direction(tokenizers: Tokenizers, data: DataArguments) -> Tokenizers:
+    """Return the tokenizers, with the target language of the settings as the default if they have tags of languages."""
+    tokenizer: Any = tokenizers.source
+    known, languages = tagged_languages(tokenizer), [str(data.source_language), str(data.target_language)]
+    if not known:
+        if data.both_directions:
+            raise CheckpointError(
+                "both_directions: the tokenizer of model_name_or_path has no tags of languages; start from a model "
+                "that was trained with both_directions, or without a model"
+            )
+        return tokenizers
+    if set(languages) != set(known):
+        raise CheckpointError(
+            f"source_language, target_language: the model of model_name_or_path translates between "
+            f"{' and '.join(known)}, got {' and '.join(languages)}; give these, or start without it"
+        )
+    if tokenizer.tgt_lang == data.target_language:
+        return tokenizers
+    tokenizer.tgt_lang = data.target_language
+    return tokenizers._replace(files=None)

@@ -66,6 +66,7 @@ def write_card(folder: Path, repo_id: str, languages: tuple[str, str] | None = N
         example=python_literal(EXAMPLES.get(source, "A sentence to translate.")),
         source_language=source,
         target_language=target,
+        both_directions=(recorded_settings(folder) or {}).get("both_directions", False),
         scores=NOT_EVALUATED,
         architecture=architecture(config),
         oldest_transformers=OLDEST,

@@ -16,7 +16,7 @@ from .export.ctranslate2_engine import CTranslate2Model, device_of_ctranslate2
 from .export.formats import FORMATS, format_of
 from .export.onnx_engine import OnnxModel
 from .loading import find_model
-from .translator import TranslationError, load_translator, usable_device
+from .translator import TranslationError, load_translator, translate_into, usable_device
 
 TORCH = "torch"
 ENGINES = (TORCH, *FORMATS)
@@ -32,12 +32,15 @@ class ModelChoice:
         engine: "torch", or the format of an export; None for what the folder is.
         device: such as "cpu" or "cuda:1"; None for an accelerator if there is one, else the CPU.
         dtype: of the weights, such as "bfloat16"; None for float32, and for the one of an export.
+        target_language: code of the language to translate into, of a model that translates both directions; None for
+            its default.
     """
 
     name: str
     engine: str | None = None
     device: str | None = None
     dtype: str | None = None
+    target_language: str | None = None
 
     def found_engine(self) -> str:
         """Return "torch", or the format of the export.
@@ -79,14 +82,25 @@ class ModelChoice:
         """Return the tokenizers alone.
 
         Raises:
-            TranslationError: there is no such model, or it has no tokenizer.
+            TranslationError: there is no such model, it has no tokenizer, or does not translate into the language.
         """
         try:
-            return load_tokenizers(Path(self.name) if self.found_engine() != TORCH else find_model(self.name))
+            folder = Path(self.name) if self.found_engine() != TORCH else find_model(self.name)
+            return self.directed(load_tokenizers(folder))
         except ImportError as error:
             raise TranslationError("the tokenizer needs sentencepiece: pip install sentencepiece") from error
         except (ValueError, OSError) as error:
             raise TranslationError(str(error)) from error
+
+    def directed(self, tokenizers: Tokenizers) -> Tokenizers:
+        """Return the tokenizers, with `target_language` as the language to translate into if it is given.
+
+        Raises:
+            TranslationError: the model does not translate into this language.
+        """
+        if self.target_language is not None:
+            translate_into(tokenizers, self.target_language)
+        return tokenizers
 
 
 def load_engine(choice: ModelChoice, threads: int | None = None) -> tuple[Any, Tokenizers]:
@@ -97,14 +111,16 @@ def load_engine(choice: ModelChoice, threads: int | None = None) -> tuple[Any, T
         threads: of the CPU; None for as many as the library takes.
 
     Raises:
-        TranslationError: there is no such model, it is not a Sineformer, or the device cannot be used.
+        TranslationError: there is no such model, it is not a Sineformer, the device cannot be used, or the model does
+            not translate into the language.
     """
     engine = choice.found_engine()
     if engine != TORCH:
         return _load_export(engine, choice, threads)
     if threads is not None:
         torch.set_num_threads(threads)
-    return load_translator(choice.name, choice.device, getattr(torch, choice.dtype or "float32"))
+    model, tokenizers = load_translator(choice.name, choice.device, getattr(torch, choice.dtype or "float32"))
+    return model, choice.directed(tokenizers)
 
 
 def _load_export(engine: str, choice: ModelChoice, threads: int | None) -> tuple[Any, Tokenizers]:

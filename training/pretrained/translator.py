@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers.utils.logging import disable_progress_bar
 
+from ...modeling.tokenization_sineformer import target_language
 from ..data.readers.rows import decode, is_unicode
 from ..data.readers.text_files import raw_lines, split_lines
 from ..data.tokenizer import Tokenizers
@@ -40,6 +41,19 @@ def load_translator(name: str, device: str | None, dtype: torch.dtype) -> tuple[
     except PretrainedError as error:
         raise TranslationError(str(error)) from error
     return model.to(target), tokenizers
+
+
+def translate_into(tokenizers: Tokenizers, language: str) -> None:
+    """Make sources that begin with no tag be translated into a language, by a model of both directions.
+
+    Raises:
+        TranslationError: the model does not translate into this language, or one direction only.
+    """
+    tokenizer: Any = tokenizers.source
+    try:
+        tokenizer.tgt_lang = target_language(tokenizer, tgt_lang=language)
+    except ValueError as error:
+        raise TranslationError(f"target language: {error}") from error
 
 
 def usable_device(device: str | None) -> torch.device:

@@ -62,6 +62,12 @@ class DataArguments:
         COMMON,
     )
     target_language: str | None = setting("The same of the target language.", None, MAY_DIFFER, COMMON)
+    both_directions: bool = setting(
+        "Use every training pair the other way round too, so that one model translates both directions; sources begin "
+        "with a tag of the language to translate into, such as >>de<<. Validation and test keep the direction of "
+        "source_language and target_language.",
+        False,
+    )
     source_column: str | None = setting(
         "Column of the source in tables and datasets; left out: the one that is named as its language.",
         None,

@@ -127,7 +127,7 @@ def open_dropped(
     """The batches of a run with BPE-dropout."""
     given: Any = SimpleNamespace(
         tokenizer=SimpleNamespace(bpe_dropout=bpe_dropout),
-        data=SimpleNamespace(max_length=max_length),
+        data=SimpleNamespace(max_length=max_length, both_directions=False),
         optimisation=SimpleNamespace(max_tokens=max_tokens, gradient_accumulation_steps=1),
         run=SimpleNamespace(seed=1),
     )
