@@ -25,8 +25,6 @@ from transformers import EncoderDecoderCache, GenerationMixin
 FIRST_CAPACITY = 16  # positions
 HOME = __name__.rpartition(".")[0] + "."  # where the code of this model lies, installed or beside its weights
 WRITTEN = (HOME, "torch.nn.modules.", "transformers.activations")
-MANY_SENTENCES = 16
-SMALLEST_PRODUCT = 400  # multiplications; torch.bmm leaves what is larger to its library of products
 SAME_ATTENTION = ("eager", "sdpa")  # other functions are called
 
 
@@ -172,32 +170,7 @@ def _norm(norm: Any) -> tuple[Any, ...]:
 
 def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """Equation 1 for N queries `[B, H, N, K]`, with the heads side by side in the result `[B, N, D]`."""
-    attend = _attend_by_products if _suits_products(query, key) else scaled_dot_product_attention
-    return attend(query, key, value, mask).transpose(1, 2).flatten(2)
-
-
-def _attend_by_products(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None
-) -> torch.Tensor:
-    scores = torch.matmul(query * query.shape[3] ** -0.5, key.transpose(2, 3))  # [B, H, N, S]
-    scores = scores if mask is None else scores.add_(mask)
-    weights = scores.softmax(dim=-1).nan_to_num_(nan=0.0)  # a sentence without a real token attends to nothing
-    return torch.matmul(weights, value)
-
-
-def _suits_products(query: torch.Tensor, key: torch.Tensor) -> bool:
-    """Whether two batched products are faster than PyTorch's attention, whose kernel for CPUs is made for long queries.
-
-    With few sentences the number of calls decides, and below SMALLEST_PRODUCT batched products take a slow way. Lower
-    precision needs the sums in single precision that the kernel has.
-    """
-    batch, _, queries, width = query.shape
-    return (
-        query.device.type == "cpu"
-        and query.dtype in (torch.float32, torch.float64)
-        and batch >= MANY_SENTENCES
-        and queries * key.shape[2] * width >= SMALLEST_PRODUCT
-    )
+    return scaled_dot_product_attention(query, key, value, mask).transpose(1, 2).flatten(2)
 
 
 def _hide(hidden: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
