@@ -63,6 +63,8 @@ def target_language(tokenizer: Any, src_lang: str | None = None, tgt_lang: str |
     for language in (src_lang, tgt_lang):
         if language not in (None, *languages):
             raise ValueError(f"This model translates between {' and '.join(languages)}, not {language!r}.")
+    if src_lang is None and tgt_lang is None:
+        raise ValueError(f"Give one of the languages of this model: {' or '.join(languages)}.")
     if src_lang == tgt_lang:
         raise ValueError(f"Source and target language are both {tgt_lang!r}.")
     return tgt_lang or next(language for language in languages if language != src_lang)
@@ -117,10 +119,38 @@ class SideTokenizer(PreTrainedTokenizerFast):
         # Known tokens do not change: adding `</s>` again does not make it found in text.
         known = {token.content for token in self.added_tokens_decoder.values()}
         new = [_found_in_text(each, special_tokens) for each in tokens if str(each) not in known]
+        self._refuse_tokens(new)
+        return super().add_tokens(new)
+
+    def add_special_tokens(self, special_tokens_dict: Any, *args: Any, **kwargs: Any) -> int:
+        """Add special tokens as in transformers; see `add_tokens`."""
+        given = [value if isinstance(value, list | tuple) else [value] for value in special_tokens_dict.values()]
+        known = {token.content for token in self.added_tokens_decoder.values()}
+        # transformers would refuse them too late: their names would be set, and saved.
+        self._refuse_tokens([str(token) for tokens in given for token in tokens if str(token) not in known])
+        return super().add_special_tokens(special_tokens_dict, *args, **kwargs)
+
+    def _refuse_tokens(self, new: list[Any]) -> None:
+        """Raise a `ValueError` if there are new tokens, but tags before sources."""
         if new and _tagging(self) is not None:
             # An added token splits a text, and each part is normalised by itself.
             raise ValueError("No tokens can be added: every text after such a token would get the tag of a language.")
-        return super().add_tokens(new)
+
+    def convert_ids_to_tokens(self, ids: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return tokens as in transformers, spelled as in the vocabulary."""
+        return self._spelled(super().convert_ids_to_tokens(ids, *args, **kwargs))
+
+    def tokenize(self, *args: Any, **kwargs: Any) -> Any:
+        """Return tokens as in transformers, spelled as in the vocabulary."""
+        return self._spelled(super().tokenize(*args, **kwargs))
+
+    def _spelled(self, tokens: Any) -> Any:
+        """Return tokens or one token, tags without the blank that begins a normalised text: with it, a tag is no token
+        of the vocabulary. Releases of `tokenizers` differ in where they have it."""
+        tags = {f" {tag}": tag for tag in map(tag_of, tagged_languages(self))}
+        if not tags:
+            return tokens
+        return tags.get(tokens, tokens) if isinstance(tokens, str) else [tags.get(each, each) for each in tokens]
 
     def decode(self, token_ids: Any, skip_special_tokens: bool = False, **kwargs: Any) -> Any:
         """Return the text of token ids; for a batch, a list of texts.
@@ -264,6 +294,9 @@ class SineformerTokenizer(SideTokenizer):
     ) -> BatchEncoding:
         """Encode as in transformers; `text_target` with the target vocabulary and no tag, as `labels` if there is a
         source too."""
+        words = kwargs.get("is_split_into_words", False)
+        if self.tgt_lang is not None and text is not None and (text_pair is not None or words):
+            raise ValueError("A source is one text, not words or two texts: each would get the tag of a language.")
         if text_target is None or (self.target_tokenizer is None and self.tgt_lang is None):
             return super().__call__(text, text_pair, text_target, text_pair_target, **kwargs)
         max_target_length = kwargs.pop("max_target_length", None)

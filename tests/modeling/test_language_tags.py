@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,6 +125,8 @@ def test_unknown_languages_are_refused(tagged: Any, plain: Any, tmp_path: Path) 
             setattr(plain, name, "de")
     assert (plain.src_lang, plain.tgt_lang) == (None, None)
     tagged.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="Give one of the languages of this model: en or de"):
+        tagged.tgt_lang = None
     with pytest.raises(ValueError, match="Source and target language are both 'de'"):
         with_code(tmp_path, src_lang="de", tgt_lang="de")
 
@@ -131,6 +135,49 @@ def test_tokens_that_would_multiply_tags_are_refused(tagged: Any) -> None:
     assert tagged.add_special_tokens({"eos_token": "</s>"}) == 0
     with pytest.raises(ValueError, match="No tokens can be added"):
         tagged.add_tokens("<name>")
+
+
+@pytest.mark.parametrize("tokens", [{"cls_token": "<name>"}, {"extra_special_tokens": ["<name>"]}], ids=str)
+def test_refused_special_tokens_leave_nothing_behind(tagged: Any, tmp_path: Path, tokens: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="No tokens can be added"):
+        tagged.add_special_tokens(tokens)
+    assert "<name>" not in tagged.all_special_tokens
+    tagged.save_pretrained(tmp_path)
+    assert with_code(tmp_path)(SOURCE) == tagged(SOURCE)
+
+
+def test_tokens_are_spelled_as_in_the_vocabulary(tagged: Any, tmp_path: Path) -> None:
+    tagged.save_pretrained(tmp_path)
+    for tokenizer in (tagged, with_code(tmp_path)):
+        ids = tokenizer(SOURCE)["input_ids"]
+        assert tokenizer.convert_ids_to_tokens(SIZE - 2) == ">>en<<"
+        for tokens in (tokenizer.convert_ids_to_tokens(ids), [*tokenizer.tokenize(SOURCE), "</s>"]):
+            assert tokens[0] == ">>de<<"
+            assert tokenizer.convert_tokens_to_ids(tokens) == ids, "as programs that take tokens need"
+
+
+def test_what_would_get_several_tags_is_refused(tagged: Any, plain: Any) -> None:
+    words = SOURCE.split()
+    for given in ({"text": words, "is_split_into_words": True}, {"text": SOURCE, "text_pair": SOURCE}):
+        with pytest.raises(ValueError, match="A source is one text"):
+            tagged(**given)
+    split = {"text_target": words, "is_split_into_words": True}
+    assert tagged(**split)["input_ids"] == plain(**split)["input_ids"]
+    assert plain(words, is_split_into_words=True)["input_ids"] == plain(SOURCE)["input_ids"]
+
+
+def test_copies_keep_the_direction(tagged: Any) -> None:
+    tagged.tgt_lang = "en"
+    for made in (copy.deepcopy(tagged), pickle.loads(pickle.dumps(tagged))):
+        assert (made.src_lang, made.tgt_lang) == ("de", "en")
+        assert made(TARGET, text_target=SOURCE) == tagged(TARGET, text_target=SOURCE)
+        made.tgt_lang = "de"
+        assert tagged.tgt_lang == "en"
+
+
+def test_a_vocabulary_without_room_for_merges_is_refused_as_given() -> None:
+    with pytest.raises(ValueError, match=r"vocab_size is 262, .* 2 tags of languages take 262"):
+        train_tokenizers(ENGLISH, GERMAN, 262, languages=("en", "de"))
 
 
 def ids_of(pipe: Any, text: str, **languages: str) -> list[int]:

@@ -70,6 +70,12 @@ def train_tokenizer(
         ValueError: `vocab_size` leaves no room after specials and bytes, or there is no text.
     """
     learnt = vocab_size - len(languages)
+    if learnt <= len(SPECIAL_TOKENS) + len(BYTE_TOKENS):
+        tags = f", {len(languages)} tags of languages" if languages else ""
+        raise ValueError(
+            f"vocab_size is {vocab_size}, but {len(SPECIAL_TOKENS)} special and {len(BYTE_TOKENS)} byte tokens{tags} "
+            f"take {vocab_size - learnt + len(SPECIAL_TOKENS) + len(BYTE_TOKENS)}; raise it by at least some hundreds"
+        )
     alphabet = _alphabet(texts, learnt)
     trained = _assemble(models.BPE(unk_token="<unk>", byte_fallback=True))
     trainer = trainers.BpeTrainer(
@@ -92,11 +98,6 @@ def train_tokenizer(
 def _alphabet(texts: Iterable[str], vocab_size: int) -> list[str]:
     """Return the most frequent characters. Selected here because the trainer breaks ties at random."""
     fixed = len(SPECIAL_TOKENS) + len(BYTE_TOKENS)
-    if vocab_size <= fixed:
-        raise ValueError(
-            f"vocab_size is {vocab_size}, but {len(SPECIAL_TOKENS)} special and {len(BYTE_TOKENS)} byte tokens take "
-            f"{fixed}; raise it by at least some hundreds"
-        )
     counts: Counter[str] = Counter(" ")
     for text in texts:
         counts.update(normalise(text))

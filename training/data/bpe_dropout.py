@@ -42,7 +42,8 @@ class Merges:
             raise ValueError(f"bpe_dropout: the tokenizer is no BPE that falls back to bytes; {FIX}")
         self.size = max(self.vocabulary.values()) + 1
         known: Any = tokenizer
-        self.tags = {tag: known.convert_tokens_to_ids(tag) for tag in map(tag_of, tagged_languages(known))}
+        self.tags = {known.convert_tokens_to_ids(tag): tag for tag in map(tag_of, tagged_languages(known))}
+        self.tag_ids = {tag: index for index, tag in self.tags.items()}
         pairs = [(self.vocabulary[left], self.vocabulary[right]) for left, right in model["merges"]]
         keys = np.array([self._key(*pair) for pair in pairs], np.int64)
         self.products = np.array([self.vocabulary[left + right] for left, right in model["merges"]], np.int32)
@@ -55,8 +56,8 @@ class Merges:
     def characters(self, piece: str) -> list[int]:
         """Return the ids before any merge: of characters, or of the bytes of those outside the vocabulary. The tag of a
         language is one symbol."""
-        if piece in self.tags:
-            return [self.tags[piece]]
+        if piece in self.tag_ids:
+            return [self.tag_ids[piece]]
         ids: list[int] = []
         for character in piece:
             known = self.vocabulary.get(character)
@@ -121,10 +122,15 @@ class Sentences:
         for start in range(0, len(offsets) - 1, SENTENCES_AT_ONCE):
             bounds = offsets[start : start + SENTENCES_AT_ONCE + 1]
             sentences = [ids[begin:end].tolist() for begin, end in itertools.pairwise(bounds)]
-            for text in backend.decode_batch(sentences):
-                tag = next(filter(text.startswith, self.merges.tags), "")
-                words = text.removeprefix(tag) if tag else f" {text}"
-                split = [tag] * bool(tag) + [piece for piece, _ in backend.pre_tokenizer.pre_tokenize_str(words)]
+            parts = [self._parts(sentence) for sentence in sentences]
+            texts = iter(backend.decode_batch(list(itertools.chain.from_iterable(parts))))
+            for sentence in parts:
+                split = []
+                for part in sentence:
+                    text, tag = next(texts), self.merges.tags.get(part[0])
+                    words = f" {text}" if tag is None else text.removeprefix(tag)
+                    split += [] if tag is None else [tag]
+                    split += [piece for piece, _ in backend.pre_tokenizer.pre_tokenize_str(words)]
                 pieces += [distinct.setdefault(piece, len(distinct)) for piece in split]
                 counts.append(len(split))
         self.pieces, self.counts = np.array(pieces, np.int32), np.array(counts)
@@ -135,6 +141,13 @@ class Sentences:
             raise ValueError(
                 f"bpe_dropout: the tokenizer does not merge characters as those that Sineformer trains do; {FIX}"
             )
+
+    def _parts(self, sentence: list[int]) -> list[list[int]]:
+        """Split the ids of a sentence before each tag of a language, since what follows a tag is split by itself."""
+        if self.merges.tags.keys().isdisjoint(sentence[1:]):
+            return [sentence]
+        tags = [place for place, each in enumerate(sentence) if place and each in self.merges.tags]
+        return [sentence[start:end] for start, end in itertools.pairwise([0, *tags, len(sentence)])]
 
     def segment(self, dropout: float, generator: np.random.Generator, limit: int | None = None) -> tuple[Ids, Indices]:
         """Return the ids of all sentences with their end tokens, and their offsets; a sentence that would have more

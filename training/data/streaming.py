@@ -144,10 +144,11 @@ class _Shard:
         usable = encode_usable(text, batching.tokenizers, self.stream.max_length, self.report)
         self.report.kept += len(usable)
         pairs = examples_of(usable, batching.reverse_tag)
-        check_budget(pairs.lengths, batching.max_tokens, collator.pad_to_multiple_of)
-        lengths = round_up(pairs.lengths, collator.pad_to_multiple_of)
+        rows, lengths = pairs.rows, pairs.lengths
+        check_budget(lengths, batching.max_tokens, collator.pad_to_multiple_of)
+        lengths = round_up(lengths, collator.pad_to_multiple_of)
         for batch in plan_batches(lengths, batching.max_tokens, (batching.seed, self.epoch, self.number, buffer)):
-            examples = [text.location(int(pairs.rows[pair])) for pair in batch]
+            examples = [text.location(int(rows[pair])) for pair in batch]
             yield MicroBatch(examples, collator([pairs[int(pair)] for pair in batch]))
 
 

@@ -124,6 +124,32 @@ def test_two_processes_share_the_examples(files: Path, kind: str, monkeypatch: p
     assert Counter(pair for batch in [*shares[0], *shares[1]] for pair in texts_of(batch, data)) == both(TRAIN)
 
 
+def test_a_text_may_contain_tags(files: Path) -> None:
+    flags = KINDS["dropout"]
+    for name in ("en", "de"):
+        lines = (files / f"b.{name}").read_text(encoding="utf-8").splitlines()
+        lines[0] = f"{lines[0]}  >>en<< x>>de<<y >>de<<z"
+        (files / f"b.{name}").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    data = load(files, *flags)
+    tokenizer: Any = data.tokenizers.source
+    pairs: Any = data.train.pairs  # type: ignore[union-attr]
+    batches: Any = open_all(files, data, *flags)
+    original, dropped = (
+        tokenizer.decode(each[80]["input_ids"]) for each in (BothDirections(pairs, 398), batches.pairs)
+    )
+    assert original == dropped
+    assert dropped.count(">>en<<") == 1
+
+
+def test_locations_of_a_stream_are_computed_once_a_buffer(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, calls = BothDirections.rows.fget, []  # type: ignore[attr-defined]
+    monkeypatch.setattr(BothDirections, "rows", property(lambda self: (calls.append(1), rows(self))[1]))
+    flags = KINDS["stream"]
+    taken = list(epoch_of(open_all(files, load(files, *flags), *flags)))
+    assert Counter(each for batch in taken for each in batch.examples).most_common()[-1][1] == 2
+    assert len(calls) <= -(-len(TRAIN) // 20), "not once for each of many examples"
+
+
 def test_what_is_encoded_is_what_a_user_writes(files: Path) -> None:
     data = load(files)
     tokenizer: Any = data.tokenizers.source
