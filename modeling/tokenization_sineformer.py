@@ -72,8 +72,15 @@ def target_language(tokenizer: Any, src_lang: str | None = None, tgt_lang: str |
 
 def with_tag(tokenizer: Any, text: str, tgt_lang: str) -> str:
     """Return a source with the tag of a language before it, or as it is if it begins with a tag."""
-    tags = tuple(map(tag_of, tagged_languages(tokenizer)))
-    return text if text.lstrip().startswith(tags) else f"{tag_of(tgt_lang)} {text}"
+    return text if split_tag(tokenizer, text)[0] else f"{tag_of(tgt_lang)} {text}"
+
+
+def split_tag(tokenizer: Any, text: str) -> tuple[str, str]:
+    """Return the tag that a source begins with, empty if there is none, and the rest of the source."""
+    begins = text.lstrip()
+    tags = map(tag_of, tagged_languages(tokenizer) if begins.startswith(">>") else [])
+    tag = next(filter(begins.startswith, tags), "")
+    return tag, begins.removeprefix(tag) if tag else text
 
 
 @contextlib.contextmanager

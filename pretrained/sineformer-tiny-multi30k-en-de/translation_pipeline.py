@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 from transformers import AutoModelForSeq2SeqLM, Pipeline, pipelines
 
 from .invisible_text import is_invisible
-from .tokenization_sineformer import SineformerTokenizer, tagged_languages, target_language, with_tag
+from .tokenization_sineformer import SineformerTokenizer, split_tag, tagged_languages, target_language, with_tag
 
 TASK = "translation"
 
@@ -81,7 +81,7 @@ class SineformerTranslationPipeline(Pipeline):
             )
         source = text if tgt_lang is None else with_tag(self.tokenizer, text, tgt_lang)
         inputs = self.tokenizer(source, return_tensors="pt", truncation=truncation, verbose=False)
-        return {**inputs, "is_invisible": torch.tensor([is_invisible(text)])}
+        return {**inputs, "is_invisible": torch.tensor([is_invisible(split_tag(self.tokenizer, text)[1])])}
 
     def _forward(self, model_inputs: Any, **generate: Any) -> dict[str, torch.Tensor]:
         model: Any = self.model

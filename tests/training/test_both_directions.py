@@ -17,6 +17,8 @@ from sineformer import SineformerConfig
 from sineformer.training.data.embedded_task import load_split
 from sineformer.training.monitoring.run_log import RunLog
 from sineformer.training.pretrained.engines import ModelChoice
+from sineformer.training.pretrained.text_translation import TextTranslator
+from sineformer.training.pretrained.translation import Hypothesis, Search
 from sineformer.training.system.signals import STOPPED
 from sineformer.training.train import main
 
@@ -145,6 +147,39 @@ def test_the_command_translates_into_the_language_of_its_option(
     assert found[0] != found[2]
     # Several processes share the tokenizers of the first one.
     assert ModelChoice(str(both), target_language="en").load_tokenizers().source("x")["input_ids"][0] == EN
+
+
+def translations_of(
+    both: Path, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], *flags: str
+) -> list[str]:
+    """Return the lines that `scripts/translate.py` prints."""
+    (tmp_path / "in.txt").write_text(text, encoding="utf-8")
+    assert call("translate", "--model", both, "--input", tmp_path / "in.txt", "--device", "cpu", *flags) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_line_of_nothing_but_a_tag_has_an_empty_translation(
+    both: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert translations_of(both, ">>en<<\n  >>de<< \n", tmp_path, capsys) == ["", ""]
+    translate: Any = pipeline("translation", model=str(both), trust_remote_code=True)
+    assert [each["translation_text"] for each in translate([">>en<<", ">>de<< "], tgt_lang="de")] == ["", ""]
+
+
+def test_every_sentence_of_a_line_gets_its_tag(both: Path) -> None:
+    seen: list[list[str]] = []
+    tokenizers = ModelChoice(str(both)).load_tokenizers()
+
+    def search(batches: Any) -> Any:
+        for batch in batches:
+            seen.append([tokenizers.source.decode(ids) for ids in batch.ids])
+            yield [[Hypothesis("x")] for _ in batch.ids]
+
+    translator = TextTranslator(
+        tokenizers, Search(), 1000, lambda line: [f"{each.strip()}." for each in line.split(".")], search
+    )
+    list(translator.translate([[">>en<< Ein Hund rennt.Er ist braun", "A dog"]]))
+    assert sorted(seen[0]) == [">>de<< A dog.</s>", ">>en<< Ein Hund rennt.</s>", ">>en<< Er ist braun.</s>"]
 
 
 def test_the_command_refuses_a_language_that_the_model_lacks(

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from ...modeling.tokenization_sineformer import split_tag
 from ..data.tokenizer import Tokenizers
 from ..system.workers import WorkerError, WorkerPool, count_cores
 from .engines import ModelChoice, load_engine
@@ -128,11 +129,17 @@ class TextTranslator:
                 yield window.lines, window.translations()
 
     def _window(self, lines: list[str]) -> Window:
-        split = None if self.splitter is None else split_lines(lines, self.splitter)
+        split = None if self.splitter is None else split_lines(lines, self._sentences)
         sentences = lines if split is None else list(chain(*split))
         batches = token_batches(self.tokenizers, sentences, self.max_tokens) or [SourceBatch([], [])]
         empty: Found = [[Hypothesis("", 0.0 if self.search.scores else None)] for _ in sentences]
         return Window(lines, sentences, empty, batches, split)
+
+    def _sentences(self, line: str) -> list[str]:
+        """Split a line; if it begins with the tag of a language, each sentence does."""
+        assert self.splitter is not None
+        tag, text = split_tag(self.tokenizers.source, line)
+        return [f"{tag} {sentence}" if tag else sentence for sentence in self.splitter(text) if sentence]
 
 
 @contextlib.contextmanager

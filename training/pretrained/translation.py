@@ -10,6 +10,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ...modeling.invisible_text import is_invisible
+from ...modeling.tokenization_sineformer import split_tag
 from ..data.tokenizer import Tokenizers
 
 
@@ -131,7 +132,8 @@ def _longest_first(tokenizers: Tokenizers, lines: Sequence[str]) -> tuple[list[i
     """Return the order of the lines with visible characters, and the token ids of all lines."""
     encoded: list[list[int]] = tokenizers.source(list(lines), verbose=False)["input_ids"] if lines else []
     # Similar lengths need little padding; with the longest first, memory runs out in the first batch or never.
-    order = sorted((i for i, line in enumerate(lines) if not is_invisible(line)), key=lambda i: -len(encoded[i]))
+    texts = (split_tag(tokenizers.source, line)[1] for line in lines)
+    order = sorted((i for i, text in enumerate(texts) if not is_invisible(text)), key=lambda i: -len(encoded[i]))
     return order, encoded
 
 
