@@ -85,10 +85,10 @@ def taught_weights() -> dict[str, torch.Tensor]:
     """Return weights for `make_model(**LIKE_MARIAN)`, trained briefly to reverse sequences.
 
     With random weights, a model repeats a single token for any source; with these, outputs vary, are uncertain and
-    sometimes end.
+    sometimes end. In fp64, so that they do not depend on how a processor and its threads round.
     """
     torch.manual_seed(0)
-    model = SineformerForConditionalGeneration(SineformerConfig(**SMALL, **LIKE_MARIAN)).train()
+    model = SineformerForConditionalGeneration(SineformerConfig(**SMALL, **LIKE_MARIAN)).double().train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for step in range(200):
         source = torch.randint(4, 97, (32, 2 + step % 6))
@@ -96,7 +96,7 @@ def taught_weights() -> dict[str, torch.Tensor]:
         model(input_ids=source, labels=labels).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    return model.state_dict()
+    return {name: value.float() for name, value in model.state_dict().items()}
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ def test_what_would_prevent_the_upload_is_found_before_training(
 
 
 def test_the_visibility_of_an_existing_repository_is_not_changed(hub_client: Hub, tmp_path: Path) -> None:
-    HfApi().create_repo("user/shown", private=False)
+    HfApi().create_repo("user/shown", private=False, exist_ok=True)  # a slow answer is asked for again
     (problem,) = problems(tmp_path, "--hub_model_id", "user/shown")
     assert "exists and is public" in problem
     assert "hub_private_repo: false" in problem
