@@ -111,6 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=path_or_name, required=True, help="folder of a trained model")
     parser.add_argument("--data", type=path, required=True, help="file of source sentences, one in a line")
     parser.add_argument("--sentences", type=positive, default=1000, help="number of sentences (default: 1000)")
+    parser.add_argument("--num_beams", type=positive, nargs="+", default=[1, 5], help="1 for greedy (default: 1 5)")
     parser.add_argument("--rounds", type=positive, default=5, help="rounds after the first (default: 5)")
     parser.add_argument("--quick", action="store_true", help="10 sentences, one round")
 
@@ -128,7 +129,7 @@ def run(options: argparse.Namespace) -> int:
     pad = tokenizers.source.pad_token_id
     print(f"{describe_machine()}; {len(sentences)} sentences")
     with tempfile.TemporaryDirectory() as exports:
-        for num_beams in (1, 5):
+        for num_beams in options.num_beams:
             theirs = search_of_transformers(model, num_beams)
             searches = {"transformers": theirs, SINEFORMER: search_of_sineformer(model, num_beams)}
             print(f"\n| beams: {num_beams} | transformers, s | Sineformer, s | times as fast | same |")
