@@ -174,14 +174,14 @@ class Request:
     def _is_a_search(self, length: int) -> bool:
         """Whether greedy or beam search for at most `length` tokens is all that is asked for, with valid values."""
         beams, returned = self.value("num_beams", 1), self.value("num_return_sequences", 1)
-        tokens, penalty = [self.start_token(), *self.end_tokens()], self.value("length_penalty", 1.0)
+        tokens = [self.start_token(), *self.end_tokens(), self.value("pad_token_id", 0)]
+        penalty = self.value("length_penalty", 1.0)
         return (
             self._names_searches_alone()
             and all(isinstance(each, int) and not isinstance(each, bool) for each in (beams, returned, *tokens))
             and 1 <= returned <= beams
-            and len(tokens) > 1
+            and len(tokens) > 2
             and all(0 <= each < self.config.target_vocab_size for each in tokens)
-            and isinstance(self.value("pad_token_id", 0), int)
             and isinstance(penalty, int | float)
             and self.value("early_stopping", False) in (True, False, "never")
             and self.prompt_length() < length >= self.min_length()

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import layer_norm, linear, scaled_dot_product_attention
+from torch.nn.functional import linear, scaled_dot_product_attention
 from transformers import EncoderDecoderCache, GenerationMixin
 
 FIRST_CAPACITY = 16  # positions
@@ -43,6 +43,7 @@ class IncrementalDecoder:
         self.length = self.capacity = 0
         self.window: int | None = decoder.config.sliding_window
         self.heads: int = decoder.config.decoder_attention_heads
+        self.positions = source.new_empty(0, source.shape[2])  # [capacity, D]
         self.layers = [FusedLayer(layer) for layer in decoder.layers]
         self.source = [self._source_keys_and_values(layer.encoder_attn, source) for layer in decoder.layers]
         self.source_mask = None if source_mask is None or bool(source_mask.all()) else _hide(source_mask.eq(0), source)
@@ -58,10 +59,9 @@ class IncrementalDecoder:
             self._grow()
         if self.beams > 1:
             self.mask = torch.cat([self.mask, self.itself.expand(len(tokens), -1, -1, -1)], dim=2)  # [B, N, T, N]
-        position = torch.full((1, 1), self.length, device=tokens.device)
+        embeds = self.decoder.embed_tokens(tokens) * self.decoder.embed_scale  # [B, N, D]
+        states = embeds + self.positions[self.length]  # [B, N, D]
         self.length += 1
-        embeds = self.decoder.embed("decoder_", tokens, None)  # [B, N, D]
-        states = self.decoder.add_positions(embeds, position, self.length)  # [B, N, D]
         for index in range(len(self.target)):
             states = self._layer(index, states)
         return self.decoder.normalize(states)
@@ -105,9 +105,10 @@ class IncrementalDecoder:
         projected = linear(states, *layer.query_key_value)  # [B, N, 3 * D]
         split = projected.view(*states.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # [3, B, H, N, K]
         end = self.length * self.beams
-        cache[:, :, :, end - self.beams : end] = split[1:]
+        cache.narrow(3, end - self.beams, self.beams).copy_(split[1:])
         first = 0 if self.window is None else max(0, self.length - self.window)
-        key, value = cache[:, :, :, first * self.beams : end]  # [B, H, T * N, K] each
+        start = first * self.beams
+        key, value = cache.narrow(3, start, end - start).unbind()  # [B, H, T * N, K] each
         mask = self.mask[:, None, :, first:].flatten(3) if self.beams > 1 else None  # [B, 1, N, T * N]
         return linear(_attend(split[0], key, value, mask), *layer.out)
 
@@ -115,7 +116,7 @@ class IncrementalDecoder:
         layer = self.layers[index]
         query = linear(states, *layer.source_query)  # [B, N, D]
         query = query.view(*states.shape[:2], self.heads, -1).transpose(1, 2)  # [B, H, N, K]
-        key, value = self.source[index]  # [B, H, S, K] each
+        key, value = self.source[index].unbind()  # [B, H, S, K] each
         return linear(_attend(query, key, value, self.source_mask), *layer.source_out)
 
     def _source_keys_and_values(self, attention: Any, source: torch.Tensor) -> torch.Tensor:
@@ -125,6 +126,8 @@ class IncrementalDecoder:
     def _grow(self) -> None:
         """Make room for more positions."""
         self.capacity = max(FIRST_CAPACITY, 2 * self.capacity)
+        positions = torch.arange(self.capacity, device=self.positions.device)
+        self.positions = self.decoder.embed_positions(positions, self.capacity).to(self.positions.dtype)
         for index, old in enumerate(self.target):
             new = old.new_empty(*old.shape[:3], self.capacity * self.beams, old.shape[4])
             new[:, :, :, : old.shape[3]] = old
@@ -152,8 +155,8 @@ class FusedLayer:
     ) -> torch.Tensor:
         """As `SineformerLayer.residual`, without dropout."""
         if self.normalize_before:
-            return states + sublayer(layer_norm(states, *norm))
-        return layer_norm(states + sublayer(states), *norm)
+            return states + sublayer(torch.layer_norm(states, *norm))
+        return torch.layer_norm(states + sublayer(states), *norm)
 
     def feed_forward(self, states: torch.Tensor) -> torch.Tensor:
         """Equation 2, on `[B, N, D]`."""
@@ -187,7 +190,7 @@ def decodes_as_written(model: Any) -> bool:
     """
     stack = model.model.decoder
     modules = [model, model.model, *stack.modules(), model.lm_head]
-    parameters = [*stack.parameters(), *model.lm_head.parameters()]
+    parameters = [each for module in modules for each in module._parameters.values() if each is not None]
     first = parameters[0]
     return (
         first.device.type != "meta"

@@ -13,7 +13,7 @@ from transformers import GenerationConfig, GenerationMixin, PreTrainedConfig, St
 from .compatibility import CACHE, check_beams_know_two_vocabularies, warn_of_misspelt
 from .generation_request import DEFAULT, FIELD, TOKEN_IDS, Request, default_max_length
 from .incremental_decoder import IncrementalDecoder, decodes_as_written
-from .inputs import check_source
+from .inputs import check_source, check_token_ids
 from .positional_encoding import count_positions
 from .search import BeamSearch, GreedySearch, SearchOptions, SearchResult
 from .transition_scores import transition_scores
@@ -117,9 +117,11 @@ class SineformerGenerationMixin(GenerationMixin):
         if encoded is None:
             name = "input_ids" if source.ndim == 2 else "inputs_embeds"
             encoded = model.get_encoder()(**{name: source}, attention_mask=mask, return_dict=True)
+        prompt = request.prompt(len(source), source.device)  # [B, T]
+        check_token_ids("decoder_input_ids", prompt, model.model.decoder.embed_tokens)
         decoder = IncrementalDecoder(model.model.decoder, encoded.last_hidden_state, mask, options.beams)
         kind = GreedySearch if options.beams == 1 else BeamSearch
-        found = kind(decoder, model.lm_head, request.prompt(len(source), source.device), options).run()
+        found = kind(decoder, model.lm_head, prompt, options).run()
         return describe(found, decoder, options) if options.records else found.sequences
 
     def prepare_inputs_for_generation(self, input_ids: torch.Tensor, *args: Any, **kwargs: Any) -> dict[str, Any]:

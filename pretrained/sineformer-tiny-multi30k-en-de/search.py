@@ -204,7 +204,9 @@ class BeamSearch(Search):
             tokens = self.advance(scores, candidates, ended)  # [B, N]
             full = self.full()
             finished = full | ~self.improvable | ended.all(dim=1)  # [B]
-            if not self.improvable.any() or full.all() or ended.all() or (finished.all() and not self.options.records):
+            if finished.all() and (
+                not self.options.records or not self.improvable.any() or full.all() or ended.all()
+            ):
                 break
             if (stay := self.staying(finished)) is not None:
                 self.left.append(self.hypotheses(finished.nonzero().squeeze(1)))
@@ -230,7 +232,9 @@ class BeamSearch(Search):
 
     def full(self) -> torch.Tensor:
         """Whether a sentence `[B]` has N hypotheses and wants no more, with `early_stopping=True`."""
-        return self.filled.all(dim=1) & (self.options.early_stopping is True)
+        if self.options.early_stopping is not True:
+            return torch.zeros_like(self.improvable)
+        return self.filled.all(dim=1)
 
     def collect(self, scores: torch.Tensor, candidates: torch.Tensor, ended: torch.Tensor) -> None:
         """Keep the N best of the hypotheses so far and of those that `ended` among the first N candidates."""

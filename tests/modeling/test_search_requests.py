@@ -22,7 +22,7 @@ from transformers.generation import GenerationMixin
 
 from sineformer import SineformerForConditionalGeneration
 from sineformer.modeling.compatibility import CACHE
-from sineformer.modeling.likeliest_tokens import chunk_maxima, likeliest, likeliest_extensions, log_sum_exp
+from sineformer.modeling.likeliest_tokens import FEW, chunk_maxima, likeliest, likeliest_extensions, log_sum_exp
 
 
 class AskedTransformersError(Exception):
@@ -77,6 +77,7 @@ def test_plain_requests_do_not_need_the_search_of_transformers(model, source, ar
         *({"renormalize_logits": True}, {"remove_invalid_values": True}, {"stop_strings": ["a"]}),
         *({"prompt_lookup_num_tokens": 2}, {"penalty_alpha": 0.5}, {"num_beam_groups": 2}, {"synced_gpus": True}),
         *({"num_beams": 2, "num_return_sequences": 3}, {"num_beams": 0}, {"num_beams": None}, {"max_length": 1}),
+        *({"pad_token_id": -100}, {"pad_token_id": 1000, "num_beams": 2}),
         *({"num_beams": True}, {"num_return_sequences": True}),
         *({"eos_token_id": 1000}, {"eos_token_id": None}, {"decoder_start_token_id": [2, 2, 2]}, {"later": 1}),
         *({"early_stopping": "soon"}, {"decoder_attention_mask": torch.ones(3, 1)}, {"streamer": TextStreamer(None)}),
@@ -231,6 +232,13 @@ def test_the_start_that_a_prompt_lacks_may_be_the_beginning_of_text(model, sourc
     assert torch.equal(found, model.generate(source, **arguments, max_time=100.0))  # by transformers
 
 
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_prompt_outside_the_vocabulary_is_named(model, source, beams) -> None:
+    prompt = torch.full((3, 2), model.config.vocab_size)
+    with pytest.raises(ValueError, match="`decoder_input_ids` holds token id"):
+        model.generate(source, decoder_input_ids=prompt, num_beams=beams)
+
+
 def test_a_search_changes_neither_the_model_nor_what_it_is_given(model, source) -> None:
     weights = copy.deepcopy(model.state_dict())
     encoded = model.get_encoder()(source)
@@ -250,7 +258,9 @@ def test_the_likeliest_tokens_are_those_of_a_careful_look(vocabulary: int, ties:
     logits = torch.randn(4, 3, vocabulary, generator=generator)
     logits = logits.round() if ties else logits
     running = torch.randn(4, 3, generator=generator)
-    assert torch.equal(likeliest(logits[:, 0]), logits[:, 0].argmax(dim=-1))
+    many = logits.flatten(0, 1).repeat(FEW // logits[0, 0].numel(), 1)
+    for scores in (logits[:, 0], many):
+        assert torch.equal(likeliest(scores), scores.argmax(dim=-1))
     maxima = chunk_maxima(logits)
     normalizer = log_sum_exp(logits, maxima)
     torch.testing.assert_close(normalizer, logits.logsumexp(dim=-1))
