@@ -204,9 +204,7 @@ class BeamSearch(Search):
             tokens = self.advance(scores, candidates, ended)  # [B, N]
             full = self.full()
             finished = full | ~self.improvable | ended.all(dim=1)  # [B]
-            if finished.all() and (
-                not self.options.records or not self.improvable.any() or full.all() or ended.all()
-            ):
+            if finished.all() and (not self.options.records or not self.improvable.any() or full.all() or ended.all()):
                 break
             if (stay := self.staying(finished)) is not None:
                 self.left.append(self.hypotheses(finished.nonzero().squeeze(1)))

@@ -1,4 +1,4 @@
-"""Time the translation of a complete text, without loading: transformers, Sineformer, CTranslate2."""
+"""Time the translation of a complete text, without loading: Sineformer and its exports."""
 
 from __future__ import annotations
 
@@ -16,37 +16,52 @@ from sineformer.training.pretrained.translation import Search
 
 from .turns import Program
 
-QUANTIZATIONS = {"fp32": None, "int8": "int8"}
+EXPORTS = {  # name: library, format, quantization
+    "CTranslate2 fp32": ("ctranslate2", "ctranslate2", None),
+    "CTranslate2 int8": ("ctranslate2", "ctranslate2", "int8"),
+    "ONNX": ("onnxruntime", "onnx", None),
+}
 TOKENS_OF_A_BATCH = 2048
 BEYOND_SOURCE = 50  # the limit of section 6.1
 
 
+def make_exports(model: str, folder: Path) -> dict[str, Path]:
+    """Export the model for every library that is installed; return the folder of each export, by its name."""
+    found = {}
+    for name, (library, form, quantization) in EXPORTS.items():
+        if importlib.util.find_spec(library):
+            found[name] = folder / name.replace(" ", "-")
+            export_model(model, found[name], form, quantization)
+    return found
+
+
 @contextlib.contextmanager
-def text_programs(model: str, lines: list[str], num_beams: int, exports: Path) -> Iterator[dict[str, Program]]:
-    """Yield programs that translate all lines, by name; those of CTranslate2 if it is installed.
+def text_programs(
+    model: str, exports: dict[str, Path], lines: list[str], num_beams: int
+) -> Iterator[dict[str, Program]]:
+    """Yield programs that translate all lines, by name: one process, one for each core, and the exports.
 
     Args:
-        model: folder of the model.
+        model: folder of the model. exports: see `make_exports`.
         lines: of the text.
         num_beams: number of beams.
-        exports: folder for exports of the model, which are made if missing.
     """
     cores, programs = os.cpu_count() or 1, {}
-    settings = sorted({(cores, 1), (1, cores)}, reverse=True)  # workers, threads of each
     with contextlib.ExitStack() as stack:
-        for workers in sorted({1, cores}):
-            opened = open_translator(ModelChoice(model, device="cpu"), Search(num_beams), workers=workers)
-            name = f"Sineformer, {workers} process{'es of one thread' if workers > 1 else ''}"
+
+        def ours(name: str, folder: str, workers: int) -> None:
+            opened = open_translator(ModelChoice(folder, device="cpu"), Search(num_beams), workers=workers)
+            name = f"{name}, {workers} process{'es of one thread' if workers > 1 else ''}"
             programs[name] = _over(stack.enter_context(opened), lines)
-        if importlib.util.find_spec("ctranslate2"):
-            for name, quantization in QUANTIZATIONS.items():
-                folder = exports / name
-                if not folder.is_dir():
-                    export_model(model, folder, "ctranslate2", quantization)
-                for workers, threads in settings:
-                    programs[f"CTranslate2 {name}, {workers} x {threads}"] = _ctranslate2(
-                        folder, lines, num_beams, (workers, threads)
-                    )
+
+        for workers in sorted({1, cores}):
+            ours("Sineformer", model, workers)
+        for name, folder in exports.items():
+            if EXPORTS[name][1] == "onnx":
+                ours(name, str(folder), cores)
+                continue
+            for setting in sorted({(cores, 1), (1, cores)}, reverse=True):  # workers, threads of each
+                programs[f"{name}, {setting[0]} x {setting[1]}"] = _ctranslate2(folder, lines, num_beams, setting)
         yield programs
 
 

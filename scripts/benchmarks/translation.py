@@ -1,11 +1,11 @@
-"""Compare translation by Sineformer, transformers and CTranslate2: time and translations, with the same weights.
+"""Compare translation by Sineformer, transformers, CTranslate2 and ONNX: time and translations, with the same weights.
 
     python scripts/benchmark.py translate --model DIR --data SOURCES.txt [--sentences 1000] [--rounds 5]
 
 First, our search and that of transformers translate the same batches with the same limits, in turns in one process.
-Then the complete text is translated: by transformers in batches of 32 in the order of the file, by Sineformer and
-CTranslate2 in batches by tokens, in one process and with a thread in each. Loading and exporting are not counted.
-Prints medians.
+Then the complete text is translated: by transformers in batches of 32 in the order of the file, by Sineformer and its
+exports in batches by tokens, in one process and with a thread in each. Loading and exporting are not counted.
+Prints medians, and the sizes of the exports.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sineformer.modeling.generation import SourceLengthLimit
 from sineformer.training.pretrained.translator import TranslationError, load_translator, read_lines
 from sineformer.training.system.command_line import path, path_or_name, positive
 
-from .texts import BEYOND_SOURCE, text_programs
+from .texts import BEYOND_SOURCE, make_exports, text_programs
 from .turns import Program, describe_machine, ratio, spread, take_turns
 
 SINEFORMER = "Sineformer"
@@ -128,18 +128,23 @@ def run(options: argparse.Namespace) -> int:
     sentences: list[list[int]] = tokenizers.source(lines)["input_ids"]
     pad = tokenizers.source.pad_token_id
     print(f"{describe_machine()}; {len(sentences)} sentences")
-    with tempfile.TemporaryDirectory() as exports:
-        for num_beams in options.num_beams:
-            theirs = search_of_transformers(model, num_beams)
-            searches = {"transformers": theirs, SINEFORMER: search_of_sineformer(model, num_beams)}
-            print(f"\n| beams: {num_beams} | transformers, s | Sineformer, s | times as fast | same |")
-            print("|---|---|---|---|---|")
-            for batching in BATCHINGS:
-                print(compare(searches, batching, sentences, pad, rounds), flush=True)
-            baseline = {"transformers": lambda search=theirs: BATCHINGS[0].run(search, sentences, pad)}
-            with text_programs(options.model, lines, num_beams, Path(exports)) as programs:
+    theirs = {beams: search_of_transformers(model, beams) for beams in options.num_beams}
+    # First of all: after CTranslate2 has been at work, PyTorch's short calls take longer in this process.
+    for beams in options.num_beams:
+        searches = {"transformers": theirs[beams], SINEFORMER: search_of_sineformer(model, beams)}
+        print(f"\n| beams: {beams} | transformers, s | Sineformer, s | times as fast | same |\n|---|---|---|---|---|")
+        for batching in BATCHINGS:
+            print(compare(searches, batching, sentences, pad, rounds), flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        exports = make_exports(options.model, Path(folder))
+        for beams in options.num_beams:
+            baseline = {"transformers": lambda beams=beams: BATCHINGS[0].run(theirs[beams], sentences, pad)}
+            with text_programs(options.model, exports, lines, beams) as programs:
                 seconds = take_turns(baseline | programs, rounds)
-            print(f"\n| the text, beams: {num_beams} | seconds | times as fast as transformers |\n|---|---|---|")
+            print(f"\n| the text, beams: {beams} | seconds | times as fast as transformers |\n|---|---|---|")
             for name, taken in seconds.items():
                 print(f"| {name} | {spread(taken, 2)} | {ratio(seconds['transformers'], taken):.2f}x |", flush=True)
+        print("\n| export | MB |\n|---|---|")
+        for name, export in exports.items():
+            print(f"| {name} | {sum(file.stat().st_size for file in export.iterdir()) / 1e6:.1f} |")
     return 0

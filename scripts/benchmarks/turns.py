@@ -58,7 +58,7 @@ def _processor() -> str:
 
 def _versions() -> list[str]:
     found = []
-    for package in ("torch", "transformers", "ctranslate2"):
+    for package in ("torch", "transformers", "ctranslate2", "onnxruntime"):
         try:
             found.append(f"{package} {version(package)}")
         except PackageNotFoundError:

@@ -37,7 +37,7 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         ("train", "| Sineformer | 2,349,056 |"),
         ("memory", "| MarianMTModel |"),
         ("startup", "| MarianMTModel |"),
-        ("scaling", "| greedy translation, 4 sentences |"),
+        ("scaling", "| translation, 4 sentences, 5 beams |"),
         ("corpora", "| streaming | 1,000 |"),
         ("int8", "int8"),
     ],
@@ -67,3 +67,4 @@ def test_help_names_every_benchmark() -> None:
     assert all(f"benchmark.py {name} " in done.stdout for name in BENCHMARKS)
     assert run().returncode == 2
     assert "invalid choice" in run("speed").stderr
+    assert "rows is not one of lengths, vocabularies, batches" in run("scaling", "rows").stderr
