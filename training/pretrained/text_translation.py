@@ -98,6 +98,7 @@ class TextTranslator:
         splitter: splits a line into sentences, which are translated one by one; None to translate it at once. With a
             splitter, a line has one translation and no score.
         translate_batches: yields what is found for each batch, in order.
+        workers: number of processes that translate the batches.
     """
 
     tokenizers: Tokenizers
@@ -105,6 +106,7 @@ class TextTranslator:
     max_tokens: int
     splitter: Splitter | None
     translate_batches: Translate
+    workers: int = 1
 
     def translate(
         self, windows: Iterable[list[str]], report: Callable[[int], object] = lambda lines: None
@@ -131,9 +133,9 @@ class TextTranslator:
     def _window(self, lines: list[str]) -> Window:
         split = None if self.splitter is None else split_lines(lines, self._sentences)
         sentences = lines if split is None else list(chain(*split))
-        batches = token_batches(self.tokenizers, sentences, self.max_tokens) or [SourceBatch([], [])]
+        batches = token_batches(self.tokenizers, sentences, self.max_tokens, self.workers)
         empty: Found = [[Hypothesis("", 0.0 if self.search.scores else None)] for _ in sentences]
-        return Window(lines, sentences, empty, batches, split)
+        return Window(lines, sentences, empty, batches or [SourceBatch([], [])], split)
 
     def _sentences(self, line: str) -> list[str]:
         """Split a line; if it begins with the tag of a language, each sentence does."""
@@ -174,7 +176,7 @@ def open_translator(
     tokenizers = choice.load_tokenizers()
     try:
         with WorkerPool(WorkerSearch(choice, search), workers) as pool:
-            yield TextTranslator(tokenizers, search, max_tokens, splitter, pool.map)
+            yield TextTranslator(tokenizers, search, max_tokens, splitter, pool.map, workers)
     except WorkerError as error:
         raise TranslationError(f"{error}; if memory ran out, use fewer --workers than {workers}") from error
 

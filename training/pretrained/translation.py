@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
@@ -116,16 +118,27 @@ def source_batches(tokenizers: Tokenizers, lines: Sequence[str], batch_size: int
     return [SourceBatch(batch, [encoded[i] for i in batch]) for batch in batches]
 
 
-def token_batches(tokenizers: Tokenizers, lines: Sequence[str], max_tokens: int) -> list[SourceBatch]:
+def token_batches(tokenizers: Tokenizers, lines: Sequence[str], max_tokens: int, workers: int = 1) -> list[SourceBatch]:
     """Return the lines with visible characters in batches of at most `max_tokens` tokens, padding included, longest
-    first. A longer line is a batch of its own."""
+    first. A longer line is a batch of its own.
+
+    Args:
+        workers: number of processes that translate; if the last batches are too few for all of them, these are split.
+    """
     order, encoded = _longest_first(tokenizers, lines)
     batches, start = [], 0
     while start < len(order):
         end = start + max(1, max_tokens // len(encoded[order[start]]))
-        batches.append(SourceBatch(order[start:end], [encoded[i] for i in order[start:end]]))
+        batches.append(order[start:end])
         start = end
-    return batches
+    if over := len(batches) % workers:
+        batches[-over:] = chain(*(_split(batch, workers // over) for batch in batches[-over:]))
+    return [SourceBatch(batch, [encoded[i] for i in batch]) for batch in batches]
+
+
+def _split(batch: list[int], parts: int) -> list[list[int]]:
+    size = math.ceil(len(batch) / parts)
+    return [batch[start : start + size] for start in range(0, len(batch), size)]
 
 
 def _longest_first(tokenizers: Tokenizers, lines: Sequence[str]) -> tuple[list[int], list[list[int]]]:

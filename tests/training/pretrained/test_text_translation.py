@@ -34,6 +34,24 @@ def test_a_batch_has_at_most_so_many_tokens_with_padding(small_tokenizers: Any) 
     assert [len(batch.lines) for batch in token_batches(small_tokenizers, lines, 1)] == [1] * 7
 
 
+@pytest.mark.parametrize(
+    ("workers", "sizes"),
+    [
+        (1, [4, 4, 4, 4, 4]),
+        (2, [4, 4, 4, 4, 2, 2]),
+        (3, [4, 4, 4, 4, 4]),
+        (4, [4, 4, 4, 4, 1, 1, 1, 1]),
+        (12, [2] * 10),
+    ],
+)
+def test_the_last_batches_are_split_for_all_workers(small_tokenizers: Any, workers: int, sizes: list[int]) -> None:
+    tokens = len(small_tokenizers.source("a")["input_ids"])
+    batches = token_batches(small_tokenizers, ["a"] * 20, 4 * tokens, workers)
+    assert [len(batch.lines) for batch in batches] == sizes
+    assert [line for batch in batches for line in batch.lines] == list(range(20))
+    assert token_batches(small_tokenizers, ["", " "], 4 * tokens, workers) == []
+
+
 def test_windows_keep_their_order_and_are_read_as_they_are_needed(small_tokenizers: Any) -> None:
     read, reported = [], []
 
