@@ -126,8 +126,7 @@ class IncrementalDecoder:
     def _grow(self) -> None:
         """Make room for more positions."""
         self.capacity = max(FIRST_CAPACITY, 2 * self.capacity)
-        positions = torch.arange(self.capacity, device=self.positions.device)
-        self.positions = self.decoder.embed_positions(positions, self.capacity).to(self.positions.dtype)
+        self.positions = self.decoder.embed_positions.closed_form(self.capacity).to(self.positions)
         for index, old in enumerate(self.target):
             new = old.new_empty(*old.shape[:3], self.capacity * self.beams, old.shape[4])
             new[:, :, :, : old.shape[3]] = old
