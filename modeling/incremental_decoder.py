@@ -126,7 +126,10 @@ class IncrementalDecoder:
     def _grow(self) -> None:
         """Make room for more positions."""
         self.capacity = max(FIRST_CAPACITY, 2 * self.capacity)
-        self.positions = self.decoder.embed_positions.closed_form(self.capacity).to(self.positions)
+        encoding = self.decoder.embed_positions
+        enough = self.capacity <= len(encoding.table)
+        positions = encoding.table[: self.capacity] if enough else encoding.closed_form(self.capacity)
+        self.positions = positions.to(self.positions)
         for index, old in enumerate(self.target):
             new = old.new_empty(*old.shape[:3], self.capacity * self.beams, old.shape[4])
             new[:, :, :, : old.shape[3]] = old
@@ -188,7 +191,7 @@ def decodes_as_written(model: Any) -> bool:
     hooks watch or move weights, in training with its dropout, and where weights are sharded, offloaded or mixed.
     """
     stack = model.model.decoder
-    modules = [model, model.model, *stack.modules(), model.lm_head]
+    modules = [model, model.model, *stack.modules(), *model.lm_head.modules()]
     parameters = [each for module in modules for each in module._parameters.values() if each is not None]
     first = parameters[0]
     return (
@@ -197,6 +200,7 @@ def decodes_as_written(model: Any) -> bool:
         and model.config._attn_implementation in SAME_ATTENTION
         and _searches_as_written(model)
         and all(map(_runs_as_written, modules))
+        and all(_home(stack, method).startswith(HOME) for method in ("embed", "add_positions", "normalize"))
         and all(map(_has_its_weights, stack.layers))
         and first.is_floating_point()
         and all(type(each.data) is torch.Tensor and each.device == first.device for each in parameters)

@@ -16,57 +16,60 @@ from sineformer.training.pretrained.translation import Search
 
 from .turns import Program
 
-EXPORTS = {  # name: library, format, quantization
-    "CTranslate2 fp32": ("ctranslate2", "ctranslate2", None),
-    "CTranslate2 int8": ("ctranslate2", "ctranslate2", "int8"),
-    "ONNX": ("onnxruntime", "onnx", None),
+EXPORTS = {  # name: packages, format, quantization
+    "CTranslate2 fp32": (("ctranslate2",), "ctranslate2", None),
+    "CTranslate2 int8": (("ctranslate2",), "ctranslate2", "int8"),
+    "ONNX": (("onnxruntime", "onnx", "onnxscript"), "onnx", None),
 }
 TOKENS_OF_A_BATCH = 2048
 BEYOND_SOURCE = 50  # the limit of section 6.1
 
 
 def make_exports(model: str, folder: Path) -> dict[str, Path]:
-    """Export the model for every library that is installed; return the folder of each export, by its name."""
+    """Export the model to every format whose packages are installed; return the folder of each export, by its name.
+
+    Raises:
+        ConversionError: the model cannot be exported.
+    """
     found = {}
-    for name, (library, form, quantization) in EXPORTS.items():
-        if importlib.util.find_spec(library):
+    for name, (packages, form, quantization) in EXPORTS.items():
+        if all(map(importlib.util.find_spec, packages)):
             found[name] = folder / name.replace(" ", "-")
             export_model(model, found[name], form, quantization)
     return found
 
 
 @contextlib.contextmanager
-def text_programs(
-    model: str, exports: dict[str, Path], lines: list[str], num_beams: int
-) -> Iterator[dict[str, Program]]:
-    """Yield programs that translate all lines, by name: one process, one for each core, and the exports.
+def text_programs(model: str, lines: list[str], num_beams: int) -> Iterator[dict[str, Program]]:
+    """Yield programs that translate all lines with Sineformer, by name: in one process, and in one for each core."""
+    programs = {}
+    with contextlib.ExitStack() as stack:
+        for workers in sorted({1, os.cpu_count() or 1}):
+            program = stack.enter_context(_with_workers(model, lines, num_beams, workers))
+            programs[f"Sineformer, {workers} process{'es of one thread' if workers > 1 else ''}"] = program
+        yield programs
 
-    Args:
-        model: folder of the model. exports: see `make_exports`.
-        lines: of the text.
-        num_beams: number of beams.
-    """
+
+@contextlib.contextmanager
+def export_programs(exports: dict[str, Path], lines: list[str], num_beams: int) -> Iterator[dict[str, Program]]:
+    """Yield programs that translate all lines with the exports of `make_exports`, by name."""
     cores, programs = os.cpu_count() or 1, {}
     with contextlib.ExitStack() as stack:
-
-        def ours(name: str, folder: str, workers: int) -> None:
-            opened = open_translator(ModelChoice(folder, device="cpu"), Search(num_beams), workers=workers)
-            name = f"{name}, {workers} process{'es of one thread' if workers > 1 else ''}"
-            programs[name] = _over(stack.enter_context(opened), lines)
-
-        for workers in sorted({1, cores}):
-            ours("Sineformer", model, workers)
         for name, folder in exports.items():
             if EXPORTS[name][1] == "onnx":
-                ours(name, str(folder), cores)
+                program = stack.enter_context(_with_workers(str(folder), lines, num_beams, cores))
+                programs[f"{name}, {cores} processes of one thread"] = program
                 continue
             for setting in sorted({(cores, 1), (1, cores)}, reverse=True):  # workers, threads of each
                 programs[f"{name}, {setting[0]} x {setting[1]}"] = _ctranslate2(folder, lines, num_beams, setting)
         yield programs
 
 
-def _over(translator: Any, lines: list[str]) -> Program:
-    return lambda: list(translator.translate(windows_of(lines)))
+@contextlib.contextmanager
+def _with_workers(model: str, lines: list[str], num_beams: int, workers: int) -> Iterator[Program]:
+    choice = ModelChoice(model, device="cpu")
+    with open_translator(choice, Search(num_beams), workers=workers) as translator:
+        yield lambda: list(translator.translate(windows_of(lines)))
 
 
 def _ctranslate2(folder: Path, lines: list[str], num_beams: int, setting: tuple[int, int]) -> Program:

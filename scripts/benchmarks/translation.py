@@ -22,10 +22,11 @@ import torch
 from transformers import GenerationMixin
 
 from sineformer.modeling.generation import SourceLengthLimit
+from sineformer.training.pretrained.conversion.output import ConversionError
 from sineformer.training.pretrained.translator import TranslationError, load_translator, read_lines
 from sineformer.training.system.command_line import path, path_or_name, positive
 
-from .texts import BEYOND_SOURCE, make_exports, text_programs
+from .texts import BEYOND_SOURCE, export_programs, make_exports, text_programs
 from .turns import Program, describe_machine, ratio, spread, take_turns
 
 SINEFORMER = "Sineformer"
@@ -129,22 +130,42 @@ def run(options: argparse.Namespace) -> int:
     pad = tokenizers.source.pad_token_id
     print(f"{describe_machine()}; {len(sentences)} sentences")
     theirs = {beams: search_of_transformers(model, beams) for beams in options.num_beams}
-    # First of all: after CTranslate2 has been at work, PyTorch's short calls take longer in this process.
+    seconds: dict[int, dict[str, list[float]]] = {}
     for beams in options.num_beams:
         searches = {"transformers": theirs[beams], SINEFORMER: search_of_sineformer(model, beams)}
         print(f"\n| beams: {beams} | transformers, s | Sineformer, s | times as fast | same |\n|---|---|---|---|---|")
         for batching in BATCHINGS:
             print(compare(searches, batching, sentences, pad, rounds), flush=True)
+    for beams in options.num_beams:
+        baseline = {"transformers": lambda beams=beams: BATCHINGS[0].run(theirs[beams], sentences, pad)}
+        with text_programs(options.model, lines, beams) as programs:
+            seconds[beams] = take_turns(baseline | programs, rounds)
+    try:
+        time_exports(options.model, lines, seconds, rounds)
+    except ConversionError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def time_exports(model: str, lines: list[str], seconds: dict[int, dict[str, list[float]]], rounds: int) -> None:
+    """Time the exports, and print them below what was timed before: once CTranslate2 has been at work, short calls of
+    PyTorch take longer in the same process.
+
+    Args:
+        seconds: of each program, by number of beams.
+
+    Raises:
+        ConversionError: the model cannot be exported.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        exports = make_exports(options.model, Path(folder))
-        for beams in options.num_beams:
-            baseline = {"transformers": lambda beams=beams: BATCHINGS[0].run(theirs[beams], sentences, pad)}
-            with text_programs(options.model, exports, lines, beams) as programs:
-                seconds = take_turns(baseline | programs, rounds)
+        exports = make_exports(model, Path(folder))
+        for beams, before in seconds.items():
+            with export_programs(exports, lines, beams) as programs:
+                found = before | take_turns(programs, rounds)
             print(f"\n| the text, beams: {beams} | seconds | times as fast as transformers |\n|---|---|---|")
-            for name, taken in seconds.items():
-                print(f"| {name} | {spread(taken, 2)} | {ratio(seconds['transformers'], taken):.2f}x |", flush=True)
+            for name, taken in found.items():
+                print(f"| {name} | {spread(taken, 2)} | {ratio(found['transformers'], taken):.2f}x |", flush=True)
         print("\n| export | MB |\n|---|---|")
         for name, export in exports.items():
             print(f"| {name} | {sum(file.stat().st_size for file in export.iterdir()) / 1e6:.1f} |")
-    return 0

@@ -116,6 +116,17 @@ def become_a_subclass(model: Any) -> Any:
     return model
 
 
+def embed_otherwise(model: Any) -> Any:
+    decoder = model.model.decoder
+    decoder.__class__ = type("Other", (type(decoder),), {"embed": lambda *_: torch.zeros(3, 1, 32)})
+    return model
+
+
+def replace_the_head(model: Any) -> Any:
+    model.lm_head = nn.Sequential(nn.Linear(32, 97).double()).eval()
+    return model
+
+
 def replace_a_step_of_generate(model: Any) -> Any:
     def processors(self: Any, *args: Any, **kwargs: Any) -> Any:
         return LogitsProcessorList([len])
@@ -174,7 +185,17 @@ def parametrise(model: Any) -> Any:
 @pytest.mark.parametrize(
     "change",
     [
-        *(add_adapter, add_hook, replace_forward, become_a_subclass, quantise, mix_types, compile_module),
+        *(
+            add_adapter,
+            add_hook,
+            replace_forward,
+            become_a_subclass,
+            embed_otherwise,
+            replace_the_head,
+            quantise,
+            mix_types,
+            compile_module,
+        ),
         *(put_a_module_around_a_projection, take_a_bias_away, replace_a_norm),
         *(replace_a_step_of_generate, replace_a_step_of_this_model),
         *(write_into_the_config, parametrise, lambda model: model.train()),
@@ -237,6 +258,19 @@ def test_a_prompt_outside_the_vocabulary_is_named(model, source, beams) -> None:
     prompt = torch.full((3, 2), model.config.vocab_size)
     with pytest.raises(ValueError, match="`decoder_input_ids` holds token id"):
         model.generate(source, decoder_input_ids=prompt, num_beams=beams)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_positions_are_those_of_the_table_and_go_beyond_it(make_model, source, beams) -> None:
+    model = make_model(max_position_embeddings=8).double()
+    arguments = {"min_new_tokens": 40, "max_new_tokens": 40, "num_beams": beams}
+    found = model.generate(source, **arguments)
+    assert len(model.model.decoder.embed_positions.table) == 8, "evaluation in one process must not change buffers"
+    assert torch.equal(found, model.generate(source, **arguments, use_cache=False))
+    model = make_model(max_position_embeddings=64).double()
+    table = model.model.decoder.embed_positions.table
+    table.copy_(table.flip(0))
+    assert torch.equal(model.generate(source, **arguments), model.generate(source, **arguments, use_cache=False))
 
 
 def test_a_search_changes_neither_the_model_nor_what_it_is_given(model, source) -> None:

@@ -59,6 +59,8 @@ def test_searches_are_compared_on_the_same_sentences(
     done = run("translate", "--model", make_model_folder(tmp_path / "model", 1), "--data", tmp_path / "text", "--quick")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("of 10 |") == 4
+    for export in ("CTranslate2 fp32", "CTranslate2 int8", "ONNX"):
+        assert done.stdout.count(f"| {export}") >= 3, "twice in seconds, once in MB"
 
 
 def test_help_names_every_benchmark() -> None:

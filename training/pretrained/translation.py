@@ -123,7 +123,7 @@ def token_batches(tokenizers: Tokenizers, lines: Sequence[str], max_tokens: int,
     first. A longer line is a batch of its own.
 
     Args:
-        workers: number of processes that translate; if the last batches are too few for all of them, these are split.
+        workers: number of processes that translate; last batches for at most half of them are split for the others.
     """
     order, encoded = _longest_first(tokenizers, lines)
     batches, start = [], 0
