@@ -19,27 +19,36 @@ space := $(empty) $(empty)
 demo: $(READY)
 	@$(BIN)/python scripts/demo.py
 
-# The model in pretrained/: two stages of training on Multi30k, whose files are in DATA; then weights in half precision,
-# the model card and its scores. What has finished is skipped, and what was interrupted is resumed. FLAGS are further
-# flags of both stages.
+# The model in pretrained/: three stages of training on Multi30k, whose files are in DATA, the third also on its targets
+# as a model of the other direction translates them; then weights in half precision, the model card and its scores. What
+# has finished is skipped, and what was interrupted is resumed. FLAGS are further flags of all trainings.
 SOURCE ?= en
 TARGET ?= de
 RUNS ?= runs/multi30k-$(SOURCE)-$(TARGET)
 RELEASE ?= pretrained/sineformer-tiny-multi30k-$(SOURCE)-$(TARGET)
 RECIPES := training/recipes/multi30k
-LANGUAGES = --source_language $(SOURCE) --target_language $(TARGET) --data_dir $(DATA) \
-	--train_files train.$(SOURCE).gz train.$(TARGET).gz --validation_files val.$(SOURCE).gz val.$(TARGET).gz
+BACK = $(abspath $(RUNS))/train.back.$(SOURCE).gz
+files = $(1).$(SOURCE).gz $(1).$(TARGET).gz
+reversed = $(1).$(TARGET).gz $(1).$(SOURCE).gz
+TRAIN = $(BIN)/python scripts/train.py --data_dir $(DATA) --resume
+THERE = $(TRAIN) --source_language $(SOURCE) --target_language $(TARGET) --validation_files $(call files,val)
 
 multi30k: $(READY)
 	$(if $(DATA),,$(error Give the folder of the files of Multi30k, task 1: make multi30k DATA=DIR))
-	@$(BIN)/python scripts/train.py --config $(RECIPES)/stage1.yaml $(LANGUAGES) $(FLAGS) \
-		--output_dir $(RUNS)/stage1 --resume
-	@$(BIN)/python scripts/train.py --config $(RECIPES)/stage2.yaml $(LANGUAGES) $(FLAGS) \
-		--model_name_or_path $(RUNS)/stage1 --output_dir $(RUNS)/stage2 --resume
-	@test -e $(RELEASE) || $(BIN)/python scripts/release_model.py $(RUNS)/stage2 $(RELEASE) \
+	@$(THERE) --config $(RECIPES)/stage1.yaml --train_files $(call files,train) --output_dir $(RUNS)/stage1 $(FLAGS)
+	@$(THERE) --config $(RECIPES)/stage2.yaml --train_files $(call files,train) --output_dir $(RUNS)/stage2 \
+		--model_name_or_path $(RUNS)/stage1 $(FLAGS)
+	@$(TRAIN) --source_language $(TARGET) --target_language $(SOURCE) --validation_files $(call reversed,val) \
+		--config $(RECIPES)/half_hour.yaml --train_files $(call reversed,train) --output_dir $(RUNS)/back \
+		--test_files $(call reversed,test_2016_flickr) --max_minutes 170 $(FLAGS)
+	@test -e $(BACK) || $(BIN)/python scripts/translate.py --model $(RUNS)/back --num_beams 5 --resume \
+		--input $(DATA)/train.$(TARGET).gz --output $(BACK)
+	@$(THERE) --config $(RECIPES)/stage3.yaml --output_dir $(RUNS)/stage3 --model_name_or_path $(RUNS)/stage2 \
+		--train_files $(call files,train) $(call files,train) $(BACK) train.$(TARGET).gz $(FLAGS)
+	@test -e $(RELEASE) || $(BIN)/python scripts/release_model.py $(RUNS)/stage3 $(RELEASE) \
 		--notes $(RECIPES)/card.md --notice $(RECIPES)/NOTICE
 	@$(BIN)/python scripts/evaluate_model.py --model $(RELEASE) --dataset_name Multi30k --output_dir $(RUNS)/report \
-		--data $(DATA)/test_2016_flickr.$(SOURCE).gz $(DATA)/test_2016_flickr.$(TARGET).gz --update_model_card
+		--data $(addprefix $(DATA)/,$(call files,test_2016_flickr)) --update_model_card
 
 test: $(READY)
 	@$(PYTEST)

@@ -21,6 +21,7 @@ from sineformer.training.settings.recipe import read_values
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RECIPES = ROOT / "training" / "recipes" / "multi30k"
+STAGES = ("stage1", "stage2", "stage3")
 WORDS = {
     "de": ["ein", "hund", "katze", "mann", "frau", "läuft", "schläft", "springt", "sieht", "ball", "park", "und"],
     "fr": ["un", "chien", "chat", "homme", "femme", "court", "dort", "saute", "voit", "ballon", "parc", "et"],
@@ -55,11 +56,11 @@ def make(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)
 
 
-def kill_in_second_stage(arguments: list[str], runs: Path) -> None:
+def kill_in_last_stage(arguments: list[str], runs: Path) -> None:
     process = subprocess.Popen(
         arguments, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
-    while process.poll() is None and not (runs / "stage2" / "checkpoints" / "step-2").exists():
+    while process.poll() is None and not (runs / "stage3" / "checkpoints" / "step-2").exists():
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
@@ -68,14 +69,20 @@ def kill_in_second_stage(arguments: list[str], runs: Path) -> None:
 @pytest.mark.slow
 def test_one_command_trains_in_stages_resumes_releases_and_evaluates(data: Path, tmp_path: Path) -> None:
     arguments = command(tmp_path, f"DATA={data}", f"FLAGS={TINY}")
-    kill_in_second_stage(arguments, tmp_path / "runs")
+    kill_in_last_stage(arguments, tmp_path / "runs")
     done = make(arguments)
     assert done.returncode == 0, done.stderr
-    assert (done.stdout + done.stderr).count("has finished") == 1, "the first stage"
+    assert (done.stdout + done.stderr).count("has finished") == 3, "all trainings but the last"
     assert "resuming from" in done.stderr
-    records = [tmp_path / "runs" / stage / "training_args.yaml" for stage in ("stage1", "stage2")]
+    records = [tmp_path / "runs" / stage / "training_args.yaml" for stage in STAGES]
     stages = [yaml.safe_load(record.read_text(encoding="utf-8")) for record in records]
-    assert [each["lr_scheduler_type"] for each in stages] == ["inverse_sqrt", "linear"]
+    assert [each["lr_scheduler_type"] for each in stages] == ["inverse_sqrt", "linear", "linear"]
+    assert len(stages[2]["train_files"]) == 6
+    back, targets = (
+        gzip.decompress(path.read_bytes()).decode().splitlines()
+        for path in (tmp_path / "runs" / "train.back.de.gz", data / "train.fr.gz")
+    )
+    assert len(back) == len(targets) == 200
     check_release(tmp_path / "release", data)
     quoting = [path for path in (tmp_path / "release").iterdir() if str(tmp_path).encode() in path.read_bytes()]
     assert quoting == []
@@ -83,7 +90,7 @@ def test_one_command_trains_in_stages_resumes_releases_and_evaluates(data: Path,
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
     again = make(arguments)
     assert again.returncode == 0, again.stderr
-    assert (again.stdout + again.stderr).count("has finished") == 2
+    assert (again.stdout + again.stderr).count("has finished") == 4
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
 
 
@@ -111,9 +118,16 @@ def test_without_data_the_command_says_what_is_needed(tmp_path: Path) -> None:
 
 
 def test_the_stages_differ_only_where_they_should() -> None:
-    first, second = (read_values(["--config", str(RECIPES / f"{stage}.yaml")]) for stage in ("stage1", "stage2"))
-    assert first[1] == second[1] == []
-    common = first[0].keys() & second[0].keys()
-    differing = {key for key in common if first[0][key] != second[0][key]}
-    assert differing == {"lr_scheduler_type", "learning_rate", "warmup_steps", "max_steps", "seed"}
-    assert second[0].keys() == common
+    first, *later = (read_values(["--config", str(RECIPES / f"{stage}.yaml")]) for stage in STAGES)
+    assert first[1] == []
+    for values, unknown in later:
+        assert unknown == []
+        assert values.keys() <= first[0].keys()
+        differing = {key for key, value in values.items() if value != first[0][key]}
+        assert differing - {"train_files"} == {
+            "lr_scheduler_type",
+            "learning_rate",
+            "warmup_steps",
+            "max_steps",
+            "seed",
+        }
