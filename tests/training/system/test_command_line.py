@@ -89,14 +89,16 @@ def test_errors_do_not_go_to_standard_output_where_standard_error_is_closed() ->
     assert shell("$COMMAND 2>&-", program).stdout == ""
 
 
-def send(number: signal.Signals, folder: Path, more: str = "", begin: str = "") -> subprocess.CompletedProcess[str]:
-    """Send a signal to a program that waits with a temporary folder open."""
+def send(number: signal.Signals, folder: Path, more: str = "", nohup: bool = False) -> subprocess.CompletedProcess[str]:
+    """Send a signal to a program that waits with a temporary folder open; whether these tests run under nohup does not
+    matter."""
+    begin = f"signal.signal(signal.SIGHUP, signal.{'SIG_IGN' if nohup else 'SIG_DFL'})\n"
     command = [sys.executable, "-c", BEGIN + begin + WAIT.format(more=more), str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
         assert program.stdout is not None
         assert program.stdout.readline() == "waits\n"
         program.send_signal(number)
-        if begin:
+        if nohup:
             with pytest.raises(subprocess.TimeoutExpired):
                 program.wait(0.3)
             program.send_signal(signal.SIGTERM)
@@ -118,7 +120,7 @@ def test_processes_that_wait_for_each_other_end_at_once(tmp_path: Path) -> None:
 
 
 def test_signals_ignored_by_nohup_stay_ignored(tmp_path: Path) -> None:
-    done = send(signal.SIGHUP, tmp_path, begin="signal.signal(signal.SIGHUP, signal.SIG_IGN)\n")
+    done = send(signal.SIGHUP, tmp_path, nohup=True)
     assert done.returncode == -signal.SIGTERM
 
 
