@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +84,16 @@ def trained_model() -> Path:
 
 
 @pytest.fixture(scope="session")
-def multi30k() -> list[list[str]]:
+def multi30k(multi30k_test: list[list[str]]) -> list[list[str]]:
     """Return the first 200 sentences of a test set of Multi30k, English and German, if the corpus is there."""
+    return [lines[:200] for lines in multi30k_test]
+
+
+@pytest.fixture(scope="session")
+def multi30k_test() -> list[list[str]]:
+    """Return the 1,000 sentences of a test set of Multi30k, English and German, if the corpus is there."""
     folder = ROOT.parent / "shared" / "data" / "multi30k"
     if not folder.is_dir():
         pytest.skip("the corpus Multi30k is not in ../shared/data/multi30k")
     files = [folder / f"test_2016_flickr.{language}.gz" for language in ("en", "de")]
-    return [[line.text or "" for line in islice(text_lines(file), 200)] for file in files]
+    return [[line.text or "" for line in text_lines(file)] for file in files]

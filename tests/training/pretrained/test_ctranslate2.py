@@ -115,8 +115,7 @@ def test_a_sentence_longer_than_the_table_of_positions_is_an_error(
 @pytest.mark.slow
 def test_a_trained_model_translates_as_before(trained_model: Path, multi30k: list[list[str]], tmp_path: Path) -> None:
     export_model(str(trained_model), tmp_path / "float", "ctranslate2")
-    export_model(str(trained_model), tmp_path / "int8", "ctranslate2", "int8")
-    sources, references = multi30k
+    sources, _ = multi30k
     model, tokenizers = load_engine(ModelChoice(str(trained_model), device="cpu"))
     assert search(tmp_path / "float", sources, 1) == search_lines(model, tokenizers, sources, Search(1))
     theirs, _ = load_engine(ModelChoice(str(tmp_path / "float"), device="cpu"))
@@ -124,8 +123,16 @@ def test_a_trained_model_translates_as_before(trained_model: Path, multi30k: lis
         model.generation_config.early_stopping = theirs.generation_config.early_stopping = early
         ours, found = (search_lines(each, tokenizers, sources, Search(5)) for each in (model, theirs))
         assert sum(expected != each for expected, each in zip(ours, found, strict=True)) <= most
-    scores = [
-        sacrebleu.corpus_bleu([each[0].text for each in found], [references]).score
-        for found in (ours, search(tmp_path / "int8", sources, 5))
-    ]
-    assert abs(scores[0] - scores[1]) < 0.3
+
+
+@pytest.mark.slow
+def test_8_bits_cost_little(trained_model: Path, multi30k_test: list[list[str]], tmp_path: Path) -> None:
+    """0.1 BLEU on one processor; the translations of 200 sentences alone differ by up to 0.9 in either direction."""
+    sources, references = multi30k_test
+    scores = []
+    for quantization in (None, "int8"):
+        folder = tmp_path / str(quantization)
+        export_model(str(trained_model), folder, "ctranslate2", quantization)
+        found = [hypotheses[0].text for hypotheses in search(folder, sources, 5)]
+        scores.append(sacrebleu.corpus_bleu(found, [references]).score)
+    assert abs(scores[0] - scores[1]) < 0.6
