@@ -120,14 +120,8 @@ def test_without_data_the_command_says_what_is_needed(tmp_path: Path) -> None:
 def test_the_stages_differ_only_where_they_should() -> None:
     first, *later = (read_values(["--config", str(RECIPES / f"{stage}.yaml")]) for stage in STAGES)
     assert first[1] == []
-    for values, unknown in later:
+    schedule = {"lr_scheduler_type", "learning_rate", "warmup_steps", "max_steps", "seed"}
+    for (values, unknown), others in zip(later, (schedule, schedule | {"train_files"}), strict=True):
         assert unknown == []
-        assert values.keys() <= first[0].keys()
-        differing = {key for key, value in values.items() if value != first[0][key]}
-        assert differing - {"train_files"} == {
-            "lr_scheduler_type",
-            "learning_rate",
-            "warmup_steps",
-            "max_steps",
-            "seed",
-        }
+        assert values.keys() == later[0][0].keys() < first[0].keys()
+        assert {key for key, value in values.items() if value != first[0][key]} == others

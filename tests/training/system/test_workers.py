@@ -44,7 +44,7 @@ def test_items_are_read_only_when_a_worker_is_free() -> None:
     with WorkerPool(EVALUATE, 2) as pool:
         results = pool.map(items())
         assert [next(results) for _ in range(3)] == [0, 1, 2]
-        assert len(read) <= 3 + 2 * ITEMS_AHEAD
+        assert len(read) <= 2 + 2 * ITEMS_AHEAD
 
 
 def test_an_error_of_the_function_is_raised_with_the_traceback_of_the_worker() -> None:
