@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from transformers import AttentionInterface, Cache, EncoderDecoderCache, PreTrainedConfig
 
+from .products import project
+
 # transformers' registry of attention functions, including those that users register.
 ALL_ATTENTION_FUNCTIONS = AttentionInterface()
 
@@ -135,7 +137,7 @@ class MultiHeadAttention(nn.Module):
         Returns:
             The output `[B, T, D]`, and the weights `[B, H, T, S]`, or None if the implementation returns none.
         """
-        query = self._split_heads(self.q_proj(hidden_states))  # [B, H, T, K]
+        query = self._split_heads(project(self.q_proj, hidden_states))  # [B, H, T, K]
         source = key_value_states if self.is_cross_attention else hidden_states
         if source is None:
             raise ValueError("Cross-attention needs `key_value_states`, the output of the encoder [B, S, D].")
@@ -156,7 +158,7 @@ class MultiHeadAttention(nn.Module):
             **kwargs,
         )
         output = output.reshape(*hidden_states.shape[:-1], -1).contiguous()  # [B, T, D]
-        return self.out_proj(output), weights
+        return project(self.out_proj, output), weights
 
     def _split_heads(self, states: torch.Tensor) -> torch.Tensor:
         # The number of heads is inferred: with tensor parallelism each process has some of them.
@@ -172,6 +174,6 @@ class MultiHeadAttention(nn.Module):
                 cache = cache.cross_attention_cache
             else:
                 cache = cache.self_attention_cache
-        key = self._split_heads(self.k_proj(source))  # [B, H, S, K]
-        value = self._split_heads(self.v_proj(source))  # [B, H, S, K]
+        key = self._split_heads(project(self.k_proj, source))  # [B, H, S, K]
+        value = self._split_heads(project(self.v_proj, source))  # [B, H, S, K]
         return cache.update(key, value, self.layer_idx) if cache is not None else (key, value)

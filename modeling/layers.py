@@ -18,6 +18,7 @@ from transformers.activations import ACT2FN
 
 from .attention import MultiHeadAttention
 from .dropout import dropout
+from .products import project
 
 
 class SineformerLayer(GradientCheckpointingLayer):
@@ -45,9 +46,9 @@ class SineformerLayer(GradientCheckpointingLayer):
 
     def feed_forward(self, states: torch.Tensor) -> torch.Tensor:
         """Compute equation 2 on `[B, T, D]`."""
-        states = self.activation_fn(self.fc1(states))  # [B, T, F]
+        states = self.activation_fn(project(self.fc1, states))  # [B, T, F]
         states = dropout(states, self.activation_dropout, self.training)
-        return self.fc2(states)  # [B, T, D]
+        return project(self.fc2, states)  # [B, T, D]
 
     def drop_layer(self, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
         """Return `after` or, in training with probability `layerdrop`, `before` (Fan et al., 2020, section 3).

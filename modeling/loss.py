@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from .products import add_product, is_plain, multiply
+
 IGNORED = -100  # label of positions without a target, as everywhere in transformers
 # On a CPU, tokens whose logits are in memory at a time. Each chunk reads and writes the gradient of the weight once,
 # which takes half as long as the products of 32 tokens and a tenth of those of 256, for any width and vocabulary. With
@@ -46,13 +48,13 @@ class LinearCrossEntropy(torch.autograd.Function):
         chunk_size = tokens_per_chunk(weight)
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         grad_hidden = torch.empty_like(hidden) if needs_hidden else None
-        grad_weight = torch.zeros_like(weight) if needs_weight else None
+        grad_weight = weight.new_zeros(weight.T.shape).T if needs_weight else None
         grad_bias = torch.zeros_like(bias) if bias is not None and needs_bias else None
         loss = hidden.new_zeros((), dtype=torch.float32)
         for start in range(0, len(hidden), chunk_size):
             tokens = slice(start, start + chunk_size)
             states, targets = hidden[tokens], labels[tokens].unsqueeze(-1)  # [n, D], [n, 1]
-            logits = nn.functional.linear(states, weight, bias).float()  # [n, V]
+            logits = multiply(states, weight, bias).float()  # [n, V]
             largest = logits.amax(dim=-1)  # [n]
             loss -= (1 - label_smoothing) * logits.gather(-1, targets).sum()
             if label_smoothing:
@@ -68,9 +70,9 @@ class LinearCrossEntropy(torch.autograd.Function):
                 grad.scatter_add_(-1, targets, grad.new_full(targets.shape, label_smoothing - 1.0))
                 grad = grad.to(states.dtype)
             if grad_hidden is not None:
-                grad_hidden[tokens] = grad @ weight
+                grad_hidden[tokens] = multiply(grad, weight.T)
             if grad_weight is not None:
-                grad_weight.addmm_(grad.T, states)
+                add_product(grad_weight, grad, states)
             if grad_bias is not None:
                 grad_bias += grad.sum(dim=0)
         ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
@@ -80,21 +82,6 @@ class LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, grad_loss: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         grads = (None if grad is None else grad * grad_loss.to(grad.dtype) for grad in ctx.saved_tensors)
         return *grads, None, None
-
-
-def can_fuse(head: nn.Module) -> bool:
-    """Return whether the loss may use the head's weight without calling the head.
-
-    False if calling it does more than multiply: adapters, quantised or offloaded weights, tensor parallelism. Also
-    False while compiling: the compiler fuses the plain computation itself.
-    """
-    return (
-        type(head) is nn.Linear
-        and type(head.weight) is nn.Parameter
-        and head.weight.device.type != "meta"
-        and not (head._forward_pre_hooks or head._forward_hooks or hasattr(head, "_hf_hook"))
-        and not torch.compiler.is_compiling()
-    )
 
 
 def operands(states: torch.Tensor, head: nn.Module) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
@@ -125,7 +112,7 @@ def translation_loss(
     Returns:
         A scalar in fp32; 0 if there is no target.
     """
-    if can_fuse(head):
+    if is_plain(head):
         real = labels != IGNORED  # [B, T]
         total = LinearCrossEntropy.apply(*operands(hidden[real], head), labels[real], label_smoothing)
         return total / (real.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch)

@@ -5,6 +5,7 @@ Contents, from small to large:
     attention.py            softmax(QK^T / sqrt(d_k)) V and multi-head attention                       section 3.2
     positional_encoding.py  sines and cosines of the position of each token                            section 3.5
     dropout.py              dropout                                                                    section 5.4
+    products.py             products of states and weights, fast on more processors
     layers.py               encoder and decoder layer: attention, feed-forward, residual, norm         sections 3.1, 3.3
     loss.py                 cross-entropy with label smoothing                                         section 5.4
     consistency.py          the same for two noisy passes, and the divergence between them
@@ -64,6 +65,7 @@ from .loss import cross_entropy, translation_loss
 from .outputs import TranslationOutput
 from .positional_encoding import SinusoidalPositionalEncoding  # noqa: F401
 from .pretrained_model import SineformerPreTrainedModel
+from .products import project
 from .search import BeamSearch  # noqa: F401
 from .tokenization_sineformer import SineformerTokenizer  # noqa: F401
 from .transition_scores import transition_scores  # noqa: F401
@@ -243,7 +245,7 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, SineformerGe
         hidden = outputs.last_hidden_state
         rest = {name: value for name, value in outputs.items() if name != "last_hidden_state"}
         if labels is None or not self.training:
-            logits = self.lm_head(hidden)  # [B, T, V]
+            logits = project(self.lm_head, hidden)  # [B, T, V]
             loss = None if labels is None else cross_entropy(logits, labels, num_items_in_batch, label_smoothing)
             output = Seq2SeqLMOutput(loss=loss, logits=logits, **rest)
         else:
@@ -252,7 +254,7 @@ class SineformerForConditionalGeneration(SineformerPreTrainedModel, SineformerGe
             # The wrappers of a model for several processes (DDP, FSDP) read every field of its output.
             several = torch.distributed.is_available() and torch.distributed.is_initialized()
             if not return_dict:
-                output = Seq2SeqLMOutput(loss=loss, logits=self.lm_head(hidden), **rest)
+                output = Seq2SeqLMOutput(loss=loss, logits=project(self.lm_head, hidden), **rest)
             elif several or torch.compiler.is_compiling():
                 output = Seq2SeqLMOutput(loss=loss, **rest)
             else:

@@ -15,7 +15,7 @@ CODE_FILES = (
     *("attention.py", "code_files.py", "compatibility.py", CONFIGURATION, "consistency.py", "dropout.py"),
     *("encoder_decoder.py", "generation.py", "generation_request.py", "incremental_decoder.py", "inputs.py"),
     *("invisible_text.py", "layers.py", "likeliest_tokens.py", "loss.py", "modeling_sineformer.py", "outputs.py"),
-    *("positional_encoding.py", "pretrained_model.py", "search.py", "tokenization_sineformer.py"),
+    *("positional_encoding.py", "pretrained_model.py", "products.py", "search.py", "tokenization_sineformer.py"),
     *("transition_scores.py", "translation_pipeline.py"),
 )
 SHARD = r"-\d{5}-of-\d{5}"

@@ -249,6 +249,7 @@ if False:  # read as text by transformers: ties the configuration to the code be
     from .outputs import *
     from .positional_encoding import *
     from .pretrained_model import *
+    from .products import *
     from .search import *
     from .tokenization_sineformer import *
     from .transition_scores import *

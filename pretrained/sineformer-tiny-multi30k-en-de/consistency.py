@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from .loss import IGNORED, can_fuse, operands, tokens_per_chunk
+from .loss import IGNORED, operands, tokens_per_chunk
+from .products import add_product, is_plain, multiply
 
 
 class Weights(NamedTuple):
@@ -63,22 +64,22 @@ class LinearConsistency(torch.autograd.Function):
     ) -> torch.Tensor:
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         grad_hidden = torch.empty_like(hidden) if needs_hidden else None
-        grad_weight = torch.zeros_like(weight) if needs_weight else None
+        grad_weight = weight.new_zeros(weight.T.shape).T if needs_weight else None
         grad_bias = torch.zeros_like(bias) if bias is not None and needs_bias else None
         loss = hidden.new_zeros((), dtype=_precise(hidden.dtype))
         size = max(1, tokens_per_chunk(weight) // 2)
         for start in range(0, len(labels), size):
             tokens = slice(start, start + size)
             states = hidden[:, tokens]  # [2, n, D]
-            logs = nn.functional.linear(states, weight, bias).to(loss.dtype).log_softmax(dim=-1)  # [2, n, V]
+            logs = multiply(states, weight, bias).to(loss.dtype).log_softmax(dim=-1)  # [2, n, V]
             compared = _compare(logs)
             loss += _loss(logs, compared[-1], labels[tokens], label_smoothing, weights).sum()
             if any(ctx.needs_input_grad):
                 grad = _gradient(compared, labels[tokens], label_smoothing, weights).to(states.dtype)
             if grad_hidden is not None:
-                grad_hidden[:, tokens] = grad @ weight
+                grad_hidden[:, tokens] = multiply(grad, weight.T)
             if grad_weight is not None:
-                grad_weight.addmm_(grad.flatten(0, 1).T, states.flatten(0, 1))
+                add_product(grad_weight, grad.flatten(0, 1), states.flatten(0, 1))
             if grad_bias is not None:
                 grad_bias += grad.sum(dim=(0, 1))
         ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
@@ -116,7 +117,7 @@ def consistency_loss(
             "With `r_drop` or `simcut`, the batch must hold every example twice: `torch.cat([batch, batch])`."
         )
     real = labels != IGNORED  # [B, T]
-    if can_fuse(head):
+    if is_plain(head):
         states = torch.stack([half[real] for half in hidden.chunk(2)])  # [2, N, D]
         total = LinearConsistency.apply(*operands(states, head), labels[real], label_smoothing, weights)
     else:

@@ -5,6 +5,7 @@ source + 50 tokens. Letters of the shape comments: B batch, S source length, T t
 """
 
 import copy
+import functools
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from .generation_request import DEFAULT, FIELD, TOKEN_IDS, Request, default_max_
 from .incremental_decoder import IncrementalDecoder, decodes_as_written
 from .inputs import check_source, check_token_ids
 from .positional_encoding import count_positions
+from .products import project
 from .search import BeamSearch, GreedySearch, SearchOptions, SearchResult
 from .transition_scores import transition_scores
 
@@ -121,7 +123,7 @@ class SineformerGenerationMixin(GenerationMixin):
         check_token_ids("decoder_input_ids", prompt, model.model.decoder.embed_tokens)
         decoder = IncrementalDecoder(model.model.decoder, encoded.last_hidden_state, mask, options.beams)
         kind = GreedySearch if options.beams == 1 else BeamSearch
-        found = kind(decoder, model.lm_head, prompt, options).run()
+        found = kind(decoder, functools.partial(project, model.lm_head), prompt, options).run()
         return describe(found, decoder, options) if options.records else found.sequences
 
     def prepare_inputs_for_generation(self, input_ids: torch.Tensor, *args: Any, **kwargs: Any) -> dict[str, Any]:

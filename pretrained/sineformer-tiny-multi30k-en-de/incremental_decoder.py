@@ -19,10 +19,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import linear, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import EncoderDecoderCache, GenerationMixin
 
+from .products import multiply, project
+
 FIRST_CAPACITY = 16  # positions
+MANY_KEYS = 16  # from as many on, two products take less time on a CPU than one call for all of attention
 HOME = __name__.rpartition(".")[0] + "."  # where the code of this model lies, installed or beside its weights
 WRITTEN = (HOME, "torch.nn.modules.", "transformers.activations")
 SAME_ATTENTION = ("eager", "sdpa")  # other functions are called
@@ -47,6 +50,9 @@ class IncrementalDecoder:
         self.layers = [FusedLayer(layer) for layer in decoder.layers]
         self.source = [self._source_keys_and_values(layer.encoder_attn, source) for layer in decoder.layers]
         self.source_mask = None if source_mask is None or bool(source_mask.all()) else _hide(source_mask.eq(0), source)
+        # A softmax over nothing but hidden keys is not a number; `scaled_dot_product_attention` returns zeros then.
+        seen = source_mask is None or bool(source_mask.any(dim=1).all())
+        self.by_products = seen and source.device.type == "cpu" and source.dtype in (torch.float32, torch.float64)
         shape = (2, len(source), self.heads, 0, source.shape[2] // self.heads)
         self.target = [source.new_empty(shape) for _ in decoder.layers]  # [2, B, H, capacity * N, K] each
         itself = _hide(~torch.eye(beams, dtype=torch.bool, device=source.device), source)[:, 0, 0]  # [N, N]
@@ -102,7 +108,7 @@ class IncrementalDecoder:
 
     def _attend_to_target(self, index: int, states: torch.Tensor) -> torch.Tensor:
         layer, cache = self.layers[index], self.target[index]
-        projected = linear(states, *layer.query_key_value)  # [B, N, 3 * D]
+        projected = multiply(states, *layer.query_key_value)  # [B, N, 3 * D]
         split = projected.view(*states.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # [3, B, H, N, K]
         end = self.length * self.beams
         cache.narrow(3, end - self.beams, self.beams).copy_(split[1:])
@@ -110,17 +116,31 @@ class IncrementalDecoder:
         start = first * self.beams
         key, value = cache.narrow(3, start, end - start).unbind()  # [B, H, T * N, K] each
         mask = self.mask[:, None, :, first:].flatten(3) if self.beams > 1 else None  # [B, 1, N, T * N]
-        return linear(_attend(split[0], key, value, mask), *layer.out)
+        return multiply(self._attend(split[0], key, value, mask), *layer.out)
 
     def _attend_to_source(self, index: int, states: torch.Tensor) -> torch.Tensor:
         layer = self.layers[index]
-        query = linear(states, *layer.source_query)  # [B, N, D]
+        query = multiply(states, *layer.source_query)  # [B, N, D]
         query = query.view(*states.shape[:2], self.heads, -1).transpose(1, 2)  # [B, H, N, K]
         key, value = self.source[index].unbind()  # [B, H, S, K] each
-        return linear(_attend(query, key, value, self.source_mask), *layer.source_out)
+        return multiply(self._attend(query, key, value, self.source_mask), *layer.source_out)
+
+    def _attend(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Equation 1 for N queries `[B, H, N, K]`, with the heads side by side in the result `[B, N, D]`."""
+        if self.by_products and key.shape[2] >= MANY_KEYS:
+            queries, keys, values = (each.flatten(0, 1) for each in (query, key, value))  # [B * H, N or S, K] each
+            scores = torch.bmm(queries, keys.transpose(1, 2)).mul_(query.shape[3] ** -0.5)  # [B * H, N, S]
+            if mask is not None:
+                scores.view(*query.shape[:3], -1).add_(mask)
+            output = torch.bmm(scores.softmax(dim=-1), values).view_as(query)  # [B, H, N, K]
+        else:
+            output = scaled_dot_product_attention(query, key, value, mask)  # [B, H, N, K]
+        return output.transpose(1, 2).flatten(2)
 
     def _source_keys_and_values(self, attention: Any, source: torch.Tensor) -> torch.Tensor:
-        both = [projection(source) for projection in (attention.k_proj, attention.v_proj)]  # [B, S, D] each
+        both = [project(projection, source) for projection in (attention.k_proj, attention.v_proj)]  # [B, S, D] each
         return torch.stack([each.unflatten(2, (self.heads, -1)).transpose(1, 2) for each in both])  # [2, B, H, S, K]
 
     def _grow(self) -> None:
@@ -162,7 +182,7 @@ class FusedLayer:
 
     def feed_forward(self, states: torch.Tensor) -> torch.Tensor:
         """Equation 2, on `[B, N, D]`."""
-        return linear(self.activation(linear(states, *self.inner)), *self.outer)
+        return multiply(self.activation(multiply(states, *self.inner)), *self.outer)
 
 
 def _weights(projection: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -171,11 +191,6 @@ def _weights(projection: Any) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _norm(norm: Any) -> tuple[Any, ...]:
     return norm.normalized_shape, norm.weight, norm.bias, norm.eps
-
-
-def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Equation 1 for N queries `[B, H, N, K]`, with the heads side by side in the result `[B, N, D]`."""
-    return scaled_dot_product_attention(query, key, value, mask).transpose(1, 2).flatten(2)
 
 
 def _hide(hidden: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -45,7 +45,8 @@ def describe_machine(device: str = "cpu", dtype: str = "fp32") -> str:
     if device == "cuda":
         machine = torch.cuda.get_device_name()
     else:
-        machine = f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+        kind = torch.backends.cpu.get_cpu_capability()
+        machine = f"{_processor()} ({kind}), {os.cpu_count()} cores, {torch.get_num_threads()} threads"
     return f"{machine}, {dtype}; Python {platform.python_version()}, {', '.join(_versions())}"
 
 

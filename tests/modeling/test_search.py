@@ -49,10 +49,10 @@ ARCHITECTURES: list[dict[str, Any]] = [
 ]
 
 
-def batch_of(size: int, seed: int = 3, side: str = "right") -> dict[str, torch.Tensor]:
+def batch_of(size: int, seed: int = 3, side: str = "right", longest: int = 8) -> dict[str, torch.Tensor]:
     """Sources of various lengths, padded on one side, and their mask `[B, S]`."""
     generator = torch.Generator().manual_seed(seed)
-    lengths = torch.randint(1, 9, (size,), generator=generator).tolist()
+    lengths = torch.randint(1, longest + 1, (size,), generator=generator).tolist()
     ids = [torch.randint(4, 97, (length,), generator=generator) for length in lengths]
     padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_side=side)
     return {"input_ids": padded, "attention_mask": padded.ne(0).long()}
@@ -89,6 +89,12 @@ def assert_same_as_transformers(model: Any, inputs: dict[str, Any], **arguments:
 def test_with_trained_weights_every_option_gives_the_same(taught, search, lengths) -> None:
     side = "left" if len(lengths) % 2 else "right"
     assert_same_as_transformers(taught, batch_of(6, side=side), **search, **lengths)
+
+
+@pytest.mark.parametrize("search", [SEARCHES[0], SEARCHES[3]], ids=str)
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_long_sentences_give_the_same(taught, search, side) -> None:
+    assert_same_as_transformers(taught, batch_of(7, side=side, longest=40), max_new_tokens=20, **search)
 
 
 @pytest.mark.parametrize("search", SEARCHES, ids=str)

@@ -15,6 +15,8 @@ from ...modeling.invisible_text import is_invisible
 from ...modeling.tokenization_sineformer import split_tag
 from ..data.tokenizer import Tokenizers
 
+BATCHES_OF_A_WORKER = 3
+
 
 class Hypothesis(NamedTuple):
     """Hold a translation.
@@ -123,9 +125,13 @@ def token_batches(tokenizers: Tokenizers, lines: Sequence[str], max_tokens: int,
     first. A longer line is a batch of its own.
 
     Args:
-        workers: number of processes that translate; last batches for at most half of them are split for the others.
+        workers: number of processes that translate. If there are several, each gets `BATCHES_OF_A_WORKER` or more, so
+            that all end at about the same time; last batches for at most half of them are split for the others.
     """
     order, encoded = _longest_first(tokenizers, lines)
+    if workers > 1:
+        tokens = sum(len(encoded[i]) for i in order)
+        max_tokens = min(max_tokens, tokens // (BATCHES_OF_A_WORKER * workers))
     batches, start = [], 0
     while start < len(order):
         end = start + max(1, max_tokens // len(encoded[order[start]]))

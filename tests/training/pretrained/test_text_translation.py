@@ -38,13 +38,12 @@ def test_a_batch_has_at_most_so_many_tokens_with_padding(small_tokenizers: Any) 
     ("workers", "sizes"),
     [
         (1, [4, 4, 4, 4, 4]),
-        (2, [4, 4, 4, 4, 2, 2]),
-        (3, [4, 4, 4, 4, 4]),
-        (4, [4, 4, 4, 4, 1, 1, 1, 1]),
-        (12, [2] * 10),
+        (2, [3, 3, 3, 3, 3, 3, 1, 1]),
+        (3, [2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1]),
+        (12, [1] * 20),
     ],
 )
-def test_the_last_batches_are_split_for_all_workers(small_tokenizers: Any, workers: int, sizes: list[int]) -> None:
+def test_several_workers_get_as_many_batches_each(small_tokenizers: Any, workers: int, sizes: list[int]) -> None:
     tokens = len(small_tokenizers.source("a")["input_ids"])
     batches = token_batches(small_tokenizers, ["a"] * 20, 4 * tokens, workers)
     assert [len(batch.lines) for batch in batches] == sizes
