@@ -48,7 +48,7 @@ class LinearCrossEntropy(torch.autograd.Function):
         chunk_size = tokens_per_chunk(weight)
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         grad_hidden = torch.empty_like(hidden) if needs_hidden else None
-        grad_weight = weight.new_zeros(weight.T.shape).T if needs_weight else None
+        grad_weight = torch.zeros_like(weight) if needs_weight else None
         grad_bias = torch.zeros_like(bias) if bias is not None and needs_bias else None
         loss = hidden.new_zeros((), dtype=torch.float32)
         for start in range(0, len(hidden), chunk_size):

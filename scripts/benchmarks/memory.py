@@ -2,8 +2,8 @@
 
     python scripts/benchmark.py memory [--vocab_size 32000] [--max_tokens 4096] [--device cuda]
 
-Each model takes three steps in a new process. The figure is what the process needs beyond model, optimiser and
-libraries: the peak less what was in use before the first step (on a GPU: as PyTorch counts it).
+Each model takes three steps in a new process, in turns. The figure is what the process needs beyond model, optimiser
+and libraries: the peak less what was in use before the first step (on a GPU: as PyTorch counts it). Prints medians.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from sineformer.training.system.command_line import positive
 
 from .peers import MODELS, SIZES, make_batch, training_step
-from .turns import describe_machine
+from .turns import describe_machine, ratio, spread
 
 LENGTH = 16  # of the sentences
 
@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", default="tiny", choices=SIZES)
     parser.add_argument("--vocab_size", type=positive, default=32_000)
     parser.add_argument("--max_tokens", type=positive, default=4096, help="target positions of a step (default: 4096)")
+    parser.add_argument("--rounds", type=positive, default=5, help="processes for each model (default: 5)")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--quick", action="store_true", help="a small step")
 
@@ -36,15 +37,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Print the memory of each model."""
     if options.quick:
-        options.max_tokens, options.vocab_size = 256, 4000
+        options.rounds, options.max_tokens, options.vocab_size = 1, 256, 4000
     context = multiprocessing.get_context("spawn")
     print(f"{describe_machine(options.device)}; size {options.size}, vocabulary {options.vocab_size:,}, "
           f"{options.max_tokens} target positions\n")  # fmt: skip
-    print("| model | peak memory of a step | Sineformer needs |\n|---|---|---|")
+    print("| model | peak memory of a step, MiB, median (min to max) | Sineformer needs |\n|---|---|---|")
+    found: dict[str, list[float]] = {name: [] for name in MODELS}
     with context.Pool(1, maxtasksperchild=1) as pool:  # a new process for each
-        found = {name: pool.apply(measure, (name, options)) for name in MODELS}
-    for name, size in found.items():
-        print(f"| {name} | {size / 2**20:,.0f} MiB | {found['Sineformer'] / size:.2f}x |")
+        for name in [*MODELS] * options.rounds:
+            found[name].append(pool.apply(measure, (name, options)) / 2**20)
+    for name, sizes in found.items():
+        print(f"| {name} | {spread(sizes)} | {ratio(found['Sineformer'], sizes):.2f}x |")
 
 
 def measure(name: str, options: argparse.Namespace) -> int:

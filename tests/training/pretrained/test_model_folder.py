@@ -144,7 +144,7 @@ def test_an_incomplete_card_is_reported(folder: Path, old: str, new: str, proble
 @pytest.mark.slow
 def test_code_with_other_logits_than_the_installed_package_is_reported(folder: Path) -> None:
     code = folder / "modeling_sineformer.py"
-    head = "logits = self.lm_head(hidden)"
+    head = "logits = project(self.lm_head, hidden)"
     assert head in code.read_text()
     code.write_text(code.read_text().replace(head, f"{head} * 1.5"))
     (problem,) = folder_problems(folder)
