@@ -31,8 +31,8 @@ def scaled_dot_product_attention(
     """Compute equation 1, softmax(QK^T / sqrt(d_k)) V.
 
     Models call this function with `attn_implementation="eager"`, at loading or by `model.set_attn_implementation`: set
-    that for a breakpoint here. The default, sdpa, computes the same in one kernel of torch, and so does the decoder in
-    `generate`, unless `use_cache=False`.
+    that for a breakpoint here. The default, sdpa, computes the same in one kernel of torch, and the decoder in
+    `generate` in lines of its own (`incremental_decoder.py`), unless `use_cache=False`.
 
     Args:
         query: `[..., T, K]`; key: `[..., S, K]`; value: `[..., S, K]`.

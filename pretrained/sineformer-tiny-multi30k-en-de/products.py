@@ -95,15 +95,16 @@ def _is_onednn_faster() -> bool:
 def _suits_onednn(states: torch.Tensor, weight: torch.Tensor) -> bool:
     """Return whether oneDNN can and should multiply: ordinary tensors of fp32 on a CPU, and large ones."""
     return (
-        states.numel() * weight.shape[0] >= ENOUGH
+        not (torch.compiler.is_compiling() or torch._C._is_tracing())  # first: sizes are symbols there
+        and type(states) is torch.Tensor
+        and states.numel() * weight.shape[0] >= ENOUGH
         and _is_onednn_faster()
         and bool(torch.backends.mkldnn.enabled)
+        and type(weight) in (torch.Tensor, nn.Parameter)
         and states.dtype == weight.dtype == torch.float32
-        and states.shape[-1] == weight.shape[-1]  # else PyTorch's error says more
         and states.device.type == weight.device.type == "cpu"
-        and {type(states), type(weight)} <= {torch.Tensor, nn.Parameter}
-        and not torch.is_autocast_enabled("cpu")
-        and not (torch.compiler.is_compiling() or torch._C._is_tracing() or torch._C._are_functorch_transforms_active())
+        and states.shape[-1] == weight.shape[-1]  # else PyTorch's error says more
+        and not (torch.is_autocast_enabled("cpu") or torch._C._are_functorch_transforms_active())
     )
 
 

@@ -35,14 +35,16 @@ Translate = Callable[[dict[str, torch.Tensor]], torch.Tensor]
 
 
 def search_of_transformers(model: Any, num_beams: int) -> Translate:
-    """Return a function that translates a batch as transformers does, with the length limit of each source."""
+    """Return a function that translates a batch as transformers does, with the length limit of each source, and with
+    PyTorch's products, as in the models of transformers."""
     mixin: Any = GenerationMixin
 
     def translate(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         limits = inputs["attention_mask"].sum(dim=1) + BEYOND_SOURCE + 1  # [B]
         ends: Any = [SourceLengthLimit(limits)]
         length = int(limits.max())
-        return mixin.generate(model, **inputs, num_beams=num_beams, max_length=length, stopping_criteria=ends)
+        with torch.backends.mkldnn.flags(enabled=False, allow_tf32=False):
+            return mixin.generate(model, **inputs, num_beams=num_beams, max_length=length, stopping_criteria=ends)
 
     return translate
 

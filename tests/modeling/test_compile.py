@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from sineformer import SineformerForConditionalGeneration
+from sineformer.modeling import products
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +46,10 @@ def test_the_whole_model_is_one_graph_with_the_same_result(make_model, training:
     torch.testing.assert_close(torch.autograd.grad(loss, list(model.parameters())), expected_gradients)
 
 
-def test_a_new_length_is_not_compiled_again(make_model) -> None:
+@pytest.mark.parametrize("enough", [1, 32 * 32 * 60, 2**20])
+def test_a_new_length_is_not_compiled_again(make_model, monkeypatch, enough: int) -> None:
+    monkeypatch.setattr(products, "_is_onednn_faster", lambda: True)
+    monkeypatch.setattr(products, "ENOUGH", enough)
     model = compiled(make_model().train())
     model(**batch(3, 9))
     with torch._dynamo.config.patch(error_on_recompile=True):

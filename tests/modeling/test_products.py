@@ -179,7 +179,7 @@ def test_other_types_are_pytorchs(by_onednn: list[torch.Size]) -> None:
 
 
 def test_onednn_can_be_turned_off(by_onednn: list[torch.Size], monkeypatch: pytest.MonkeyPatch) -> None:
-    with torch.backends.mkldnn.flags(enabled=False):
+    with torch.backends.mkldnn.flags(enabled=False, allow_tf32=False):
         project(a_layer(), torch.randn(5, 24))
     assert not by_onednn
 
@@ -198,6 +198,15 @@ def test_gradients_of_single_examples(by_onednn: list[torch.Size]) -> None:
     found = torch.func.vmap(torch.func.grad(ours), (None, 0))(dict(layer.named_parameters()), states)
     torch.testing.assert_close(found, expected)
     assert not by_onednn
+
+
+@pytest.mark.filterwarnings("error::torch.jit.TracerWarning")
+def test_a_trace_holds_for_other_sizes(by_onednn: list[torch.Size]) -> None:
+    layer = a_layer().requires_grad_(False)
+    traced = torch.jit.trace(lambda states: project(layer, states), torch.randn(5, 24), check_trace=False)
+    assert not by_onednn
+    states = torch.randn(3, 7, 24)
+    torch.testing.assert_close(traced(states), layer(states))
 
 
 def test_a_wrong_width_has_the_error_of_pytorch(by_onednn: list[torch.Size]) -> None:
