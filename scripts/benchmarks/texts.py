@@ -40,14 +40,11 @@ def make_exports(model: str, folder: Path) -> dict[str, Path]:
 
 
 @contextlib.contextmanager
-def text_programs(model: str, lines: list[str], num_beams: int) -> Iterator[dict[str, Program]]:
-    """Yield programs that translate all lines with Sineformer, by name: in one process, and in one for each core."""
-    programs = {}
-    with contextlib.ExitStack() as stack:
-        for workers in sorted({1, os.cpu_count() or 1}):
-            program = stack.enter_context(_with_workers(model, lines, num_beams, workers))
-            programs[f"Sineformer, {workers} process{'es of one thread' if workers > 1 else ''}"] = program
-        yield programs
+def program_in_processes(model: str, lines: list[str], num_beams: int, workers: int) -> Iterator[dict[str, Program]]:
+    """Yield a program that translates all lines with Sineformer in so many processes, by its name."""
+    name = f"Sineformer, {workers} process{'es of one thread' if workers > 1 else ''}"
+    with _with_workers(model, lines, num_beams, workers) as program:
+        yield {name: program}
 
 
 @contextlib.contextmanager

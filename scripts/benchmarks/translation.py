@@ -11,6 +11,7 @@ Prints medians, and the sizes of the exports.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from sineformer.training.pretrained.conversion.output import ConversionError
 from sineformer.training.pretrained.translator import TranslationError, load_translator, read_lines
 from sineformer.training.system.command_line import path, path_or_name, positive
 
-from .texts import BEYOND_SOURCE, export_programs, make_exports, text_programs
+from .texts import BEYOND_SOURCE, export_programs, make_exports, program_in_processes
 from .turns import Program, describe_machine, ratio, spread, take_turns
 
 SINEFORMER = "Sineformer"
@@ -140,8 +141,8 @@ def run(options: argparse.Namespace) -> int:
             print(compare(searches, batching, sentences, pad, rounds), flush=True)
     for beams in options.num_beams:
         baseline = {"transformers": lambda beams=beams: BATCHINGS[0].run(theirs[beams], sentences, pad)}
-        with text_programs(options.model, lines, beams) as programs:
-            seconds[beams] = take_turns(baseline | programs, rounds)
+        with program_in_processes(options.model, lines, beams, 1) as program:
+            seconds[beams] = take_turns(baseline | program, rounds)
     try:
         time_exports(options.model, lines, seconds, rounds)
     except ConversionError as error:
@@ -151,8 +152,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def time_exports(model: str, lines: list[str], seconds: dict[int, dict[str, list[float]]], rounds: int) -> None:
-    """Time the exports, and print them below what was timed before: once CTranslate2 has been at work, short calls of
-    PyTorch take longer in the same process.
+    """Time the exports in turns with Sineformer in a process for each core, and print them below what was timed before:
+    once CTranslate2 has been at work, short calls of PyTorch take longer in the same process.
 
     Args:
         seconds: of each program, by number of beams.
@@ -160,11 +161,15 @@ def time_exports(model: str, lines: list[str], seconds: dict[int, dict[str, list
     Raises:
         ConversionError: the model cannot be exported.
     """
+    cores = os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as folder:
         exports = make_exports(model, Path(folder))
         for beams, before in seconds.items():
-            with export_programs(exports, lines, beams) as programs:
-                found = before | take_turns(programs, rounds)
+            with (
+                program_in_processes(model, lines, beams, cores) as program,
+                export_programs(exports, lines, beams) as programs,
+            ):
+                found = before | take_turns((program if cores > 1 else {}) | programs, rounds)
             print(f"\n| the text, beams: {beams} | seconds | times as fast as transformers |\n|---|---|---|")
             for name, taken in found.items():
                 print(f"| {name} | {spread(taken, 2)} | {ratio(found['transformers'], taken):.2f}x |", flush=True)
