@@ -87,9 +87,18 @@ def _is_onednn_faster() -> bool:
         "AMD" in capabilities.get("cpu_name", "")
         and bool(capabilities.get("avx512_f"))
         and torch.backends.mkl.is_available()
-        and torch.backends.mkldnn.is_available()
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and _has_onednn()
     )
+
+
+def _has_onednn() -> bool:
+    """Return whether this release of PyTorch has oneDNN, behind the function that `_by_onednn` calls: no documented one
+    leads to it."""
+    states, weight, bias = (torch.ones(shape, dtype=torch.float32, device="cpu") for shape in ((1, 2), (3, 2), 3))
+    try:
+        return bool((_by_onednn(states, weight, bias) == 3).all())
+    except (AttributeError, RuntimeError, TypeError):
+        return False
 
 
 def _suits_onednn(states: torch.Tensor, weight: torch.Tensor) -> bool:

@@ -229,6 +229,20 @@ def test_processors(monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, Any
     assert products._is_onednn_faster.__wrapped__() is expected
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda states, weight: states,  # other arguments
+        lambda *arguments: torch.zeros(1, 3),
+        lambda *arguments: torch.ops.mkldnn.no_such_function(),
+    ],
+)
+def test_a_release_with_another_function(monkeypatch: pytest.MonkeyPatch, changed: Callable[..., Any]) -> None:
+    assert products._has_onednn()
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", changed)
+    assert not products._has_onednn()
+
+
 def test_where_pytorch_tells_nothing_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     assert products._is_onednn_faster.__wrapped__() is False
