@@ -24,8 +24,8 @@ from .translation import Hypothesis, Search, SourceBatch, search_batch, token_ba
 from .translator import TranslationError
 
 WINDOW = 4096  # lines: enough for batches of similar lengths
-# Source tokens of a batch for one beam. With more, the scores of the vocabulary leave the cache of a CPU; with greedy
-# search they already do with half of it, and nothing more is gained.
+# Source tokens of a batch, multiplied by its beams: with more, a step no longer fits into the cache of a CPU. Greedy
+# search gets half of it, since more than that gains nothing.
 CPU_TOKENS = 10240
 USUAL_BEAMS = 5
 ACCELERATOR_TOKENS = 8192
