@@ -20,7 +20,7 @@ ENOUGH = 2**20
 def project(projection: nn.Module, states: torch.Tensor) -> torch.Tensor:
     """Call `projection` on `states`: map `[..., D]` to `[..., F]`."""
     if type(projection) is nn.Linear and _suits_onednn(states, projection.weight) and is_plain(projection):
-        product: torch.Tensor = Linear.apply(states, projection.weight, projection.bias)
+        product: torch.Tensor = OneDNNLinear.apply(states, projection.weight, projection.bias)
         return product
     called: torch.Tensor = projection(states)
     return called
@@ -58,7 +58,7 @@ def add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) ->
         total.addmm_(left.T, right)
 
 
-class Linear(torch.autograd.Function):
+class OneDNNLinear(torch.autograd.Function):
     """x W^T + b and its gradient by oneDNN."""
 
     @staticmethod
@@ -104,10 +104,11 @@ def _has_onednn() -> bool:
 def _suits_onednn(states: torch.Tensor, weight: torch.Tensor) -> bool:
     """Return whether oneDNN can and should multiply: ordinary tensors of fp32 on a CPU, and large ones."""
     return (
-        not (torch.compiler.is_compiling() or torch._C._is_tracing())  # first: sizes are symbols there
+        not torch.compiler.is_compiling()
+        and _is_onednn_faster()
+        and not torch._C._is_tracing()  # before the sizes, which are symbols there, as for the compiler
         and type(states) is torch.Tensor
         and states.numel() * weight.shape[0] >= ENOUGH
-        and _is_onednn_faster()
         and bool(torch.backends.mkldnn.enabled)
         and type(weight) in (torch.Tensor, nn.Parameter)
         and states.dtype == weight.dtype == torch.float32

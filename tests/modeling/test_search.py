@@ -43,6 +43,7 @@ ARCHITECTURES: list[dict[str, Any]] = [
     {"normalize_before": False, "add_final_layer_norm": True, "position_layout": "halves"},
     {"sliding_window": 3, "activation_function": "gelu"},
     {"normalize_before": True, "sliding_window": 1, "scale_embedding": False},
+    {"sliding_window": 5},  # with 5 beams, more keys than `MANY_KEYS`
     {"share_encoder_decoder_embeddings": False, "tie_word_embeddings": False},
     {"tie_word_embeddings": False, "attn_implementation": "eager", "max_position_embeddings": 8},
     {"share_encoder_decoder_embeddings": False, "decoder_vocab_size": 300, "decoder_attention_heads": 4},

@@ -35,19 +35,27 @@ def test_a_batch_has_at_most_so_many_tokens_with_padding(small_tokenizers: Any) 
 
 
 @pytest.mark.parametrize(
-    ("workers", "sizes"),
+    ("lines", "workers", "sizes"),
     [
-        (1, [4, 4, 4, 4, 4]),
-        (2, [3, 3, 3, 3, 3, 3, 1, 1]),
-        (3, [2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1]),
-        (12, [1] * 20),
+        (20, 1, [4, 4, 4, 4, 4]),
+        (20, 2, [3, 3, 3, 3, 3, 3, 1, 1]),
+        (20, 3, [2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1]),
+        (20, 4, [1] * 20),
+        (20, 12, [1] * 20),
+        (99, 1, [4] * 24 + [3]),
+        (97, 2, [4] * 24 + [1]),
+        (100, 2, [4] * 24 + [2, 2]),
+        (100, 3, [4] * 24 + [2, 2]),
+        (100, 4, [4] * 24 + [1, 1, 1, 1]),
     ],
 )
-def test_several_workers_get_as_many_batches_each(small_tokenizers: Any, workers: int, sizes: list[int]) -> None:
+def test_several_workers_get_as_many_batches_each(
+    small_tokenizers: Any, lines: int, workers: int, sizes: list[int]
+) -> None:
     tokens = len(small_tokenizers.source("a")["input_ids"])
-    batches = token_batches(small_tokenizers, ["a"] * 20, 4 * tokens, workers)
+    batches = token_batches(small_tokenizers, ["a"] * lines, 4 * tokens, workers)
     assert [len(batch.lines) for batch in batches] == sizes
-    assert [line for batch in batches for line in batch.lines] == list(range(20))
+    assert [line for batch in batches for line in batch.lines] == list(range(lines))
     assert token_batches(small_tokenizers, ["", " "], 4 * tokens, workers) == []
 
 
@@ -81,6 +89,27 @@ def test_a_short_text_has_no_workers_and_a_long_one_has_one_for_each_core(monkey
     monkeypatch.setattr("sineformer.training.pretrained.text_translation.count_cores", lambda: 4)
     choice = ModelChoice("any", device="cpu")
     assert [choose_workers(choice, lines) for lines in (0, 10, 1000, 1_000_000, None)] == [1, 1, 2, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("search", "tokens"),
+    [
+        (Search(1), 5120),
+        (Search(2), 5120),
+        (Search(5), 2048),
+        (Search(), 2048),
+        (Search(translations=10), 1024),
+        (Search(10, translations=3), 1024),
+    ],
+)
+def test_the_tokens_of_a_batch_suit_the_beams(
+    make_model_folder: Callable[..., Path], tmp_path: Path, search: Search, tokens: int
+) -> None:
+    choice = ModelChoice(str(make_model_folder(tmp_path)), device="cpu")
+    with open_translator(choice, search) as translator:
+        assert translator.max_tokens == tokens
+    with open_translator(choice, search, 77) as translator:
+        assert translator.max_tokens == 77
 
 
 def test_memory_that_runs_out_is_an_error_with_the_fix(make_model_folder: Callable[..., Path], tmp_path: Path) -> None:
